@@ -1,0 +1,254 @@
+"""The report's figures, drawn from tables and arrays."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+# Okabe and Ito's palette, told apart by readers with any colour vision.
+BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
+GREEN, PURPLE, INK, GREY = "#009E73", "#CC79A7", "#222222", "#B8BCC2"
+NAMED = (VERMILION, BLUE, GREEN, PURPLE, ORANGE)
+
+MAX_NAME = 26
+SMALL_K = 12
+
+
+def plot_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> Figure:
+    """Draw loss, accuracy, macro scores and learning rate over the epochs, the best one marked.
+
+    Args:
+        history: One row per epoch: `epoch` and any of `train/loss`, `val/loss`, `train/accuracy`,
+            `val/accuracy`, `val/macro_f1`, `val/macro_auprc`, `lr`; gaps may be NaN.
+        best_epoch: In the numbering of `epoch`, or None.
+        title: Heading of the figure.
+    """
+    figure = _figure(11, 7.4, title)
+    panels = {
+        "Loss": {"train/loss": ("training", SKY), "val/loss": ("validation", VERMILION)},
+        "Accuracy": {
+            "train/accuracy": ("training", SKY),
+            "val/accuracy": ("validation", VERMILION),
+        },
+        "Macro scores, validation": {
+            "val/macro_f1": ("macro-F1", BLUE),
+            "val/macro_auprc": ("macro-AUPRC", ORANGE),
+        },
+        "Learning rate": {"lr": ("learning rate", INK)},
+    }
+    for axes, (heading, lines) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        _plot_panel(axes, history, lines, best_epoch)
+        axes.set_title(heading, loc="left", fontsize=11)
+    return figure
+
+
+def _plot_panel(
+    axes: Axes,
+    history: pd.DataFrame,
+    lines: Mapping[str, tuple[str, str]],
+    best_epoch: int | None,
+) -> None:
+    epochs = history["epoch"].to_numpy(float)
+    marker = "o" if len(epochs) <= 40 else ""
+    for column, (label, colour) in lines.items():
+        values = history.get(column, pd.Series(dtype=float)).to_numpy(float)
+        if np.isfinite(values).any():
+            axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=4)
+    if not axes.lines:
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="#777777")
+    elif best_epoch is not None:
+        axes.axvline(
+            best_epoch, color=INK, linestyle=":", linewidth=1.2, label=f"best epoch, {best_epoch}"
+        )
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=9)
+    axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    axes.set_xlabel("epoch")
+    _tidy(axes, grid="both")
+
+
+def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
+    """Draw each class's F1 as a bar, best on top, with its support.
+
+    Args:
+        table: One row per class: `class`, `f1`, `support`.
+        title: Heading of the figure.
+    """
+    table = table.sort_values(["f1", "support"], ascending=True)
+    figure = _figure(8.5, 1.5 + 0.235 * len(table), title)
+    axes = figure.subplots()
+    mean = table["f1"].mean()
+    y = np.arange(len(table))
+    axes.barh(y, table["f1"], height=0.72, color=np.where(table["f1"] < mean, SKY, BLUE))
+    axes.axvline(mean, color=VERMILION, linestyle="--", linewidth=1.2)
+    for i, (f1, support) in enumerate(zip(table["f1"], table["support"], strict=True)):
+        words = f"{f1:.2f}   n = {support:,}" if support else "no image"
+        axes.text(f1 + 0.01, i, words, va="center", fontsize=8, color=INK)
+    _name_rows(axes, table["class"])
+    axes.set_xlim(0, 1.17)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.set_xlabel(f"F1; dashed: macro-F1 {mean:.3f}; n: images of the class")
+    _tidy(axes, grid="x")
+    return figure
+
+
+def plot_class_distribution(
+    class_counts: Mapping[str, Mapping[str, int]], title: str
+) -> Figure:
+    """Draw the images of each class as a bar stacked from the splits, largest class on top.
+
+    Args:
+        class_counts: {class: {split: images}}, every class with the same splits.
+        title: Heading of the figure.
+    """
+    table = pd.DataFrame.from_dict(class_counts, orient="index")
+    table = table.loc[table.sum(axis=1).sort_values(kind="stable").index]
+    figure = _figure(8.5, 1.7 + 0.235 * len(table), title)
+    axes = figure.subplots()
+    left = np.zeros(len(table))
+    for split, colour in zip(table.columns, (BLUE, ORANGE, GREEN), strict=False):
+        axes.barh(
+            np.arange(len(table)), table[split], left=left, height=0.72, color=colour, label=split
+        )
+        left += table[split].to_numpy(float)
+    for i, counts in enumerate(table.itertuples(index=False)):
+        parts = " / ".join(f"{count:,}" for count in counts)
+        axes.text(left[i] + left.max() * 0.01, i, f"{sum(counts):,}   ({parts})", va="center", fontsize=8)
+    _name_rows(axes, table.index)
+    axes.set_xlim(0, left.max() * 1.3)
+    axes.set_xlabel(f"images ({' / '.join(table.columns)})")
+    axes.legend(frameon=False, loc="lower right")
+    _tidy(axes, grid="x")
+    return figure
+
+
+def plot_confusion_matrix(
+    counts: NDArray[np.int64], class_names: Sequence[str], title: str
+) -> Figure:
+    """Draw the confusion matrix, each row in shares of its true class.
+
+    Up to a dozen classes every count is written out; above, only the mistakes that stand out.
+
+    Args:
+        counts: `(K, K)`, true classes down, predicted classes across.
+        class_names: `(K,)`.
+        title: Heading of the figure.
+    """
+    k = len(class_names)
+    side = 3.2 + max(3.0, 0.255 * k)
+    figure = _figure(side + 0.9, side, title)
+    axes = figure.subplots()
+    support = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(support, 1)
+    # The square root lifts mistakes of a few percent off the white ground.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="equal")
+    for i, j in np.argwhere(_worth_writing(counts, shares)):
+        colour = "white" if shares[i, j] > 0.35 else INK
+        axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(k), [_label(name) for name in class_names], rotation=90)
+    axes.set_yticks(
+        range(k),
+        [f"{_label(name)}  {n:,}" for name, n in zip(class_names, support[:, 0], strict=True)],
+    )
+    axes.tick_params(length=0, labelsize=9 if k > SMALL_K else 10)
+    axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#E4E7EB", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class, with its number of images")
+    bar = figure.colorbar(image, ax=axes, shrink=0.5, pad=0.015, ticks=[0, 0.05, 0.2, 0.5, 1])
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.set_label("share of the true class")
+    return figure
+
+
+def _worth_writing(counts: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.bool_]:
+    if len(counts) <= SMALL_K:
+        return counts > 0
+    mistakes = ~np.eye(len(counts), dtype=bool)
+    return mistakes & (counts >= 2) & ((shares >= 0.05) | (counts >= 5))
+
+
+def plot_pr_curves(
+    curves: Mapping[str, Curve], micro: Curve, average_precisions: Mapping[str, float], title: str
+) -> Figure:
+    """Draw a precision-recall curve per class, their macro mean and the micro mean.
+
+    The five classes with the lowest average precision are coloured and named.
+
+    Args:
+        curves: {class: (precision, recall)} of the classes with images, recall falling from 1 to 0.
+        micro: The same over all `N * K` decisions pooled.
+        average_precisions: {class: average precision} of the same classes.
+        title: Heading of the figure.
+    """
+    figure = _figure(10.5, 6.6, title)
+    axes = figure.subplots()
+    worst = sorted(curves, key=lambda name: average_precisions[name])[: len(NAMED)]
+    for name, (precision, recall) in curves.items():
+        if name not in worst:
+            axes.step(recall, precision, where="pre", color=GREY, linewidth=0.6, alpha=0.7)
+    for name, colour in zip(worst, NAMED, strict=False):
+        precision, recall = curves[name]
+        words = f"{average_precisions[name]:.3f}  {_label(name)}"
+        axes.step(recall, precision, where="pre", color=colour, linewidth=1.5, label=words)
+    axes.plot([], [], color=GREY, label="other classes")
+    grid = np.linspace(0, 1, 201)
+    macro = np.mean([_precision_at(grid, *curve) for curve in curves.values()], axis=0)
+    mean = float(np.mean(list(average_precisions.values())))
+    axes.plot(grid, macro, color=INK, linewidth=2.8, label=f"{mean:.3f}  macro mean")
+    pooled = -float(np.sum(np.diff(micro[1]) * micro[0][:-1]))
+    axes.step(
+        micro[1], micro[0], where="pre", color=INK, linewidth=2, linestyle="--",
+        label=f"{pooled:.3f}  micro, all decisions pooled",
+    )
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    figure.legend(
+        loc="outside right upper", frameon=False, fontsize=9, title="average precision", alignment="left"
+    )
+    _tidy(axes, grid="both")
+    return figure
+
+
+def _precision_at(
+    grid: NDArray[np.float64], precision: NDArray[np.float64], recall: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    reached = np.searchsorted(recall[::-1], grid, side="left")
+    values: NDArray[np.float64] = precision[::-1][reached]
+    return values
+
+
+def _figure(width: float, height: float, title: str) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    figure.suptitle(_label(title, 200), fontsize=13, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def _label(name: str, length: int = MAX_NAME) -> str:
+    """Make a name fit and keep matplotlib from reading its dollar signs as mathematics."""
+    name = " ".join(str(name).split())
+    short = name if len(name) <= length else name[: length - 1].rstrip() + "…"
+    return short.replace("$", r"\$")
+
+
+def _name_rows(axes: Axes, names: Any) -> None:
+    axes.set_yticks(range(len(names)), [_label(name) for name in names], fontsize=9)
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.tick_params(axis="y", length=0)
+
+
+def _tidy(axes: Axes, grid: str) -> None:
+    axes.grid(axis=grid, color="#E4E7EB", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

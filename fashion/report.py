@@ -1,0 +1,200 @@
+"""Predictions on a split -> tables, figures and one page, without the model or the data."""
+
+import base64
+import io
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fashion import figures, metrics
+from fashion.study import has_study_classes, load_study
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said about a split: the only thing a report is made of.
+
+    Attributes:
+        image_ids: `(N,)` str.
+        probabilities: `(N, K)` float32, finite.
+        targets: `(N,)` int64 in `[0, K)`.
+        class_names: `(K,)`, each once, `K >= 2`.
+
+    Raises:
+        ValueError: One of them breaks these rules.
+    """
+
+    image_ids: NDArray[np.str_]
+    probabilities: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what no report can be made of."""
+        n, k = len(self.targets), len(self.class_names)
+        shapes = {"image_ids": (n,), "probabilities": (n, k), "targets": (n,)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"{name} has shape {getattr(self, name).shape}, but {n} targets of {k} classes "
+                    f"make it {shape}."
+                )
+        if n == 0 or k < 2 or len(set(self.class_names)) < k:
+            raise ValueError(f"{n} images of {k} classes: expected 1 and 2 at least, no class twice.")
+        if self.targets.dtype.kind not in "iu" or self.probabilities.dtype.kind != "f":
+            raise ValueError(
+                f"targets are {self.targets.dtype} and probabilities {self.probabilities.dtype}; "
+                "expected int64 and float32."
+            )
+        if self.targets.min() < 0 or self.targets.max() >= k:
+            raise ValueError(
+                f"targets run from {self.targets.min()} to {self.targets.max()}; "
+                f"{k} classes allow 0 to {k - 1}."
+            )
+        if not np.isfinite(self.probabilities).all():
+            raise ValueError("probabilities hold NaN or infinity: the model has diverged.")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one compressed `.npz`, whole or not at all."""
+        arrays: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays["class_names"] = np.array(self.class_names, dtype=np.str_)
+        with _replacing(Path(path)) as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Predictions":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: The file is damaged, or something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {field.name: file[field.name] for field in fields(cls)}
+            arrays["class_names"] = tuple(arrays["class_names"].tolist())
+            return cls(**arrays)
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as e:
+            raise ValueError(f"{path} holds no predictions of this project: {e}") from e
+
+
+def per_class_table(predictions: Predictions) -> pd.DataFrame:
+    """Tabulate `class`, `precision`, `recall`, `f1`, `average_precision` and `support`.
+
+    Returns:
+        One row per class in the order of `class_names`. Undefined scores are 0, the average
+        precision of a class without images NaN.
+    """
+    scores = metrics.per_class_metrics(*_tensors(predictions))
+    columns = {name: values.numpy() for name, values in scores.items()}
+    return pd.DataFrame({"class": list(predictions.class_names), **columns})
+
+
+def confusion_counts(predictions: Predictions) -> NDArray[np.int64]:
+    """Count images by true class (down) and predicted class (across), `(K, K)`."""
+    k = len(predictions.class_names)
+    cells = predictions.targets * k + predictions.probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def confused_pairs(predictions: Predictions, top: int = 20) -> pd.DataFrame:
+    """Rank the ordered class pairs (true, predicted) by how often they are mistaken.
+
+    Returns:
+        `top` rows at most, most frequent first, equals in the order of the classes: `true`,
+        `predicted`, `count`, and `share`, the fraction of the true class's images that went to
+        `predicted`. Pairs never confused are absent.
+    """
+    counts = confusion_counts(predictions)
+    support = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[: np.count_nonzero(counts)][:top]
+    true, predicted = np.unravel_index(order, counts.shape)
+    names = np.array(predictions.class_names, dtype=object)
+    return pd.DataFrame(
+        {
+            "true": names[true],
+            "predicted": names[predicted],
+            "count": counts[true, predicted],
+            "share": counts[true, predicted] / support[true],
+        }
+    )
+
+
+def write_report(
+    predictions: Predictions,
+    run: Mapping[str, Any],
+    history: pd.DataFrame,
+    report_dir: str | os.PathLike[str],
+) -> dict[str, Any]:
+    """Write `summary.json`, `per_class.csv`, `confused_pairs.csv`, `figures/` and `index.html`.
+
+    Args:
+        predictions: Of the split that `run["split"]` names.
+        run: What the caller knows of the run; it becomes the base of the summary.
+        history: One row per epoch: `epoch`, `lr`, `train/loss`, `val/macro_f1` and so on; empty
+            when a checkpoint is evaluated on its own.
+        report_dir: Made when missing; an older report in it is replaced.
+
+    Returns:
+        The summary as written: `run` with the scores under the split's name, and the study's
+        under `study` where they may be compared.
+    """
+    folder = Path(report_dir)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    table, pairs = per_class_table(predictions), confused_pairs(predictions)
+    summary = summarise(predictions, run)
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    _write(folder / "summary.json", f"{text}\n")
+    _write(folder / "per_class.csv", table.to_csv(index=False, float_format="%.6g"))
+    _write(folder / "confused_pairs.csv", pairs.to_csv(index=False, float_format="%.6g"))
+    pictures = _write_figures(_draw(predictions, summary, table, history), folder / "figures")
+    _write(folder / "index.html", _render(predictions, summary, table, pictures))
+    return summary
+
+
+def summarise(predictions: Predictions, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Join what is known of the run with its scores, as strict JSON: null where undefined."""
+    scores = metrics.classification_metrics(*_tensors(predictions))
+    support = np.bincount(predictions.targets, minlength=len(predictions.class_names))
+    absent = [name for name, n in zip(predictions.class_names, support, strict=True) if n == 0]
+    block = {**scores, "support": len(predictions.targets), "absent_classes": absent}
+    summary = {**run, run["split"]: block}
+    study = load_study()["models"].get(run["model"])
+    if study and _is_comparable(predictions, run):
+        summary["study"] = {key: study[key] for key in ("test_accuracy", "macro_auprc")}
+    strict: dict[str, Any] = _jsonable(summary)
+    return strict
+
+
+def _is_comparable(predictions: Predictions, run: Mapping[str, Any]) -> bool:
+    return not run["drawn_sample"] and has_study_classes(predictions.class_names)
+
+
+def _tensors(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(predictions.probabilities), torch.from_numpy(predictions.targets)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, np.ndarray)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, np.generic):
+        return _jsonable(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,0 +1,205 @@
+"""The packed photo store: every photo decoded once into one uint8 file that is memory-mapped.
+
+`python -m fashion.store` lists the stores of a cache folder, `python -m fashion.store delete KEY`
+(or `all`) deletes them.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import platformdirs
+from filelock import FileLock
+from tqdm import tqdm
+
+from fashion.images import FITS, UnreadableImageError, decode_image
+from fashion.root import CatalogueRoot
+
+FORMAT = 1
+PIXELS, INDEX = "photos.u8", "store.json"
+CHUNK = 512  # photos decoded between two writes
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PhotoStore:
+    """A finished store: `(N, H, W, 3)` uint8 on disk, opened when first read.
+
+    Attributes:
+        folder: Where it lies.
+        ids: The id of each photo, in the order of the file.
+        input_size: H and W, in pixels.
+        unreadable: Maps the ids whose photo could not be decoded to the reason; their slot is white.
+    """
+
+    folder: Path
+    ids: list[str]
+    input_size: int
+    unreadable: dict[str, str]
+
+    @cached_property
+    def photos(self) -> np.ndarray:
+        """The photos, `(N, H, W, 3)` uint8, memory-mapped."""
+        shape = (len(self.ids), self.input_size, self.input_size, 3)
+        return np.memmap(self.folder / PIXELS, dtype=np.uint8, mode="r", shape=shape)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the memory map behind, so that a worker process opens its own."""
+        return {key: value for key, value in self.__dict__.items() if key != "photos"}
+
+
+def default_cache_dir() -> Path:
+    """Return the user's cache folder for this project."""
+    return Path(platformdirs.user_cache_dir("fashion"))
+
+
+def open_store(
+    root: CatalogueRoot, table: pd.DataFrame, input_size: int, fit: str, interpolation: str, cache_dir: Path
+) -> PhotoStore:
+    """Open the store of these photos, packing it first where there is none.
+
+    The key is made of the photos' ids and contents and of the settings, so a changed photo or
+    setting packs a new store. A store appears under its key only when it is complete; of two
+    processes that want the same one, the second waits for the first.
+
+    Args:
+        root: Reads the photos.
+        table: The catalogue table, columns `id` and `photo`.
+        input_size: Side of the square, in pixels.
+        fit: See `decode_image`.
+        interpolation: See `decode_image`.
+        cache_dir: The folder of all stores.
+
+    Raises:
+        ValueError: `fit` or `input_size` is unknown.
+        OSError: The disk lacks the room.
+    """
+    if fit not in FITS:
+        raise ValueError(f"data.fit={fit!r} is unknown; pass {' or '.join(FITS)}.")
+    if input_size < 1:
+        raise ValueError(f"model.input_size={input_size} must be a number of pixels above 0.")
+    folder = cache_dir / "photos" / _key(root, table, input_size, fit, interpolation)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / INDEX).exists():
+            decode = partial(decode_image, input_size=input_size, fit=fit, interpolation=interpolation)
+            _pack(folder, table, input_size, lambda photo: decode(root.read(photo)))
+    index = json.loads((folder / INDEX).read_text())
+    return PhotoStore(folder, table["id"].tolist(), input_size, index["unreadable"])
+
+
+def _key(root: CatalogueRoot, table: pd.DataFrame, input_size: int, fit: str, interpolation: str) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {input_size} {fit} {interpolation}\n".encode())
+    for id_, photo in zip(table["id"], table["photo"], strict=True):
+        digest.update(f"{id_}:{root.stamps[photo]}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _pack(folder: Path, table: pd.DataFrame, input_size: int, decode: Callable[[str], np.ndarray]) -> None:
+    """Decode every photo into a temporary folder and rename it to `folder` when it is complete."""
+    _check_room(folder, len(table), input_size)
+    unfinished = folder.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    unreadable: dict[str, str] = {}
+    white = np.full((input_size, input_size, 3), 255, np.uint8)
+    bar = tqdm(total=len(table), desc="Packing photos", unit="photo", disable=None)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, open(unfinished / PIXELS, "wb") as pixels, bar:
+        for start in range(0, len(table), CHUNK):
+            rows = table.iloc[start : start + CHUNK]
+            photos = pool.map(partial(_decode_or_say_why, decode), rows["photo"])
+            for id_, photo in zip(rows["id"], photos, strict=True):
+                if isinstance(photo, str):
+                    unreadable[id_] = photo
+                pixels.write((white if isinstance(photo, str) else photo).tobytes())
+            bar.update(len(rows))
+        pixels.flush()
+        os.fsync(pixels.fileno())
+    index = {"photos": len(table), "input_size": input_size, "unreadable": unreadable}
+    (unfinished / INDEX).write_text(json.dumps(index))
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def _check_room(folder: Path, num_photos: int, input_size: int) -> None:
+    num_bytes = num_photos * input_size * input_size * 3
+    free = shutil.disk_usage(folder.parent).free
+    size = f"{num_photos:,} photos at {input_size} px take {num_bytes / 1e9:.2f} GB"
+    if num_bytes > free:
+        raise OSError(
+            f"data.cache_dir={str(folder.parent.parent)!r}: {size}, but {free / 1e9:.2f} GB are free. Pass "
+            "data.cache_dir on a larger disk, a smaller model.input_size, or delete stores "
+            "(python -m fashion.store)."
+        )
+    log.info("%s in %s", size, folder)
+
+
+def _decode_or_say_why(decode: Callable[[str], np.ndarray], photo: str) -> np.ndarray | str:
+    try:
+        return decode(photo)
+    except (UnreadableImageError, OSError, ValueError) as error:
+        return str(error)
+
+
+def list_stores(cache_dir: Path) -> pd.DataFrame:
+    """Return one row a finished store: `key`, `photos`, `input_size`, `unreadable`, `gigabytes`."""
+    rows = []
+    for index_path in sorted((cache_dir / "photos").glob(f"*/{INDEX}")):
+        index = json.loads(index_path.read_text())
+        gigabytes = round((index_path.parent / PIXELS).stat().st_size / 1e9, 3)
+        unreadable = len(index["unreadable"])
+        rows.append((index_path.parent.name, index["photos"], index["input_size"], unreadable, gigabytes))
+    return pd.DataFrame(rows, columns=["key", "photos", "input_size", "unreadable", "gigabytes"])
+
+
+def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
+    """Delete the stores of these keys (`all` stands for every one) and return the keys deleted.
+
+    Raises:
+        ValueError: A key names no store.
+    """
+    there = list_stores(cache_dir)["key"].tolist()
+    unknown = [key for key in keys if key not in [*there, "all"]]
+    if unknown:
+        raise ValueError(f"There is no store {unknown[0]!r} in {cache_dir}; there are: {', '.join(there) or 'none'}.")
+    chosen = there if "all" in keys else keys
+    for key in chosen:
+        folder = cache_dir / "photos" / key
+        with FileLock(f"{folder}.lock"):
+            shutil.rmtree(folder)
+    return chosen
+
+
+def main() -> None:
+    """List or delete photo stores."""
+    parser = argparse.ArgumentParser(prog="python -m fashion.store", description="List or delete photo stores.")
+    parser.add_argument("action", nargs="?", choices=["list", "delete"], default="list")
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="stores to delete, or all")
+    parser.add_argument("--cache-dir", type=Path, default=default_cache_dir(), help="default: %(default)s")
+    options = parser.parse_args()
+    if options.action == "delete":
+        if not options.keys:
+            parser.error("delete needs the KEY of a store, or all")
+        try:
+            deleted = delete_stores(options.cache_dir, options.keys)
+        except ValueError as error:
+            parser.error(str(error))
+        sys.stdout.write(f"deleted {len(deleted)} stores\n")
+    stores = list_stores(options.cache_dir)
+    table = stores.to_string(index=False) if len(stores) else "no stores"
+    sys.stdout.write(f"{options.cache_dir}\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()
