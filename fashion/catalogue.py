@@ -50,6 +50,15 @@ class Catalogue:
         by_reason = self.dropped["reason"].value_counts(sort=False)
         return {"kept": len(self.table), **{str(k): int(v) for k, v in by_reason.items()}}
 
+    def without(self, rows: pd.DataFrame, reason: str, detail: "str | pd.Series[str]") -> "Catalogue":
+        """Move some rows of the table to the dropped ones."""
+        dropped = rows.assign(reason=reason, detail=detail)[DROPPED_COLUMNS]
+        return replace(
+            self,
+            table=self.table.drop(rows.index),
+            dropped=pd.concat([self.dropped, dropped], ignore_index=True),
+        )
+
     def describe(self) -> str:
         """One line for the screen that accounts for every row."""
         dropped = self.dropped["reason"].value_counts()
@@ -92,18 +101,17 @@ def load_catalogue(
             )
     table, dropped = _sort_rows(header, rows, label_column, malformed_rows == "repair")
     _check_ids(table, root)
-    reasons = pd.Series("", index=table.index)
-    reasons[table["label"] == ""] = "no label"
     table["photo"] = table["id"].map(root.photos)
-    reasons[(reasons == "") & table["photo"].isna()] = "no image"
-    dropped = pd.concat([dropped, _as_dropped(table, reasons)], ignore_index=True)
-    table = table[reasons == ""]
-    if table.empty:
+    catalogue = Catalogue(table, dropped, len(rows))
+    catalogue = catalogue.without(table[table["label"] == ""], "no label", "")
+    table = catalogue.table
+    catalogue = catalogue.without(table[table["photo"].isna()], "no image", "")
+    if catalogue.table.empty:
         raise ValueError(
-            f"data.root={str(root.path)!r}: no row of {root.csv_name} has a photo images/<id>.jpg beside it. "
-            "Pass the folder or zip that holds both."
+            f"data.root={str(root.path)!r}: no row of {root.csv_name} has a photo images/<id>.jpg "
+            "beside it. Pass the folder or zip that holds both."
         )
-    return _drop_rare(Catalogue(table, dropped, len(rows)), min_images, label_column)
+    return _drop_rare(catalogue, min_images, label_column)
 
 
 def drop_unreadable(
@@ -119,12 +127,8 @@ def drop_unreadable(
     """
     if not unreadable:
         return catalogue
-    table = catalogue.table
-    reasons = table["id"].isin(unreadable.keys()).map({True: "unreadable image", False: ""})
-    dropped = _as_dropped(table, reasons)
-    dropped["detail"] = dropped["id"].map(unreadable)
-    dropped = pd.concat([catalogue.dropped, dropped], ignore_index=True)
-    kept = replace(catalogue, table=table[reasons == ""], dropped=dropped)
+    rows = catalogue.table[catalogue.table["id"].isin(unreadable.keys())]
+    kept = catalogue.without(rows, "unreadable image", rows["id"].map(unreadable))
     return _drop_rare(kept, min_images, label_column)
 
 
@@ -175,10 +179,8 @@ def write_tables(catalogue: Catalogue, table: pd.DataFrame, folder: Path) -> Non
 
 def _read_rows(root: CatalogueRoot) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header and `(line, fields)` of each row; a blank line is no row."""
-    # csv_name carries the zip's own path in front when the root is a zip; read() wants the entry.
-    entry = root.csv_name.removeprefix(f"{root.path}/") if root.path.is_file() else root.csv_name
     try:
-        text = root.read(entry).decode("utf-8-sig")
+        text = root.read(root.csv_name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"data.root={str(root.path)!r}: {root.csv_name} is not UTF-8 (byte {error.start}). "
@@ -221,7 +223,9 @@ def _sort_rows(
             good.append((line, fields[id_place], fields[label_place]))
         else:
             detail = "a quote is not closed" if swallowed else f"{len(fields)} fields, not {width}"
-            bad.append((line, fields[id_place] if len(fields) > id_place else "", "", "malformed", detail))
+            bad.append(
+                (line, fields[id_place] if len(fields) > id_place else "", "", "malformed", detail)
+            )
     table = pd.DataFrame(good, columns=["line", "id", "label"])
     return table, pd.DataFrame(bad, columns=DROPPED_COLUMNS)
 
@@ -243,18 +247,13 @@ def _check_ids(table: pd.DataFrame, root: CatalogueRoot) -> None:
         )
 
 
-def _as_dropped(table: pd.DataFrame, reasons: "pd.Series[str]") -> pd.DataFrame:
-    return table.assign(reason=reasons, detail="")[reasons != ""][DROPPED_COLUMNS]
-
-
 def _drop_rare(catalogue: Catalogue, min_images: int, label_column: str) -> Catalogue:
     table = catalogue.table
     counts = table["label"].map(table["label"].value_counts())
     rare = counts < min_images
-    reasons = rare.map({True: "rare label", False: ""})
-    dropped = _as_dropped(table, reasons)
-    dropped["detail"] = counts[rare].map(lambda count: f"{count} photos, fewer than {min_images}")
-    kept = table[~rare]
+    detail = counts[rare].map(lambda count: f"{count} photos, fewer than {min_images}")
+    without_rare = catalogue.without(table[rare], "rare label", detail)
+    kept = without_rare.table
     if kept["label"].nunique() < 2:
         largest = table["label"].value_counts().head(2)
         raise ValueError(
@@ -263,8 +262,7 @@ def _drop_rare(catalogue: Catalogue, min_images: int, label_column: str) -> Cata
             + ", ".join(f"{name!r} ({count})" for name, count in largest.items())
             + ". Lower data.min_images or pass another data.label_column."
         )
-    dropped = pd.concat([catalogue.dropped, dropped], ignore_index=True)
-    return replace(catalogue, table=kept, dropped=dropped)
+    return without_rare
 
 
 def _apportion(counts: "pd.Series[int]", total: int) -> "pd.Series[int]":
@@ -277,7 +275,12 @@ def _apportion(counts: "pd.Series[int]", total: int) -> "pd.Series[int]":
     # Whole numbers only: a float's rounding must not decide a split.
     quota, remainder = counts * total // counts.sum(), counts * total % counts.sum()
     seats = quota.clip(lower=1)
-    by_claim = remainder.where(quota >= 1, -1).sort_index().sort_values(ascending=False, kind="stable").index
+    by_claim = (
+        remainder.where(quota >= 1, -1)
+        .sort_index()
+        .sort_values(ascending=False, kind="stable")
+        .index
+    )
     while (missing := total - int(seats.sum())) > 0:
         seats[by_claim[:missing]] += 1
     while (surplus := int(seats.sum()) - total) > 0:

@@ -1,14 +1,14 @@
 """The report's figures, drawn from tables and arrays."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -42,11 +42,12 @@ def plot_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> F
             "val/macro_f1": ("macro-F1", BLUE),
             "val/macro_auprc": ("macro-AUPRC", ORANGE),
         },
-        "Learning rate": {"lr": ("learning rate", INK)},
+        "Learning rate": {"lr": ("_", INK)},
     }
     for axes, (heading, lines) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         _plot_panel(axes, history, lines, best_epoch)
         axes.set_title(heading, loc="left", fontsize=11)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.1e}"))
     return figure
 
 
@@ -68,7 +69,7 @@ def _plot_panel(
         axes.axvline(
             best_epoch, color=INK, linestyle=":", linewidth=1.2, label=f"best epoch, {best_epoch}"
         )
-    if axes.lines:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9)
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
@@ -89,28 +90,36 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
     mean = table["f1"].mean()
     y = np.arange(len(table))
     axes.barh(y, table["f1"], height=0.72, color=np.where(table["f1"] < mean, SKY, BLUE))
-    axes.axvline(mean, color=VERMILION, linestyle="--", linewidth=1.2)
+    axes.axvline(mean, color=VERMILION, linestyle="--", linewidth=1.4, zorder=0.9)
     for i, (f1, support) in enumerate(zip(table["f1"], table["support"], strict=True)):
-        words = f"{f1:.2f}   n = {support:,}" if support else "no image"
-        axes.text(f1 + 0.01, i, words, va="center", fontsize=8, color=INK)
+        inside = f1 > 0.1
+        axes.text(
+            f1 - 0.01 if inside else f1 + 0.01,
+            i,
+            f"{f1:.2f}",
+            va="center",
+            ha="right" if inside else "left",
+            fontsize=8,
+            color="white" if f1 >= mean and inside else INK,
+        )
+        axes.text(1.1, i, f"{support:,}", va="center", ha="right", fontsize=8, color=INK)
+    axes.text(1.1, len(table) - 0.45, "images", ha="right", fontsize=8, color=INK)
     _name_rows(axes, table["class"])
-    axes.set_xlim(0, 1.17)
+    axes.set_xlim(0, 1.11)
     axes.set_xticks(np.linspace(0, 1, 6))
-    axes.set_xlabel(f"F1; dashed: macro-F1 {mean:.3f}; n: images of the class")
+    axes.set_xlabel(f"F1 (dashed: macro-F1, {mean:.3f})")
     _tidy(axes, grid="x")
     return figure
 
 
-def plot_class_distribution(
-    class_counts: Mapping[str, Mapping[str, int]], title: str
-) -> Figure:
+def plot_class_distribution(class_counts: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     """Draw the images of each class as a bar stacked from the splits, largest class on top.
 
     Args:
         class_counts: {class: {split: images}}, every class with the same splits.
         title: Heading of the figure.
     """
-    table = pd.DataFrame.from_dict(class_counts, orient="index")
+    table = pd.DataFrame.from_dict(dict(class_counts), orient="index")
     table = table.loc[table.sum(axis=1).sort_values(kind="stable").index]
     figure = _figure(8.5, 1.7 + 0.235 * len(table), title)
     axes = figure.subplots()
@@ -122,11 +131,14 @@ def plot_class_distribution(
         left += table[split].to_numpy(float)
     for i, counts in enumerate(table.itertuples(index=False)):
         parts = " / ".join(f"{count:,}" for count in counts)
-        axes.text(left[i] + left.max() * 0.01, i, f"{sum(counts):,}   ({parts})", va="center", fontsize=8)
+        words = f"{sum(counts):,}   ({parts})"
+        axes.text(left[i] + left.max() * 0.01, i, words, va="center", fontsize=8)
     _name_rows(axes, table.index)
     axes.set_xlim(0, left.max() * 1.3)
     axes.set_xlabel(f"images ({' / '.join(table.columns)})")
-    axes.legend(frameon=False, loc="lower right")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    figure.legend(loc="outside upper right", frameon=False, ncols=3)
     _tidy(axes, grid="x")
     return figure
 
@@ -144,8 +156,10 @@ def plot_confusion_matrix(
         title: Heading of the figure.
     """
     k = len(class_names)
-    side = 3.2 + max(3.0, 0.255 * k)
-    figure = _figure(side + 0.9, side, title)
+    cells = max(2.6, 0.225 * k)
+    names = 0.3 + 0.085 * max(len(_label(name)) for name in class_names)
+    height = cells + names * (2 if k > SMALL_K else 1) + 1.1
+    figure = _figure(cells + names + 2.3, height, title)
     axes = figure.subplots()
     support = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(support, 1)
@@ -154,18 +168,20 @@ def plot_confusion_matrix(
     for i, j in np.argwhere(_worth_writing(counts, shares)):
         colour = "white" if shares[i, j] > 0.35 else INK
         axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=7, color=colour)
-    axes.set_xticks(range(k), [_label(name) for name in class_names], rotation=90)
+    axes.set_xticks(range(k), [_label(name) for name in class_names])
     axes.set_yticks(
         range(k),
         [f"{_label(name)}  {n:,}" for name, n in zip(class_names, support[:, 0], strict=True)],
     )
-    axes.tick_params(length=0, labelsize=9 if k > SMALL_K else 10)
+    axes.tick_params(length=0, labelsize=10.5, labeltop=k > SMALL_K)
+    axes.tick_params(axis="x", rotation=90)
     axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#E4E7EB", linewidth=0.5)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("predicted class")
+    written = "all" if k <= SMALL_K else "mistakes of 5 images, or of 2 that make 5 % of the class"
+    axes.set_xlabel(f"predicted class (counts written: {written})")
     axes.set_ylabel("true class, with its number of images")
     bar = figure.colorbar(image, ax=axes, shrink=0.5, pad=0.015, ticks=[0, 0.05, 0.2, 0.5, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -196,37 +212,45 @@ def plot_pr_curves(
     figure = _figure(10.5, 6.6, title)
     axes = figure.subplots()
     worst = sorted(curves, key=lambda name: average_precisions[name])[: len(NAMED)]
-    for name, (precision, recall) in curves.items():
-        if name not in worst:
-            axes.step(recall, precision, where="pre", color=GREY, linewidth=0.6, alpha=0.7)
+    for name in curves.keys() - set(worst):
+        _step(axes, curves[name], color=GREY, linewidth=0.6, alpha=0.7)
     for name, colour in zip(worst, NAMED, strict=False):
-        precision, recall = curves[name]
         words = f"{average_precisions[name]:.3f}  {_label(name)}"
-        axes.step(recall, precision, where="pre", color=colour, linewidth=1.5, label=words)
-    axes.plot([], [], color=GREY, label="other classes")
-    grid = np.linspace(0, 1, 201)
-    macro = np.mean([_precision_at(grid, *curve) for curve in curves.values()], axis=0)
-    mean = float(np.mean(list(average_precisions.values())))
-    axes.plot(grid, macro, color=INK, linewidth=2.8, label=f"{mean:.3f}  macro mean")
+        _step(axes, curves[name], color=colour, linewidth=1.5, label=words)
+    if len(curves) > len(worst):
+        axes.plot([], [], color=GREY, label="other classes")
+    macro = float(np.mean([average_precisions[name] for name in curves]))
+    _step(axes, _mean_curve(curves), color=INK, linewidth=2.8, label=f"{macro:.3f}  macro mean")
     pooled = -float(np.sum(np.diff(micro[1]) * micro[0][:-1]))
-    axes.step(
-        micro[1], micro[0], where="pre", color=INK, linewidth=2, linestyle="--",
-        label=f"{pooled:.3f}  micro, all decisions pooled",
-    )
+    words = f"{pooled:.3f}  micro, all decisions pooled"
+    _step(axes, micro, color=INK, linewidth=1.8, linestyle="--", label=words)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     figure.legend(
-        loc="outside right upper", frameon=False, fontsize=9, title="average precision", alignment="left"
+        loc="outside right upper",
+        frameon=False,
+        fontsize=9,
+        title="average precision",
+        alignment="left",
     )
     _tidy(axes, grid="both")
     return figure
 
 
-def _precision_at(
-    grid: NDArray[np.float64], precision: NDArray[np.float64], recall: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    reached = np.searchsorted(recall[::-1], grid, side="left")
-    values: NDArray[np.float64] = precision[::-1][reached]
-    return values
+def _step(axes: Axes, curve: Curve, **style: Any) -> None:
+    precision, recall = curve
+    # The curve's last point, precision 1 at recall 0, is a convention that no score reaches.
+    axes.step(recall, [*precision[:-1], precision[-2]], where="post", **style)
+
+
+def _mean_curve(curves: Mapping[str, Curve]) -> Curve:
+    grid = np.linspace(1, 0, 201)
+    # On the grid a precision holds from its own recall down to the next lower one.
+    places = [np.searchsorted(-recall, -grid, side="right") - 1 for _, recall in curves.values()]
+    values = [
+        precision[:-1][np.minimum(place, len(precision) - 2)]
+        for place, (precision, _) in zip(places, curves.values(), strict=True)
+    ]
+    return np.mean(values, axis=0), grid
 
 
 def _figure(width: float, height: float, title: str) -> Figure:
@@ -242,13 +266,14 @@ def _label(name: str, length: int = MAX_NAME) -> str:
     return short.replace("$", r"\$")
 
 
-def _name_rows(axes: Axes, names: Any) -> None:
-    axes.set_yticks(range(len(names)), [_label(name) for name in names], fontsize=9)
-    axes.set_ylim(-0.7, len(names) - 0.3)
+def _name_rows(axes: Axes, names: Iterable[str]) -> None:
+    labels = [_label(name) for name in names]
+    axes.set_yticks(range(len(labels)), labels, fontsize=9)
+    axes.set_ylim(-0.7, len(labels) - 0.3)
     axes.tick_params(axis="y", length=0)
 
 
-def _tidy(axes: Axes, grid: str) -> None:
+def _tidy(axes: Axes, grid: Literal["x", "both"]) -> None:
     axes.grid(axis=grid, color="#E4E7EB", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

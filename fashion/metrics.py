@@ -80,7 +80,9 @@ def _average_precisions(probabilities: Tensor, targets: Tensor) -> Tensor:
 
 
 def precision_recall_curve(scores: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
-    """Trace precision over recall through every distinct score, from recall 1 down to recall 0.
+    """Trace precision over recall through the distinct scores, from recall 1 down to recall 0.
+
+    It starts at the highest score that reaches recall 1.
 
     Args:
         scores: `(N,)` float, any range.
@@ -96,4 +98,6 @@ def precision_recall_curve(scores: Tensor, positives: Tensor) -> tuple[Tensor, T
     precision, recall, _ = binary_precision_recall_curve(ranks, positives.long())
     # The curve comes in float32; its recalls are whole hits, so they can be made exact again.
     total = positives.sum()
-    return precision.double(), (recall.double() * total).round() / total
+    hits = (recall.double() * total).round()
+    start = int((hits == total).sum()) - 1
+    return precision[start:].double(), hits[start:] / total

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fashion import figures, metrics
-from fashion.study import has_study_classes, load_study
+from fashion.study import beside_study, half_width, has_study_classes, load_study
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,9 @@ class Predictions:
                     f"make it {shape}."
                 )
         if n == 0 or k < 2 or len(set(self.class_names)) < k:
-            raise ValueError(f"{n} images of {k} classes: expected 1 and 2 at least, no class twice.")
+            raise ValueError(
+                f"{n} images of {k} classes: expected 1 and 2 at least, no class twice."
+            )
         if self.targets.dtype.kind not in "iu" or self.probabilities.dtype.kind != "f":
             raise ValueError(
                 f"targets are {self.targets.dtype} and probabilities {self.probabilities.dtype}; "
@@ -162,7 +164,7 @@ def write_report(
     _write(folder / "per_class.csv", table.to_csv(index=False, float_format="%.6g"))
     _write(folder / "confused_pairs.csv", pairs.to_csv(index=False, float_format="%.6g"))
     pictures = _write_figures(_draw(predictions, summary, table, history), folder / "figures")
-    _write(folder / "index.html", _render(predictions, summary, table, pictures))
+    _write(folder / "index.html", _render(predictions, summary, table, history, pictures))
     return summary
 
 
@@ -188,7 +190,7 @@ def _tensors(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(predictions.probabilities), torch.from_numpy(predictions.targets)
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
     if isinstance(value, Mapping):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, np.ndarray)):
@@ -198,3 +200,116 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _draw(
+    predictions: Predictions,
+    run: Mapping[str, Any],
+    table: pd.DataFrame,
+    history: pd.DataFrame,
+) -> dict[str, Figure]:
+    drawn = ", drawn sample" if run["drawn_sample"] else ""
+    where = f"{run['model']}, {run['split']} split{drawn}"
+    names = predictions.class_names
+    pictures = {
+        "per_class_f1": figures.plot_per_class_f1(table, f"F1 of each class: {where}"),
+        "confusion_matrix": figures.plot_confusion_matrix(
+            confusion_counts(predictions), names, f"Confusion matrix: {where}"
+        ),
+        "pr_curves": figures.plot_pr_curves(
+            *_curves(predictions),
+            dict(zip(table["class"], table["average_precision"], strict=True)),
+            f"Precision over recall: {where}",
+        ),
+        "class_distribution": figures.plot_class_distribution(
+            run["class_counts"], f"Images of each class{drawn}"
+        ),
+    }
+    if len(history):
+        title = f"Training and validation: {run['model']}{drawn}"
+        pictures["history"] = figures.plot_history(history, run["best_epoch"], title)
+    return pictures
+
+
+def _curves(predictions: Predictions) -> tuple[dict[str, figures.Curve], figures.Curve]:
+    scores, targets = _tensors(predictions)
+    hits = torch.nn.functional.one_hot(targets, scores.shape[1]).bool()
+
+    def trace(column: torch.Tensor, positives: torch.Tensor) -> figures.Curve:
+        precision, recall = metrics.precision_recall_curve(column, positives)
+        return precision.numpy(), recall.numpy()
+
+    present = [(k, name) for k, name in enumerate(predictions.class_names) if hits[:, k].any()]
+    curves = {name: trace(scores[:, k], hits[:, k]) for k, name in present}
+    return curves, trace(scores.flatten(), hits.flatten())
+
+
+def _write_figures(pictures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
+    for stale in folder.glob("*.png"):
+        if stale.stem not in pictures:
+            stale.unlink()
+    written = {}
+    for name, figure in pictures.items():
+        png = io.BytesIO()
+        figure.savefig(png, format="png")
+        _write(folder / f"{name}.png", png.getvalue())
+        written[name] = png.getvalue()
+    return written
+
+
+def _render(
+    predictions: Predictions,
+    summary: Mapping[str, Any],
+    table: pd.DataFrame,
+    history: pd.DataFrame,
+    pictures: Mapping[str, bytes],
+) -> str:
+    environment = Environment(
+        loader=PackageLoader("fashion"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scores = summary[summary["split"]]
+    every_pair = confused_pairs(predictions, top=len(predictions.class_names) ** 2)
+    comparable = _is_comparable(predictions, summary)
+    return environment.get_template("report.html.j2").render(
+        run=summary,
+        scores=scores,
+        half_width=half_width(scores["accuracy"], scores["support"]),
+        table=table.replace({np.nan: None}).to_dict("records"),
+        pairs=every_pair.head(20).to_dict("records"),
+        beside=beside_study(summary, table, every_pair) if comparable else None,
+        first_epoch=int(history["epoch"].min()) if len(history) else None,
+        pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+        config=_flatten(summary["config"]),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            leaves.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    with _replacing(path) as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` only once it is complete."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ class CatalogueRoot:
 
     Attributes:
         path: The folder or zip the user named.
-        csv_name: The place of styles.csv, for messages.
+        csv_name: The name of styles.csv that `read` takes.
         photos: Maps an id (a file name without its ending) to the name that `read` takes.
         stamps: Maps that name to a string that changes when the file's content does: checksum and
             size in a zip, size and modification time in a folder.
@@ -108,7 +108,9 @@ def _open_zip(path: Path) -> CatalogueRoot:
     stamps: dict[str, str] = {}
     folder = PurePosixPath(table).parent / "images"
     for name in sorted(entries):
-        if PurePosixPath(name).parent == folder and _add_photo(photos, PurePosixPath(name).name, name):
+        if PurePosixPath(name).parent == folder and _add_photo(
+            photos, PurePosixPath(name).name, name
+        ):
             stamps[name] = f"{entries[name].file_size}:{entries[name].CRC:08x}"
 
     def read(name: str) -> bytes:
@@ -119,7 +121,7 @@ def _open_zip(path: Path) -> CatalogueRoot:
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
             raise ValueError(f"damaged zip entry: {error}") from error
 
-    return CatalogueRoot(path, f"{path}/{table}", photos, stamps, read)
+    return CatalogueRoot(path, table, photos, stamps, read)
 
 
 def _choose_table(tables: list[str], num_contents: int, root: Path, hint: str) -> str:

@@ -65,7 +65,12 @@ def default_cache_dir() -> Path:
 
 
 def open_store(
-    root: CatalogueRoot, table: pd.DataFrame, input_size: int, fit: str, interpolation: str, cache_dir: Path
+    root: CatalogueRoot,
+    table: pd.DataFrame,
+    input_size: int,
+    fit: str,
+    interpolation: str,
+    cache_dir: Path,
 ) -> PhotoStore:
     """Open the store of these photos, packing it first where there is none.
 
@@ -93,20 +98,26 @@ def open_store(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / INDEX).exists():
-            decode = partial(decode_image, input_size=input_size, fit=fit, interpolation=interpolation)
+            decode = partial(
+                decode_image, input_size=input_size, fit=fit, interpolation=interpolation
+            )
             _pack(folder, table, input_size, lambda photo: decode(root.read(photo)))
     index = json.loads((folder / INDEX).read_text())
     return PhotoStore(folder, table["id"].tolist(), input_size, index["unreadable"])
 
 
-def _key(root: CatalogueRoot, table: pd.DataFrame, input_size: int, fit: str, interpolation: str) -> str:
+def _key(
+    root: CatalogueRoot, table: pd.DataFrame, input_size: int, fit: str, interpolation: str
+) -> str:
     digest = hashlib.sha256(f"{FORMAT} {input_size} {fit} {interpolation}\n".encode())
     for id_, photo in zip(table["id"], table["photo"], strict=True):
         digest.update(f"{id_}:{root.stamps[photo]}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
-def _pack(folder: Path, table: pd.DataFrame, input_size: int, decode: Callable[[str], np.ndarray]) -> None:
+def _pack(
+    folder: Path, table: pd.DataFrame, input_size: int, decode: Callable[[str], np.ndarray]
+) -> None:
     """Decode every photo into a temporary folder and rename it to `folder` when it is complete."""
     _check_room(folder, len(table), input_size)
     unfinished = folder.with_suffix(".unfinished")
@@ -118,7 +129,7 @@ def _pack(folder: Path, table: pd.DataFrame, input_size: int, decode: Callable[[
     with ThreadPoolExecutor(os.cpu_count()) as pool, open(unfinished / PIXELS, "wb") as pixels, bar:
         for start in range(0, len(table), CHUNK):
             rows = table.iloc[start : start + CHUNK]
-            photos = pool.map(partial(_decode_or_say_why, decode), rows["photo"])
+            photos = pool.map(lambda name: decode_or_say_why(partial(decode, name)), rows["photo"])
             for id_, photo in zip(rows["id"], photos, strict=True):
                 if isinstance(photo, str):
                     unreadable[id_] = photo
@@ -145,9 +156,10 @@ def _check_room(folder: Path, num_photos: int, input_size: int) -> None:
     log.info("%s in %s", size, folder)
 
 
-def _decode_or_say_why(decode: Callable[[str], np.ndarray], photo: str) -> np.ndarray | str:
+def decode_or_say_why(decode: Callable[[], np.ndarray]) -> np.ndarray | str:
+    """Return the decoded photo, or in words why it can't be read or decoded."""
     try:
-        return decode(photo)
+        return decode()
     except (UnreadableImageError, OSError, ValueError) as error:
         return str(error)
 
@@ -159,7 +171,9 @@ def list_stores(cache_dir: Path) -> pd.DataFrame:
         index = json.loads(index_path.read_text())
         gigabytes = round((index_path.parent / PIXELS).stat().st_size / 1e9, 3)
         unreadable = len(index["unreadable"])
-        rows.append((index_path.parent.name, index["photos"], index["input_size"], unreadable, gigabytes))
+        rows.append(
+            (index_path.parent.name, index["photos"], index["input_size"], unreadable, gigabytes)
+        )
     return pd.DataFrame(rows, columns=["key", "photos", "input_size", "unreadable", "gigabytes"])
 
 
@@ -172,7 +186,9 @@ def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
     there = list_stores(cache_dir)["key"].tolist()
     unknown = [key for key in keys if key not in [*there, "all"]]
     if unknown:
-        raise ValueError(f"There is no store {unknown[0]!r} in {cache_dir}; there are: {', '.join(there) or 'none'}.")
+        raise ValueError(
+            f"There is no store {unknown[0]!r} in {cache_dir}; there are: {', '.join(there) or 'none'}."
+        )
     chosen = there if "all" in keys else keys
     for key in chosen:
         folder = cache_dir / "photos" / key
@@ -183,10 +199,14 @@ def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
 
 def main() -> None:
     """List or delete photo stores."""
-    parser = argparse.ArgumentParser(prog="python -m fashion.store", description="List or delete photo stores.")
+    parser = argparse.ArgumentParser(
+        prog="python -m fashion.store", description="List or delete photo stores."
+    )
     parser.add_argument("action", nargs="?", choices=["list", "delete"], default="list")
     parser.add_argument("keys", nargs="*", metavar="KEY", help="stores to delete, or all")
-    parser.add_argument("--cache-dir", type=Path, default=default_cache_dir(), help="default: %(default)s")
+    parser.add_argument(
+        "--cache-dir", type=Path, default=default_cache_dir(), help="default: %(default)s"
+    )
     options = parser.parse_args()
     if options.action == "delete":
         if not options.keys:

@@ -1,0 +1,220 @@
+"""A timm network with a new head, and which of its layers train."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import timm
+import torch
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils import get_session
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, freeze_batch_norm_2d
+from timm.models import PretrainedCfg
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, BatchNormAct2d)
+FROZEN_BATCH_NORMS = (FrozenBatchNorm2d, FrozenBatchNormAct2d)
+
+
+def pretrained_cfg(backbone: str) -> PretrainedCfg:
+    """Return timm's record of a backbone's published weights: mean, std, interpolation, classifier.
+
+    Raises:
+        ValueError: timm has no such model or no such weight tag.
+    """
+    architecture, _, tag = backbone.partition(".")
+    if not timm.is_model(architecture):
+        similar = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        hint = f"Similar: {', '.join(similar)}" if similar else "timm.list_models() names all"
+        raise ValueError(f"model.backbone={backbone!r} is not a timm model. {hint}.")
+    tags = timm.list_pretrained(f"{architecture}.*")
+    if tag and backbone not in tags:
+        raise ValueError(
+            f"model.backbone={backbone!r}: timm has no weights tagged {tag!r} for it. "
+            f"Pass one of {', '.join([*tags, architecture])}."
+        )
+    return timm.get_pretrained_cfg(backbone) or PretrainedCfg()
+
+
+def normalisation(backbone: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and std that a backbone's weights expect, each `(1, 3, 1, 1)` in [0, 1]."""
+    cfg = pretrained_cfg(backbone)
+    mean, std = torch.tensor(cfg.mean), torch.tensor(cfg.std)
+    return mean.reshape(1, 3, 1, 1), std.reshape(1, 3, 1, 1)
+
+
+def build_backbone(
+    backbone: str,
+    num_classes: int,
+    *,
+    pretrained: bool,
+    weights: str | None = None,
+    input_size: int | None = None,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """Build a timm network with a new head of `num_classes` outputs.
+
+    Args:
+        backbone: timm's name, with the tag of its weights if any.
+        num_classes: K, the width of the head.
+        pretrained: Load timm's published ImageNet weights (ignored where `weights` is given).
+        weights: A `.safetensors` file with this backbone's weights under timm's keys; its
+            classifier, if it has one, is ignored, everything else must fit.
+        input_size: Side of the input in pixels, for networks that are built for one size.
+        dropout: Drop rate before the head, in [0, 1).
+
+    Raises:
+        FileNotFoundError: No file at `weights`.
+        ValueError: The name is unknown, or the weights don't fit it.
+        ConnectionError: The published weights can't be fetched.
+    """
+    cfg = pretrained_cfg(backbone)
+    options: dict[str, object] = {"num_classes": num_classes, "drop_rate": dropout}
+    if cfg.fixed_input_size and input_size:
+        options["img_size"] = input_size
+    if weights is not None:
+        if not Path(weights).is_file():
+            raise FileNotFoundError(
+                f"model.weights={weights!r} does not exist; pass a .safetensors file."
+            )
+        network = timm.create_model(backbone, pretrained=False, **options)
+        _load_weights(network, backbone, weights)
+        return network
+    if not pretrained:
+        return timm.create_model(backbone, pretrained=False, **options)
+    if not cfg.has_weights:
+        raise ValueError(
+            f"model.pretrained=true, but timm publishes no weights for model.backbone={backbone!r}. Pass "
+            "model.weights=FILE.safetensors, or model.pretrained=false to start from random weights."
+        )
+    try:
+        _reach_hub(cfg)
+        return timm.create_model(backbone, pretrained=True, **options)
+    except Exception as error:  # the hub's clients raise many unrelated types
+        raise ConnectionError(
+            f"model.pretrained=true: the weights of {backbone} could not be fetched from {cfg.hf_hub_id or cfg.url} "
+            f"({type(error).__name__}). Pass model.weights=FILE.safetensors for a local file, or "
+            "model.pretrained=false to start from random weights."
+        ) from error
+
+
+def head_names(network: nn.Module) -> list[str]:
+    """Return the names of the head's parameters in a timm network."""
+    return [name for name, _ in network.named_parameters() if _in_head(network, name)]
+
+
+def set_trainable(network: nn.Module, unfreeze: str | Sequence[str]) -> None:
+    """Freeze a timm network but for its head and the parameters that `unfreeze` names.
+
+    A BatchNorm whose parameters are all frozen becomes a fixed affine map (timm's FrozenBatchNorm),
+    so that its statistics stay as they are in train mode too.
+
+    Args:
+        network: A timm network, changed in place.
+        unfreeze: Regular expressions searched in parameter names, or `all`; an empty list trains the
+            head alone.
+
+    Raises:
+        ValueError: An expression is malformed or matches no parameter.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    chosen = set(names) if unfreeze == "all" else set(head_names(network)) | _match(names, unfreeze)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    _fix_frozen_batch_norms(network)
+
+
+def count_trainable(network: nn.Module) -> dict[str, int]:
+    """Count the trainable parameters: `backbone` (without the head) and `head`."""
+    in_head = set(head_names(network))
+    counts = {"backbone": 0, "head": 0}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            counts["head" if name in in_head else "backbone"] += parameter.numel()
+    return counts
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Count all parameters, those of fixed BatchNorms included."""
+    fixed = [m for m in network.modules() if isinstance(m, FROZEN_BATCH_NORMS)]
+    return sum(p.numel() for p in network.parameters()) + sum(2 * m.num_features for m in fixed)
+
+
+def _reach_hub(cfg: PretrainedCfg) -> None:
+    """Fail within seconds where timm's own download would retry for most of a minute."""
+    if cfg.hf_hub_id and not try_to_load_from_cache(cfg.hf_hub_id, "model.safetensors"):
+        get_session().head(f"{constants.ENDPOINT}/{cfg.hf_hub_id}", timeout=10)
+
+
+def _load_weights(network: nn.Module, backbone: str, weights: str) -> None:
+    try:
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"model.weights={weights!r} is not a complete safetensors file ({error}). Pass one that is."
+        ) from error
+    own = network.state_dict()
+    state = {key: value for key, value in state.items() if not _in_head(network, key)}
+    wanted = {key for key in own if not _in_head(network, key)}
+    # Batch counters matter to no fixed momentum; converted weights often lack them.
+    missing = sorted(
+        key for key in wanted - state.keys() if not key.endswith("num_batches_tracked")
+    )
+    surplus = sorted(state.keys() - wanted)
+    misfits = sorted(key for key in wanted & state.keys() if own[key].shape != state[key].shape)
+    for what, keys in (
+        ("lacks", missing),
+        ("also holds", surplus),
+        ("has other shapes for", misfits),
+    ):
+        if keys:
+            raise ValueError(
+                f"model.weights={weights!r} does not fit model.backbone={backbone!r}: it {what} "
+                f"{len(keys)} tensors, {keys[0]!r} first. Pass the weights of {backbone}, with timm's keys."
+            )
+    network.load_state_dict(state, strict=False)
+
+
+def _match(names: Iterable[str], patterns: str | Sequence[str]) -> set[str]:
+    if isinstance(patterns, str):
+        raise ValueError(
+            f"model.unfreeze={patterns!r} is neither all nor a list of regular expressions."
+        )
+    names = list(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        try:
+            hits = {name for name in names if re.search(pattern, name)}
+        except re.error as error:
+            raise ValueError(
+                f"model.unfreeze: {pattern!r} is no regular expression ({error})."
+            ) from error
+        if not hits:
+            raise ValueError(
+                f"model.unfreeze: {pattern!r} matches none of the {len(names)} parameters, which are called like "
+                f"{names[0]!r} or {names[-1]!r}. Correct it, or pass model.unfreeze=all."
+            )
+        chosen |= hits
+    return chosen
+
+
+def _in_head(network: nn.Module, name: str) -> bool:
+    heads = network.pretrained_cfg["classifier"] or ()
+    return name.startswith(
+        tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    )
+
+
+def _fix_frozen_batch_norms(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, BATCH_NORMS):
+            # One without an affine part goes with the layers around it.
+            parameters = list(child.parameters()) or list(module.parameters())
+            if not any(parameter.requires_grad for parameter in parameters):
+                setattr(module, name, freeze_batch_norm_2d(child))
+        else:
+            _fix_frozen_batch_norms(child)

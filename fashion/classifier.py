@@ -1,0 +1,153 @@
+"""ProductClassifier: loss, metrics and optimiser around a timm network."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from fashion.backbone import build_backbone, normalisation, pretrained_cfg, set_trainable
+from fashion.data import PADDING, Batch
+from fashion.metrics import classification_metrics
+
+
+class ProductClassifier(LightningModule):
+    """A partly frozen timm network that classifies uint8 photos.
+
+    Args:
+        class_names: The K labels in the order of their targets.
+        backbone: timm's name, with the tag of its weights.
+        pretrained: Start from timm's published weights.
+        weights: A `.safetensors` file to start from instead.
+        input_size: Side of the input, in pixels.
+        unfreeze: Regular expressions over parameter names, `all`, or an empty list for the head
+            alone.
+        dropout: Drop rate before the head, in [0, 1).
+        label_smoothing: Weight of the uniform distribution in the targets, in [0, 1).
+        optimizer: Takes the trainable parameters; None for a model that only predicts.
+        seed: Seeds dropout together with rank and batch number.
+
+    Attributes:
+        backbone: The timm network, head included.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        *,
+        backbone: str,
+        pretrained: bool,
+        weights: str | None,
+        input_size: int,
+        unfreeze: str | Sequence[str],
+        dropout: float,
+        label_smoothing: float,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["optimizer"])
+        for key, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
+            if not 0 <= value < 1:
+                raise ValueError(f"model.{key}={value} must be at least 0 and less than 1.")
+        self.class_names = list(class_names)
+        self.backbone = build_backbone(
+            backbone,
+            len(self.class_names),
+            pretrained=pretrained,
+            weights=weights,
+            input_size=input_size,
+            dropout=dropout,
+        )
+        set_trainable(self.backbone, unfreeze)
+        mean, std = normalisation(backbone)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.optimizer = optimizer
+        self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `(B, K)` for uint8 `images` `(B, 3, H, W)`."""
+        normalised = (images.float() / 255 - self.mean) / self.std
+        logits: Tensor = self.backbone(normalised)
+        return logits
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Decay the learning rate to zero along a cosine over all steps."""
+        if self.optimizer is None:
+            raise RuntimeError("This ProductClassifier was built without an optimizer.")
+        optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
+        steps = self.trainer.estimated_stepping_batches
+        schedule = LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by the batch, so that a resumed run draws what an unbroken one would."""
+        key = (self.hparams.seed * 1009 + self.global_rank) << 32
+        torch.manual_seed(key + self.trainer.fit_loop.total_batch_idx)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the smoothed cross-entropy of a batch."""
+        logits = self(batch.images)
+        loss = self._loss(logits, batch.targets)
+        accuracy = (logits.argmax(dim=1) == batch.targets).float().mean()
+        figures = {"train/loss": loss, "train/accuracy": accuracy}
+        self.log_dict(figures, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(logits))
+        self.log("train/loss_step", loss, prog_bar=True, batch_size=len(logits))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the batch's logits for the end of the epoch."""
+        self._evaluated.append((self(batch.images), batch.targets, batch.rows))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Keep the batch's logits for `collect`."""
+        self.validation_step(batch, batch_idx)
+        return batch.rows
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what turns a photo into this network's input."""
+        checkpoint["preprocessing"] = {
+            "input_size": self.hparams.input_size,
+            "interpolation": pretrained_cfg(self.hparams.backbone).interpolation,
+            "fit": self.trainer.datamodule.hparams.fit,
+        }
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss, accuracy, macro-F1 and macro-AUPRC of the whole split, computed on the host."""
+        logits, targets, _ = self.collect()
+        figures = classification_metrics(logits.softmax(dim=1), targets)
+        figures["loss"] = self._loss(logits, targets).item()
+        for name, value in figures.items():
+            self.log(f"val/{name}", value, prog_bar=name != "loss", rank_zero_only=False)
+
+    def collect(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Hand over what was evaluated since the last call, once for each row of the split.
+
+        Returns:
+            Logits `(N, K)` float32, targets `(N,)` int64 and rows `(N,)` int64 on the host, in the
+            order of the rows, from all processes, without padding.
+        """
+        evaluated, self._evaluated = self._evaluated, []
+        parts = [torch.cat(tensors) for tensors in zip(*evaluated, strict=True)]
+        if self.trainer.world_size > 1:
+            parts = [self.all_gather(part).flatten(0, 1) for part in parts]
+        logits, targets, rows = (part.cpu() for part in parts)
+        order = rows.argsort()
+        order = order[rows[order] != PADDING]
+        return logits[order].float(), targets[order], rows[order]
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.hparams.label_smoothing
+        return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)

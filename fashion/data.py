@@ -1,0 +1,439 @@
+"""From the catalogue to batches: augmentation, the order of the rows, and the LightningDataModule."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning import LightningDataModule
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fashion.backbone import pretrained_cfg
+from fashion.catalogue import (
+    SPLITS,
+    Catalogue,
+    assign_splits,
+    drop_unreadable,
+    load_catalogue,
+    splits_sha256,
+    write_tables,
+)
+from fashion.images import FITS
+from fashion.root import CatalogueRoot, open_root
+from fashion.sample import MARKER, draw_sample
+from fashion.store import PhotoStore, default_cache_dir, open_store
+
+PADDING = -1
+log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """What crosses to the device.
+
+    Attributes:
+        images: `(B, 3, H, W)` uint8, channels last in memory.
+        targets: `(B,)` int64 in [0, K).
+        rows: `(B,)` int64, the row of each image in its split; `PADDING` marks images that only
+            fill the batch.
+    """
+
+    images: Tensor
+    targets: Tensor
+    rows: Tensor
+
+
+class ProductDataset(Dataset[Batch]):
+    """The photos and targets of one split, fetched a batch at a time.
+
+    Args:
+        store: The packed photos.
+        slots: `(N,)` the place of each row in the store.
+        targets: `(N,)` int64.
+        augment: Flip and rotate.
+        rotation: Largest angle in degrees, drawn uniformly from [-rotation, rotation].
+        seed: Seeds the augmentation together with epoch and row.
+    """
+
+    def __init__(
+        self,
+        store: PhotoStore,
+        slots: np.ndarray,
+        targets: np.ndarray,
+        *,
+        augment: bool,
+        rotation: float,
+        seed: int,
+    ) -> None:
+        self.store = store
+        self.slots = slots
+        self.targets = targets
+        self.augment = augment
+        self.rotation = rotation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.slots)
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
+        """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo."""
+        epoch, rows = item
+        places = np.maximum(rows, 0)
+        photos = self.store.photos[self.slots[places]]
+        if self.augment:
+            for place, row in enumerate(rows):
+                photos[place] = self._augmented(photos[place], (self.seed, epoch, int(row)))
+        return Batch(
+            images=torch.from_numpy(photos).permute(0, 3, 1, 2),
+            targets=torch.from_numpy(self.targets[places]),
+            rows=torch.from_numpy(rows),
+        )
+
+    def _augmented(self, photo: np.ndarray, key: tuple[int, int, int]) -> np.ndarray:
+        generator = np.random.default_rng(key)
+        if generator.random() < 0.5:
+            photo = photo[:, ::-1]
+        angle = generator.uniform(-self.rotation, self.rotation)
+        if self.rotation == 0:
+            return photo
+        image = Image.fromarray(np.ascontiguousarray(photo))
+        white = (255, 255, 255)
+        return np.asarray(image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=white))
+
+
+class BatchSampler(Sampler[tuple[int, np.ndarray]]):
+    """Yields `(epoch, rows)`: this process' part of each global batch, always of the same length.
+
+    A global batch is the rows of one optimiser step. It depends on the seed and the epoch alone;
+    processes and accumulated micro-batches share it out, so their number changes no step. Shuffled
+    batches leave out the rows that don't fill the last one; ordered batches pad it.
+
+    Args:
+        num_rows: N.
+        batch_size: Rows of one global batch.
+        num_parts: Parts of a global batch: processes times accumulated micro-batches.
+        rank: This process' number.
+        world_size: Processes.
+        shuffle_seed: Seeds the order; None keeps the order of the rows.
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        batch_size: int,
+        *,
+        num_parts: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        shuffle_seed: int | None = None,
+    ) -> None:
+        self.num_rows = num_rows
+        self.batch_size = batch_size
+        self.part_size = batch_size // num_parts
+        self.rank = rank
+        self.world_size = world_size
+        self.shuffle_seed = shuffle_seed
+        self.epoch = 0
+        self.first_batch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; Lightning calls this."""
+        self.epoch = epoch
+
+    def skip_once(self, num_batches: int) -> None:
+        """Leave out the first batches of the next iteration, to go on in the middle of an epoch."""
+        self.first_batch = num_batches
+
+    def __len__(self) -> int:
+        """Return the batches of this process in one epoch."""
+        whole = self.num_rows // self.batch_size
+        if self.shuffle_seed is None:
+            whole = -(-self.num_rows // self.batch_size)
+        return whole * (self.batch_size // (self.part_size * self.world_size))
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Iterate over this process' batches of the current epoch."""
+        first, self.first_batch = self.first_batch, 0
+        parts = self._order().reshape(-1, self.world_size, self.part_size)[:, self.rank]
+        return iter([(self.epoch, rows) for rows in parts[first:]])
+
+    def _order(self) -> np.ndarray:
+        rows = np.arange(self.num_rows)
+        if self.shuffle_seed is None:
+            return np.pad(rows, (0, -self.num_rows % self.batch_size), constant_values=PADDING)
+        rows = np.random.default_rng((self.shuffle_seed, self.epoch)).permutation(self.num_rows)
+        return rows[: self.num_rows - self.num_rows % self.batch_size]
+
+
+class BatchLoader(DataLoader[Batch]):
+    """A DataLoader of whole batches that Lightning can stop and resume in the middle of an epoch."""
+
+    sampler: BatchSampler
+    progress: Any = None
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the current epoch have been trained on."""
+        if self.progress is None or self.progress.is_last_batch:
+            return {"batches_done": 0}
+        return {"batches_done": self.progress.current.completed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Leave out the batches trained on before."""
+        self.sampler.skip_once(state_dict["batches_done"])
+
+
+class FashionDataModule(LightningDataModule):
+    """A catalogue as three loaders; nothing is read before `load_catalogue` or `setup`.
+
+    Args:
+        root: Folder or zip with styles.csv and images/; None stands for the drawn sample.
+        label_column: Column of styles.csv to classify by.
+        min_images: Labels with fewer photos are dropped.
+        malformed_rows: `skip` or `repair`.
+        fit: `squash` or `pad`, see `fashion.images.decode_image`.
+        rotation: Largest angle of the random rotation, in degrees.
+        split: How the splits are drawn; `random` is stratified by label.
+        split_seed: Decides the splits, and nothing else does.
+        batch_size: Photos of one optimiser step, over all devices and processes.
+        num_workers: Loader processes; None takes one less than the cores, 1 to 8.
+        cache_dir: Where packed photos and the drawn sample are kept; None is the user's cache.
+        backbone: timm's name; decides the interpolation.
+        input_size: Side of the input, in pixels.
+        seed: Seeds order and augmentation.
+    """
+
+    def __init__(
+        self,
+        root: str | None,
+        *,
+        label_column: str,
+        min_images: int,
+        malformed_rows: str,
+        fit: str,
+        rotation: float,
+        split: str,
+        split_seed: int,
+        batch_size: int,
+        num_workers: int | None,
+        cache_dir: str | None,
+        backbone: str,
+        input_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self._check_settings()
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.catalogue: Catalogue | None = None
+        self.store: PhotoStore | None = None
+        self._class_names: list[str] | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """The K labels in the order of their targets."""
+        return self._class_names or self._catalogue().class_names
+
+    def load_catalogue(self) -> None:
+        """Read and check styles.csv, without decoding a photo.
+
+        Raises:
+            FileNotFoundError: No catalogue lies at `data.root`.
+            ValueError: The catalogue or a setting can't be used.
+        """
+        if self.catalogue is not None:
+            return
+        hparams = self.hparams
+        if hparams.root is None:
+            hparams.root = str(draw_sample(self.cache_dir))
+        self.root: CatalogueRoot = open_root(hparams.root)
+        self.catalogue = load_catalogue(
+            self.root, hparams.label_column, hparams.min_images, hparams.malformed_rows
+        )
+        assign_splits(self.catalogue.table, hparams.split_seed)
+        hparams.root = os.path.abspath(hparams.root)  # a checkpoint is evaluated from any folder
+
+    def setup(self, stage: str | None = None) -> None:
+        """Pack the photos where that hasn't been done, and draw the splits.
+
+        Raises:
+            ValueError: As `load_catalogue`, or the training split is smaller than a batch.
+            OSError: The disk lacks the room.
+        """
+        if self.store is not None:
+            return
+        self.load_catalogue()
+        candidates = self._catalogue()
+        hparams = self.hparams
+        self.store = open_store(
+            self.root,
+            candidates.table,
+            hparams.input_size,
+            hparams.fit,
+            pretrained_cfg(hparams.backbone).interpolation,
+            self.cache_dir,
+        )
+        self.catalogue = drop_unreadable(
+            candidates, self.store.unreadable, hparams.min_images, hparams.label_column
+        )
+        self.table = assign_splits(self.catalogue.table, hparams.split_seed)
+        log.info(self.catalogue.describe())
+        num_train = len(self.rows("train"))
+        if num_train < hparams.batch_size:
+            raise ValueError(
+                f"data.batch_size={hparams.batch_size} is larger than the training split of {num_train} "
+                f"photos. Pass data.batch_size={num_train} or less."
+            )
+
+    def restrict_to(self, class_names: list[str]) -> None:
+        """Keep the rows of these classes, in this order of targets, for a model that knows no others."""
+        catalogue = self._catalogue()
+        known = self.table["label"].isin(class_names)
+        self.catalogue = catalogue.without(self.table[~known], "unknown label", "")
+        self.table = self.table[known]
+        self._class_names = list(class_names)
+
+    def write_tables(self, folder: Path) -> None:
+        """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
+        write_tables(self._catalogue(), self.table, folder)
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """Return the catalogue rows of one split, or of `all`."""
+        return self.table if split == "all" else self.table[self.table["split"] == split]
+
+    def facts(self) -> dict[str, object]:
+        """Return what a summary says of the data: counts, settings, the hash of the splits."""
+        catalogue, hparams = self._catalogue(), self.hparams
+        kept = catalogue.counts()
+        return {
+            "root": hparams.root,
+            "drawn_sample": Path(hparams.root, MARKER).exists(),
+            "rows_in_file": catalogue.rows_in_file,
+            "rows_read": catalogue.rows_read,
+            "rows_kept": kept.pop("kept"),
+            "dropped": kept,
+            "classes": len(self.class_names),
+            **{split: len(self.rows(split)) for split in SPLITS},
+            "label_column": hparams.label_column,
+            "min_images": hparams.min_images,
+            "split": hparams.split,
+            "split_seed": hparams.split_seed,
+            "splits_sha256": splits_sha256(self.table),
+            "input_size": hparams.input_size,
+            "fit": hparams.fit,
+        }
+
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """Return the photos of each class in each split."""
+        counts = pd.crosstab(self.table["label"], self.table["split"])
+        return {
+            str(name): {split: int(row.get(split, 0)) for split in SPLITS}
+            for name, row in counts.iterrows()
+        }
+
+    def train_dataloader(self) -> BatchLoader:
+        """Return augmented, shuffled batches."""
+        loader = self.loader("train", evaluate=False)
+        if self.trainer is not None:
+            # Lightning starts a resumed epoch's iterator before it tells the sampler the epoch.
+            loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            loader.progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the validation photos in order."""
+        return self.loader("val", evaluate=True)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Return the test photos in order."""
+        return self.loader("test", evaluate=True)
+
+    def loader(self, split: str, *, evaluate: bool) -> BatchLoader:
+        """Return the batches of a split, in order to evaluate, else augmented and shuffled."""
+        assert self.store is not None
+        rows, hparams = self.rows(split), self.hparams
+        slots = pd.Series(range(len(self.store.ids)), index=self.store.ids)[rows["id"]].to_numpy()
+        targets = pd.Categorical(rows["label"], categories=self.class_names).codes.astype(np.int64)
+        train = not evaluate
+        dataset = ProductDataset(
+            self.store, slots, targets, augment=train, rotation=hparams.rotation, seed=hparams.seed
+        )
+        world_size, accumulate = self._parts(train)
+        sampler = BatchSampler(
+            len(rows),
+            hparams.batch_size,
+            num_parts=world_size * accumulate,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world_size,
+            shuffle_seed=hparams.seed if train else None,
+        )
+        workers = hparams.num_workers
+        workers = min(8, max(1, (os.cpu_count() or 1) - 1)) if workers is None else workers
+        return BatchLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=train and workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def check_batch_size(self) -> None:
+        """Check that `data.batch_size` can be shared out among the trainer's processes.
+
+        Raises:
+            ValueError: It can't; the sentence names the nearest sizes that can.
+        """
+        world_size, accumulate = self._parts(train=True)
+        parts, size = world_size * accumulate, self.hparams.batch_size
+        if size % parts:
+            below, above = size - size % parts, size - size % parts + parts
+            nearest = " or ".join(str(number) for number in (below, above) if number)
+            raise ValueError(
+                f"data.batch_size={size} is the batch of one step over all devices and does not divide by "
+                f"{parts} ({world_size} processes x trainer.accumulate_grad_batches={accumulate}). "
+                f"Pass data.batch_size={nearest}."
+            )
+
+    def state_dict(self) -> dict[str, str]:
+        """Return the hash of the splits, so that a checkpoint is never resumed on others."""
+        return {"splits_sha256": splits_sha256(self.table)}
+
+    def load_state_dict(self, state_dict: dict[str, str]) -> None:
+        """Check that the splits are those of the checkpoint.
+
+        Raises:
+            ValueError: They differ, so photos trained on would be tested on.
+        """
+        if state_dict["splits_sha256"] != splits_sha256(self.table):
+            raise ValueError(
+                f"data.root={self.hparams.root!r}: the catalogue's splits differ from those that ckpt_path was "
+                "trained on. Pass the same catalogue and data settings, or start a new run."
+            )
+
+    def _parts(self, train: bool) -> tuple[int, int]:
+        if self.trainer is None:
+            return 1, 1
+        return self.trainer.world_size, self.trainer.accumulate_grad_batches if train else 1
+
+    def _catalogue(self) -> Catalogue:
+        if self.catalogue is None:
+            raise RuntimeError("FashionDataModule.load_catalogue has not been called.")
+        return self.catalogue
+
+    def _check_settings(self) -> None:
+        hparams = self.hparams
+        for key, value, choices in (
+            ("data.fit", hparams.fit, FITS),
+            ("data.split", hparams.split, ("random",)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{key}={value!r} is unknown; pass {' or '.join(choices)}.")
+        for key, least in (("batch_size", 1), ("rotation", 0), ("split_seed", 0), ("seed", 0)):
+            if hparams[key] < least:
+                raise ValueError(f"data.{key}={hparams[key]!r} must be {least} or more.")

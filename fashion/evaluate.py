@@ -1,0 +1,131 @@
+"""Rewrite a run's report from its checkpoint.
+
+`python -m fashion.evaluate ckpt_path=RUN/checkpoints/best.ckpt [split=test] [output_dir=DIR]
+[data.KEY=VALUE ...] [trainer.KEY=VALUE ...]` works wherever the package is installed: model, class
+names, preprocessing and data settings come from the checkpoint.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning import Trainer
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fashion.catalogue import SPLITS
+from fashion.classifier import ProductClassifier
+from fashion.data import FashionDataModule
+from fashion.predict import load_classifier, predict_split
+from fashion.report import write_report
+from fashion.run import load_checkpoint, run_facts
+
+KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer")
+
+
+def report_on(
+    trainer: Trainer,
+    classifier: ProductClassifier,
+    datamodule: FashionDataModule,
+    *,
+    config: dict[str, Any],
+    history: pd.DataFrame,
+    split: str,
+    output_dir: Path,
+    ckpt_path: str | Path | None,
+) -> dict[str, Any]:
+    """Predict a split once and write `predictions.npz` and `report/` into `output_dir`.
+
+    For another split than `test` both names end in `-<split>`. With several processes each predicts
+    its share and the first one writes.
+
+    Returns:
+        The summary as `fashion.report.write_report` returns it.
+    """
+    predictions = predict_split(trainer, classifier, datamodule, split, ckpt_path)
+    if not trainer.is_global_zero:
+        return {}
+    ending = "" if split == "test" else f"-{split}"
+    output_dir.mkdir(parents=True, exist_ok=True)
+    predictions.save(output_dir / f"predictions{ending}.npz")
+    run = {**run_facts(config, history, datamodule, classifier), "split": split}
+    return write_report(predictions, run, history, output_dir / f"report{ending}")
+
+
+def evaluate(
+    ckpt_path: str | Path,
+    *,
+    split: str = "test",
+    output_dir: str | Path | None = None,
+    data: dict[str, Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Report on a checkpoint; see `report_on`.
+
+    Args:
+        ckpt_path: A checkpoint that a run wrote.
+        split: `train`, `val`, `test`, or `all` for every row of the catalogue.
+        output_dir: Where the report goes; None is the checkpoint's run folder.
+        data: Data settings that replace the checkpoint's.
+        trainer: Arguments of Lightning's Trainer.
+
+    Raises:
+        FileNotFoundError: The checkpoint or the catalogue isn't there.
+        ValueError: A setting is unknown, or the catalogue's splits aren't those of the training.
+    """
+    if split not in (*SPLITS, "all"):
+        raise ValueError(f"split={split!r} is unknown; pass train, val, test or all.")
+    checkpoint = load_checkpoint(ckpt_path)
+    settings = checkpoint["datamodule_hyper_parameters"]
+    unknown = sorted((data or {}).keys() - settings.keys())
+    if unknown:
+        raise ValueError(f"data.{unknown[0]} is unknown; there are: {', '.join(sorted(settings))}.")
+    datamodule = FashionDataModule(**{**settings, **(data or {})})
+    classifier = load_classifier(checkpoint)
+    datamodule.setup()
+    if split == "all":
+        datamodule.restrict_to(classifier.class_names)
+    else:
+        datamodule.load_state_dict(checkpoint["FashionDataModule"])
+    path = Path(ckpt_path).absolute()
+    run_dir = path.parents[1] if path.parent.name == "checkpoints" else path.parent
+    history_path = run_dir / "history.csv"
+    epochs = pd.DataFrame(checkpoint["run"]["epochs"])
+    runner = Trainer(logger=False, enable_checkpointing=False, use_distributed_sampler=False, **(trainer or {}))
+    datamodule.trainer = runner
+    return report_on(
+        runner,
+        classifier,
+        datamodule,
+        config=checkpoint["run"]["config"],
+        history=pd.read_csv(history_path) if history_path.exists() else epochs,
+        split=split,
+        output_dir=Path(output_dir) if output_dir else run_dir,
+        ckpt_path=None,
+    )
+
+
+def main() -> None:
+    """Evaluate from the command line."""
+    logging.basicConfig(level="INFO", format="%(message)s")
+    if len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv):
+        sys.exit(__doc__)
+    try:
+        settings: Any = OmegaConf.to_container(OmegaConf.from_dotlist(sys.argv[1:]))
+        unknown = sorted(settings.keys() - set(KEYS))
+        if unknown or not settings.get("ckpt_path"):
+            wrong = f"{unknown[0]} is unknown" if unknown else "ckpt_path is missing"
+            sys.exit(f"{wrong}; pass ckpt_path=FILE and, if need be, split, output_dir, data.KEY, trainer.KEY.")
+        summary = evaluate(settings.pop("ckpt_path"), **settings)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        sys.exit(str(error))
+    if summary:
+        split = summary["split"]
+        figures = ", ".join(f"{key} {summary[split][key]:.4f}" for key in ("accuracy", "macro_f1", "macro_auprc"))
+        sys.stdout.write(f"{split}: {figures}\n")
+
+
+if __name__ == "__main__":
+    main()

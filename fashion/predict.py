@@ -1,0 +1,193 @@
+"""From a checkpoint to probabilities, of a split or of any photos.
+
+`python -m fashion.predict ckpt_path=RUN/checkpoints/best.ckpt PHOTOS... [output=predictions.csv]`
+labels photo files, folders and zips with the five likeliest classes each.
+"""
+
+import csv
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Trainer
+from tqdm import tqdm
+
+from fashion.classifier import ProductClassifier
+from fashion.data import FashionDataModule
+from fashion.images import decode_image
+from fashion.report import Predictions
+from fashion.root import PHOTO_SUFFIXES
+from fashion.run import load_checkpoint
+from fashion.store import decode_or_say_why
+
+USAGE = (
+    "usage: python -m fashion.predict ckpt_path=FILE PHOTOS... [output=predictions.csv] [batch_size=64]\n"
+    "PHOTOS are photo files, folders (searched through) and zips."
+)
+TOP = 5
+Photo = tuple[str, Callable[[], bytes]]
+
+
+def predict_split(
+    trainer: Trainer,
+    classifier: ProductClassifier,
+    datamodule: FashionDataModule,
+    split: str,
+    ckpt_path: str | Path | None = None,
+) -> Predictions:
+    """Predict one split in the order of the catalogue, each photo once.
+
+    Args:
+        trainer: Decides device, precision and processes; every process gets all predictions.
+        classifier: The model.
+        datamodule: Its catalogue, after `setup`.
+        split: `train`, `val`, `test` or `all`.
+        ckpt_path: Weights to load into the model first.
+    """
+    loader = datamodule.loader(split, evaluate=True)
+    trainer.predict(
+        classifier, loader, ckpt_path=ckpt_path, return_predictions=False, weights_only=True
+    )
+    logits, targets, _ = classifier.collect()
+    return Predictions(
+        image_ids=datamodule.rows(split)["id"].to_numpy(dtype=str),
+        probabilities=logits.softmax(dim=1).numpy(),
+        targets=targets.numpy(),
+        class_names=tuple(classifier.class_names),
+    )
+
+
+def load_classifier(checkpoint: dict[str, Any]) -> ProductClassifier:
+    """Rebuild a run's model from what `fashion.run.load_checkpoint` returned, in eval mode."""
+    hparams = {**checkpoint["hyper_parameters"], "pretrained": False, "weights": None}
+    classifier = ProductClassifier(**hparams)
+    classifier.load_state_dict(checkpoint["state_dict"])
+    return classifier.eval()
+
+
+def find_photos(paths: list[str]) -> list[Photo]:
+    """List the photos of files, folders and zips as (name, function that reads it).
+
+    Raises:
+        FileNotFoundError: A path doesn't exist, or there is no photo at all.
+        ValueError: A zip is damaged.
+    """
+    photos: list[Photo] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"{str(path)!r} does not exist; pass photo files, folders or zips.")
+        if path.is_dir():
+            files = sorted(Path(parent, name) for parent, _, names in os.walk(path) for name in names)
+            photos += [(str(file), file.read_bytes) for file in files if _is_photo(file.name)]
+        elif path.suffix.lower() == ".zip":
+            photos += _photos_in_zip(path)
+        else:
+            photos.append((str(path), path.read_bytes))
+    if not photos:
+        kinds = ", ".join(PHOTO_SUFFIXES)
+        raise FileNotFoundError(f"There is no photo ({kinds}) in {', '.join(map(repr, paths))}.")
+    return photos
+
+
+def predict_photos(
+    classifier: ProductClassifier, preprocessing: dict[str, Any], photos: list[Photo], batch_size: int
+) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Yield each photo's name with its probabilities, `(K,)` float32, or what is wrong with it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    classifier.to(device)
+    decode = partial(decode_image, **preprocessing)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(photos), batch_size):
+            chunk = photos[start : start + batch_size]
+            decoded = list(
+                pool.map(lambda photo: decode_or_say_why(lambda: decode(photo[1]())), chunk)
+            )
+            images = [image for image in decoded if not isinstance(image, str)]
+            probabilities = iter(_probabilities(classifier, images, device))
+            for (name, _), image in zip(chunk, decoded, strict=True):
+                yield name, image if isinstance(image, str) else next(probabilities)
+
+
+def _probabilities(
+    classifier: ProductClassifier, images: list[np.ndarray], device: torch.device
+) -> np.ndarray:
+    if not images:
+        return np.empty((0, len(classifier.class_names)), np.float32)
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        return classifier(batch.to(device)).float().softmax(dim=1).cpu().numpy()  # type: ignore[no-any-return]
+
+
+def write_predictions(
+    path: Path, class_names: list[str], rows: Iterator[tuple[str, np.ndarray | str]]
+) -> tuple[int, int]:
+    """Write one CSV row a photo and return how many photos were labelled and how many not.
+
+    The columns are `photo`, `label_1`, `probability_1` … up to five, and `error`.
+    """
+    top = min(TOP, len(class_names))
+    columns = [f"{kind}_{place}" for place in range(1, top + 1) for kind in ("label", "probability")]
+    labelled = failed = 0
+    part = path.with_name(f"{path.name}.part")
+    with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photo", *columns, "error"])
+        for name, outcome in rows:
+            if isinstance(outcome, str):
+                failed += 1
+                writer.writerow([name, *[""] * len(columns), outcome])
+                continue
+            labelled += 1
+            best = np.argsort(-outcome, kind="stable")[:top]
+            cells = [cell for k in best for cell in (class_names[k], f"{outcome[k]:.6f}")]
+            writer.writerow([name, *cells, ""])
+    part.replace(path)
+    return labelled, failed
+
+
+def _photos_in_zip(path: Path) -> list[Photo]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{str(path)!r} is not a complete zip file ({error}).") from error
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    return [(f"{path}/{name}", partial(archive.read, name)) for name in names if _is_photo(name)]
+
+
+def _is_photo(name: str) -> bool:
+    return name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith("__MACOSX/")
+
+
+def main() -> None:
+    """Label photos from the command line."""
+    arguments = [re.fullmatch(r"(?s)(ckpt_path|output|batch_size)=(.*)", a) or a for a in sys.argv[1:]]
+    settings = dict(a.groups() for a in arguments if isinstance(a, re.Match))
+    paths = [a for a in arguments if isinstance(a, str)]
+    if not paths or "ckpt_path" not in settings or {"-h", "--help"} & set(paths):
+        sys.exit(USAGE)
+    output = Path(settings.get("output", "predictions.csv"))
+    try:
+        checkpoint = load_checkpoint(settings["ckpt_path"])
+        photos = find_photos(paths)
+        batch_size = int(settings.get("batch_size", 64))
+        if not output.parent.is_dir():
+            raise FileNotFoundError(f"output={str(output)!r}: there is no folder {output.parent}.")
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    classifier = load_classifier(checkpoint)
+    rows = predict_photos(classifier, checkpoint["preprocessing"], photos, batch_size)
+    bar = tqdm(rows, total=len(photos), desc="Labelling", unit="photo", disable=None)
+    labelled, failed = write_predictions(output, classifier.class_names, iter(bar))
+    sys.stdout.write(f"{labelled} photos labelled, {failed} unreadable: {output}\n")
+
+
+if __name__ == "__main__":
+    main()

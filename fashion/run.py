@@ -1,0 +1,277 @@
+"""A run's folder: its history, its checkpoints, and how it goes on after an interruption."""
+
+import contextlib
+import csv
+import logging
+import os
+import platform
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from fashion.backbone import count_parameters, count_trainable
+from fashion.classifier import ProductClassifier
+from fashion.data import FashionDataModule
+
+LAST = Path("checkpoints", "last.ckpt")
+# Settings of where and how a run computes, not of what.
+FREE_KEYS = (
+    "ckpt_path",
+    "output_dir",
+    "sweep_name",
+    "data.root",  # the splits' hash is compared instead
+    "data.num_workers",
+    "data.cache_dir",
+    "model.pretrained",
+    "model.weights",
+    "trainer.logger",
+    "trainer.default_root_dir",
+    "trainer.log_every_n_steps",
+    "trainer.enable_",
+    "callbacks.checkpoint.dirpath",
+)
+# Settings without which a checkpoint's weights or splits mean something else.
+FIXED_KEYS = (
+    "data.label_column",
+    "data.min_images",
+    "data.malformed_rows",
+    "data.split",
+    "model.backbone",
+    "model.unfreeze",
+)
+log = logging.getLogger(__name__)
+
+
+def find_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | None:
+    """Return the checkpoint to resume from; `last` is the one in `output_dir`.
+
+    Raises:
+        FileNotFoundError: There is none.
+        FileExistsError: A new run would overwrite the one in `output_dir`.
+    """
+    last = Path(output_dir) / LAST
+    if ckpt_path is None:
+        if last.exists():
+            raise FileExistsError(
+                f"hydra.run.dir={str(output_dir)!r} already holds a run. Pass ckpt_path=last to go on with it, "
+                "or another hydra.run.dir (in a sweep: sweep_name) to start a new one."
+            )
+        return None
+    path = last if ckpt_path == "last" else Path(ckpt_path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"ckpt_path={ckpt_path!r}: there is no checkpoint {path}. Pass hydra.run.dir=RUN ckpt_path=last or "
+            "ckpt_path=RUN/checkpoints/last.ckpt, or leave ckpt_path out to start a new run."
+        )
+    return path
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Load a run's checkpoint onto the host, tensors and plain values only.
+
+    Raises:
+        FileNotFoundError: No file lies there.
+        ValueError: It is no checkpoint that a run of this project wrote.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"ckpt_path={str(path)!r} does not exist; pass a run's checkpoints/best.ckpt.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"ckpt_path={str(path)!r} is not a complete checkpoint ({reason[:100]}). "
+            "Pass a run's checkpoints/best.ckpt or last.ckpt."
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"run", "preprocessing"} <= checkpoint.keys():
+        raise ValueError(
+            f"ckpt_path={str(path)!r} was not written by this project. Pass a run's checkpoints/best.ckpt."
+        )
+    return checkpoint
+
+
+def check_resumable(path: Path, config: dict[str, Any]) -> None:
+    """Compare a checkpoint's configuration with the one asked for, and name what changed.
+
+    Raises:
+        ValueError: The checkpoint's weights or splits don't belong to this configuration.
+    """
+    before = _flatten(load_checkpoint(path)["run"]["config"])
+    after = _flatten(config)
+    changed = [
+        key
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith(FREE_KEYS)
+    ]
+    described = [f"{key} ({before.get(key)!r} -> {after.get(key)!r})" for key in changed]
+    if any(key.startswith(FIXED_KEYS) for key in changed):
+        raise ValueError(
+            f"ckpt_path={str(path)!r} belongs to a run with other settings: {', '.join(described)}. Pass those "
+            "of that run, or leave ckpt_path out to start a new one."
+        )
+    if changed:
+        log.warning("Resuming with changed settings: %s", ", ".join(described))
+    if any(key.startswith("model.optimizer.") for key in changed):
+        log.warning("The optimizer's own settings stay those of the checkpoint.")
+
+
+def run_facts(config: dict[str, Any], history: pd.DataFrame, datamodule: FashionDataModule, classifier: ProductClassifier) -> dict[str, Any]:
+    """Return what a report says of a run beside its figures; see `fashion.report.write_report`."""
+    data = datamodule.facts()
+    seconds = history["seconds"].tolist() if len(history) else []
+    best = int(history["epoch"][history["val/macro_auprc"].idxmax()]) if len(history) else None
+    return {
+        "model": config["model_name"],
+        "seed": config["seed"],
+        "drawn_sample": data.pop("drawn_sample"),
+        "data": data,
+        "class_counts": datamodule.class_counts(),
+        "trainable_parameters": count_trainable(classifier.backbone),
+        "total_parameters": count_parameters(classifier.backbone),
+        "best_epoch": best,
+        "epochs": len(history),
+        "seconds": {"total": round(sum(seconds), 1), "per_epoch": round(sum(seconds) / max(1, len(seconds)), 1)},
+        "versions": versions(),
+        "config": config,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide a run's figures."""
+    found = {"python": platform.python_version()}
+    for name in ("fashion", "torch", "torch_xla", "lightning", "timm", "torchmetrics", "numpy", "pillow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+class RunRecord(Callback):
+    """Keeps a run's configuration and one row of figures an epoch, in its checkpoints and as CSV.
+
+    Args:
+        config: The run's configuration, plain containers and values.
+        output_dir: Where `history.csv` is written after each epoch.
+    """
+
+    def __init__(self, config: dict[str, Any], output_dir: Path) -> None:
+        self.config = config
+        self.history_path = output_dir / "history.csv"
+        self.last_path = output_dir / LAST
+        self.epochs: list[dict[str, float]] = []
+        self._earlier_seconds = 0.0
+        self._started = 0.0
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: `epoch`, `lr`, the `train/…` and `val/…` figures, `seconds`."""
+        return pd.DataFrame(self.epochs)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch's row; the checkpoint written next holds it."""
+        figures = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith(("train/", "val/")) and not name.endswith("_step")
+        }
+        row = {"epoch": trainer.current_epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        seconds = round(self._seconds(), 3)
+        self._earlier_seconds = 0.0
+        self.epochs.append({**row, **figures, "seconds": seconds})
+        if trainer.is_global_zero:
+            part = self.history_path.with_suffix(".part")
+            self.history.to_csv(part, index=False)
+            part.replace(self.history_path)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store configuration and history."""
+        partial = self._seconds() if len(self.epochs) == trainer.current_epoch else 0.0
+        checkpoint["run"] = {
+            "config": self.config,
+            "epochs": self.epochs,
+            "partial_seconds": partial,
+        }
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with the history of the checkpoint's run."""
+        if trainer.state.fn == "fit":
+            self.epochs = checkpoint["run"]["epochs"]
+            self._earlier_seconds = checkpoint["run"]["partial_seconds"]
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave a checkpoint when the run is asked to stop."""
+        stopped = isinstance(exception, (SIGTERMException, KeyboardInterrupt))
+        if stopped and trainer.state.fn == "fit" and trainer.global_step and not trainer.fast_dev_run:
+            trainer.save_checkpoint(self.last_path)
+            log.info("Stopped; resume with ckpt_path=%s", self.last_path)
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it there, so that none is ever half written."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write `checkpoint` to `path`, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+            try:
+                torch.save(checkpoint, part)
+                part.flush()
+                os.fsync(part.fileno())
+                os.replace(part.name, path)
+            except BaseException:
+                os.unlink(part.name)
+                raise
+
+
+class ResumableCSVLogger(CSVLogger):
+    """Lightning's CSVLogger, but a resumed run writes on instead of deleting what was there."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer of `metrics.csv`."""
+        if self._experiment is None:
+            self._experiment = _AppendingWriter(log_dir=self.log_dir)
+        return self._experiment
+
+
+class _AppendingWriter(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        if self._fs.isfile(self.metrics_file_path):
+            with open(self.metrics_file_path, newline="") as file:
+                self.metrics_keys = next(csv.reader(file), [])
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        nested = isinstance(value, dict)
+        flat |= _flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat

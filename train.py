@@ -1,0 +1,79 @@
+"""Fine-tune one backbone, or sweep over several: `python train.py model=resnet50 data.root=...`."""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import CompactHydraException, InstantiationException
+from hydra.utils import instantiate
+from lightning import Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from fashion.classifier import ProductClassifier
+from fashion.data import FashionDataModule
+from fashion.evaluate import report_on
+from fashion.folders import register_resolvers
+from fashion.run import RunRecord, check_resumable, find_checkpoint
+
+register_resolvers()
+# What a wrong setting, a missing file or a full disk raises; each says in a sentence what to do.
+USER_ERRORS = (ValueError, OSError, InstantiationException)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> float | None:
+    """Fine-tune one backbone, report on its best checkpoint, return the test macro-AUPRC."""
+    try:
+        ckpt_path, record, trainer, datamodule, classifier = prepare(cfg)
+    except USER_ERRORS as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        raise CompactHydraException(str(cause or error)) from error
+    trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
+    best = trainer.checkpoint_callback.best_model_path or None
+    summary = report_on(
+        trainer,
+        classifier,
+        datamodule,
+        config=record.config,
+        history=record.history,
+        split="test",
+        output_dir=Path(cfg.output_dir),
+        ckpt_path=best,
+    )
+    return summary["test"]["macro_auprc"] if summary else None
+
+
+def prepare(
+    cfg: DictConfig,
+) -> tuple[Path | None, RunRecord, Trainer, FashionDataModule, ProductClassifier]:
+    """Build a run's parts, in the order that finds a mistake before the work it would spoil."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    output_dir = Path(cfg.output_dir)
+    ckpt_path = find_checkpoint(cfg.ckpt_path, output_dir)
+    if ckpt_path:
+        check_resumable(ckpt_path, config)
+    record = RunRecord(config, output_dir)
+    trainer = instantiate(cfg.trainer, callbacks=[record, *instantiate(cfg.callbacks).values()])
+    datamodule = instantiate(cfg.data)
+    datamodule.trainer = trainer
+    datamodule.check_batch_size()
+    datamodule.load_catalogue()
+    class_names = datamodule.class_names
+    classifier = build_classifier(cfg, class_names)
+    datamodule.setup()
+    if datamodule.class_names != class_names:  # unreadable photos made a class too rare
+        classifier = build_classifier(cfg, datamodule.class_names)
+    if trainer.is_global_zero:
+        datamodule.write_tables(output_dir)
+    return ckpt_path, record, trainer, datamodule, classifier
+
+
+def build_classifier(cfg: DictConfig, class_names: list[str]) -> ProductClassifier:
+    """Build the model from its seed, whatever was drawn before."""
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    classifier: ProductClassifier = instantiate(cfg.model, class_names=class_names)
+    return classifier
+
+
+if __name__ == "__main__":
+    main()
