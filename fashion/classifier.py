@@ -68,6 +68,7 @@ class ProductClassifier(LightningModule):
             dropout=dropout,
         )
         set_trainable(self.backbone, unfreeze)
+        self.backbone.to(memory_format=torch.channels_last)  # the layout the photos come in
         mean, std = normalisation(backbone)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)

@@ -177,7 +177,7 @@ def draw_sample(cache_dir: str | Path, photos: int = PHOTOS) -> Path:
 
 
 def type_counts(photos: int = PHOTOS) -> dict[str, int]:
-    """Return the photos of each article type, most frequent first; they add up to `photos`.
+    """Return how many photos each article type gets, in the order of `TYPES`, in all `photos`.
 
     The published counts are drawn together (to the power 0.6), so that a small catalogue still
     holds enough of its rarest types.
