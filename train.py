@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> float | None:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         raise CompactHydraException(str(cause or error)) from error
     trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
-    best = trainer.checkpoint_callback.best_model_path or None
+    checkpoint = trainer.checkpoint_callback
     summary = report_on(
         trainer,
         classifier,
@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> float | None:
         history=record.history,
         split="test",
         output_dir=Path(cfg.output_dir),
-        ckpt_path=best,
+        ckpt_path=checkpoint.best_model_path if checkpoint else None,
     )
     return summary["test"]["macro_auprc"] if summary else None
 

@@ -20,6 +20,7 @@ NAMED = (VERMILION, BLUE, GREEN, PURPLE, ORANGE)
 
 MAX_NAME = 26
 SMALL_K = 12
+WRITTEN = " (counts written: mistakes of 5 images, or of 2 that make 5 % of the class)"
 
 
 def plot_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> Figure:
@@ -47,7 +48,7 @@ def plot_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> F
     for axes, (heading, lines) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         _plot_panel(axes, history, lines, best_epoch)
         axes.set_title(heading, loc="left", fontsize=11)
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.1e}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.2e}"))
     return figure
 
 
@@ -72,7 +73,7 @@ def _plot_panel(
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9)
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
     axes.set_xlabel("epoch")
     _tidy(axes, grid="both")
 
@@ -96,7 +97,7 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
         axes.text(
             f1 - 0.01 if inside else f1 + 0.01,
             i,
-            f"{f1:.2f}",
+            f"{f1:.2f}" if support else "no image",
             va="center",
             ha="right" if inside else "left",
             fontsize=8,
@@ -157,7 +158,7 @@ def plot_confusion_matrix(
     """
     k = len(class_names)
     cells = max(2.6, 0.225 * k)
-    names = 0.3 + 0.085 * max(len(_label(name)) for name in class_names)
+    names = 0.3 + 0.077 * max(len(_label(name)) for name in class_names)
     height = cells + names * (2 if k > SMALL_K else 1) + 1.1
     figure = _figure(cells + names + 2.3, height, title)
     axes = figure.subplots()
@@ -165,9 +166,10 @@ def plot_confusion_matrix(
     shares = counts / np.maximum(support, 1)
     # The square root lifts mistakes of a few percent off the white ground.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="equal")
+    size = 11 if k <= SMALL_K else 7.5
     for i, j in np.argwhere(_worth_writing(counts, shares)):
         colour = "white" if shares[i, j] > 0.35 else INK
-        axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=7, color=colour)
+        axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=size, color=colour)
     axes.set_xticks(range(k), [_label(name) for name in class_names])
     axes.set_yticks(
         range(k),
@@ -180,8 +182,7 @@ def plot_confusion_matrix(
     axes.grid(which="minor", color="#E4E7EB", linewidth=0.5)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    written = "all" if k <= SMALL_K else "mistakes of 5 images, or of 2 that make 5 % of the class"
-    axes.set_xlabel(f"predicted class (counts written: {written})")
+    axes.set_xlabel("predicted class" + ("" if k <= SMALL_K else WRITTEN))
     axes.set_ylabel("true class, with its number of images")
     bar = figure.colorbar(image, ax=axes, shrink=0.5, pad=0.015, ticks=[0, 0.05, 0.2, 0.5, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -54,11 +54,11 @@ def predict_split(
     """
     loader = datamodule.loader(split, evaluate=True)
     trainer.predict(
-        classifier, loader, ckpt_path=ckpt_path, return_predictions=False, weights_only=True
+        classifier, loader, ckpt_path=ckpt_path or None, return_predictions=False, weights_only=True
     )
-    logits, targets, _ = classifier.collect()
+    logits, targets, rows = classifier.collect()
     return Predictions(
-        image_ids=datamodule.rows(split)["id"].to_numpy(dtype=str),
+        image_ids=datamodule.rows(split)["id"].to_numpy(dtype=str)[rows.numpy()],
         probabilities=logits.softmax(dim=1).numpy(),
         targets=targets.numpy(),
         class_names=tuple(classifier.class_names),

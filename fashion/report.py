@@ -6,6 +6,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -22,6 +23,11 @@ from numpy.typing import NDArray
 
 from fashion import figures, metrics
 from fashion.study import beside_study, half_width, has_study_classes, load_study
+
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +63,10 @@ class Predictions:
             raise ValueError(
                 f"{n} images of {k} classes: expected 1 and 2 at least, no class twice."
             )
-        if self.targets.dtype.kind not in "iu" or self.probabilities.dtype.kind != "f":
-            raise ValueError(
-                f"targets are {self.targets.dtype} and probabilities {self.probabilities.dtype}; "
-                "expected int64 and float32."
-            )
+        for name, kind in {"image_ids": "str", "probabilities": "float", "targets": "int"}.items():
+            dtype = getattr(self, name).dtype
+            if not dtype.name.startswith(kind):
+                raise ValueError(f"{name} are of type {dtype}; expected {kind}.")
         if self.targets.min() < 0 or self.targets.max() >= k:
             raise ValueError(
                 f"targets run from {self.targets.min()} to {self.targets.max()}; "
@@ -85,11 +90,11 @@ class Predictions:
             ValueError: The file is damaged, or something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {field.name: file[field.name] for field in fields(cls)}
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays = {field.name: stored[field.name] for field in fields(cls)}
             arrays["class_names"] = tuple(arrays["class_names"].tolist())
             return cls(**arrays)
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as e:
+        except UNREADABLE as e:
             raise ValueError(f"{path} holds no predictions of this project: {e}") from e
 
 
@@ -153,7 +158,8 @@ def write_report(
 
     Returns:
         The summary as written: `run` with the scores under the split's name, and the study's
-        under `study` where they may be compared.
+        under `study` where they may be compared: the study's model and classes, the test split, no
+        drawn sample.
     """
     folder = Path(report_dir)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -183,11 +189,12 @@ def summarise(predictions: Predictions, run: Mapping[str, Any]) -> dict[str, Any
 
 
 def _is_comparable(predictions: Predictions, run: Mapping[str, Any]) -> bool:
-    return not run["drawn_sample"] and has_study_classes(predictions.class_names)
+    real_test = run["split"] == "test" and not run["drawn_sample"]
+    return real_test and has_study_classes(predictions.class_names)
 
 
 def _tensors(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(predictions.probabilities), torch.from_numpy(predictions.targets)
+    return torch.tensor(predictions.probabilities), torch.tensor(predictions.targets)
 
 
 def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type

@@ -40,7 +40,8 @@ FREE_KEYS = (
     "trainer.default_root_dir",
     "trainer.log_every_n_steps",
     "trainer.enable_",
-    "callbacks.checkpoint.dirpath",
+    "callbacks.best.",
+    "callbacks.last.",
 )
 # Settings without which a checkpoint's weights or splits mean something else.
 FIXED_KEYS = (

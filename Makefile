@@ -1,0 +1,42 @@
+# make train: from nothing to a report on the built-in sample. make test: lint, types, tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+OUTPUT ?= outputs/make-train
+
+.PHONY: install train test test-all check bench clean
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "fashion needs Python 3.11 to 3.13; $(PYTHON) is another: run make PYTHON=python3.12."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[xla,dev]'
+	@touch $(READY)
+
+# ResNet-50 from random weights on photos the project draws itself.
+train: $(READY)
+	@test -e $(OUTPUT)/report/summary.json || $(BIN)/python train.py data=sample model=resnet50 \
+		model.pretrained=false model.unfreeze=all model.input_size=64 model.optimizer.lr=1e-3 \
+		trainer.max_epochs=8 hydra.run.dir=$(OUTPUT) \
+		$$(test -e $(OUTPUT)/checkpoints/last.ckpt && echo ckpt_path=last)
+	@echo "Report: $(abspath $(OUTPUT))/report/index.html"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/pytest -m 'not slow'
+
+test-all: check
+	$(BIN)/pytest --durations=10
+
+bench: $(READY)
+	$(BIN)/python benchmarks/feed.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
