@@ -1,5 +1,7 @@
 """Fine-tune one backbone, or sweep over several: `python train.py model=resnet50 data.root=...`."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import hydra
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from fashion.classifier import ProductClassifier
@@ -28,7 +31,10 @@ def main(cfg: DictConfig) -> float | None:
     except USER_ERRORS as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         raise CompactHydraException(str(cause or error)) from error
-    trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
+    try:
+        trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
+    except SIGTERMException:
+        sys.exit(128 + signal.SIGTERM)
     checkpoint = trainer.checkpoint_callback
     summary = report_on(
         trainer,

@@ -1,8 +1,8 @@
 """styles.csv -> an audited table of photos and labels -> a `split` column.
 
 The catalogue table has one row a photo, in the order of styles.csv, with the columns `id` (text),
-`photo` (the name that `CatalogueRoot.read` takes), `label` (text) and, after `assign_splits`, `split`
-(`train`, `val` or `test`).
+`photo` (the name that `CatalogueRoot.read` takes), `label` (text) and, after `assign_splits`,
+`split` (`train`, `val` or `test`).
 """
 
 import csv
@@ -26,8 +26,8 @@ class Catalogue:
 
     Attributes:
         table: The catalogue table (see the module's docstring).
-        dropped: One row for each row of styles.csv that is not in `table`: `line` (1 is the header),
-            `id`, `label`, `reason`, `detail`.
+        dropped: One row for each row of styles.csv that is not in `table`: `line` (1 is the
+            header), `id`, `label`, `reason`, `detail`.
         rows_in_file: Rows of styles.csv after the header.
     """
 
@@ -50,7 +50,9 @@ class Catalogue:
         by_reason = self.dropped["reason"].value_counts(sort=False)
         return {"kept": len(self.table), **{str(k): int(v) for k, v in by_reason.items()}}
 
-    def without(self, rows: pd.DataFrame, reason: str, detail: "str | pd.Series[str]") -> "Catalogue":
+    def without(
+        self, rows: pd.DataFrame, reason: str, detail: "str | pd.Series[str]"
+    ) -> "Catalogue":
         """Move some rows of the table to the dropped ones."""
         dropped = rows.assign(reason=reason, detail=detail)[DROPPED_COLUMNS]
         return replace(
@@ -94,10 +96,10 @@ def load_catalogue(
     header, rows = _read_rows(root)
     for column in ("id", label_column):
         if column not in header:
-            key = "data.label_column" if column == label_column else "data.root"
+            key, value = ("label_column", column) if column == label_column else ("root", root.path)
             raise ValueError(
-                f"{key}={label_column if column == label_column else str(root.path)!r}: {root.csv_name} "
-                f"has no column {column!r}; its columns are {', '.join(header)}."
+                f"data.{key}={str(value)!r}: {root.csv_name} has no column {column!r}; "
+                f"its columns are {', '.join(header)}."
             )
     table, dropped = _sort_rows(header, rows, label_column, malformed_rows == "repair")
     _check_ids(table, root)
@@ -145,8 +147,8 @@ def assign_splits(table: pd.DataFrame, split_seed: int = 0) -> pd.DataFrame:
     counts = table["label"].value_counts().sort_index()
     if counts.min() < 3:
         raise ValueError(
-            f"data.min_images: the class {counts.idxmin()!r} has {counts.min()} photos, too few for the "
-            "three splits. Pass data.min_images=3 or more."
+            f"data.min_images: the class {counts.idxmin()!r} has {counts.min()} photos, too few "
+            "for the three splits. Pass data.min_images=3 or more."
         )
     held_out = _apportion(counts, (len(table) + 5) // 10)
     digests = [hashlib.sha256(f"{split_seed}:{id_}".encode()).digest() for id_ in table["id"]]
@@ -186,6 +188,11 @@ def _read_rows(root: CatalogueRoot) -> tuple[list[str], list[tuple[int, list[str
             f"data.root={str(root.path)!r}: {root.csv_name} is not UTF-8 (byte {error.start}). "
             "Save it as UTF-8."
         ) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"data.root={str(root.path)!r}: {root.csv_name} can't be read ({error}). "
+            "Fetch the catalogue again."
+        ) from error
     try:
         numbered = list(_numbered(io.StringIO(text, newline="")))
     except csv.Error as error:
@@ -195,7 +202,15 @@ def _read_rows(root: CatalogueRoot) -> tuple[list[str], list[tuple[int, list[str
         ) from error
     if len(numbered) < 2:
         raise ValueError(f"data.root={str(root.path)!r}: {root.csv_name} has no rows.")
-    return numbered[0][1], numbered[1:]
+    header, rows = numbered[0][1], numbered[1:]
+    for line, fields in rows:
+        # A quote that is never closed swallows whole rows into one field.
+        if any(part.count(",") >= len(header) - 1 for f in fields for part in f.split("\n")[1:]):
+            raise ValueError(
+                f"data.root={str(root.path)!r}: a quote in line {line} of {root.csv_name} is not "
+                "closed and swallows the rows after it. Close or remove it."
+            )
+    return header, rows
 
 
 def _numbered(lines: io.StringIO) -> Iterator[tuple[int, list[str]]]:
@@ -217,15 +232,11 @@ def _sort_rows(
     for line, fields in rows:
         if repair and len(fields) > width:
             fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]
-        # A quote that is never closed swallows whole rows into one field.
-        swallowed = any(part.count(",") >= width - 1 for f in fields for part in f.split("\n")[1:])
-        if len(fields) == width and not swallowed:
+        if len(fields) == width:
             good.append((line, fields[id_place], fields[label_place]))
         else:
-            detail = "a quote is not closed" if swallowed else f"{len(fields)} fields, not {width}"
-            bad.append(
-                (line, fields[id_place] if len(fields) > id_place else "", "", "malformed", detail)
-            )
+            id_ = fields[id_place] if len(fields) > id_place else ""
+            bad.append((line, id_, "", "malformed", f"{len(fields)} fields, not {width}"))
     table = pd.DataFrame(good, columns=["line", "id", "label"])
     return table, pd.DataFrame(bad, columns=DROPPED_COLUMNS)
 
@@ -235,15 +246,16 @@ def _check_ids(table: pd.DataFrame, root: CatalogueRoot) -> None:
     if unsafe.any():
         row = table[unsafe].iloc[0]
         raise ValueError(
-            f"data.root={str(root.path)!r}: the id {row['id']!r} in line {row['line']} of {root.csv_name} "
-            "is no file name in images/. Correct that row."
+            f"data.root={str(root.path)!r}: the id {row['id']!r} in line {row['line']} of "
+            f"{root.csv_name} is no file name in images/. Correct that row."
         )
     repeated = table[table["id"].duplicated(keep=False)]
     if not repeated.empty:
-        lines = repeated[repeated["id"] == repeated["id"].iloc[0]]["line"]
+        first = repeated["id"].iloc[0]
+        lines = ", ".join(map(str, repeated[repeated["id"] == first]["line"]))
         raise ValueError(
-            f"data.root={str(root.path)!r}: {repeated['id'].nunique()} ids of {root.csv_name} stand in several "
-            f"rows, {repeated['id'].iloc[0]!r} in lines {', '.join(map(str, lines))}. Remove the repeated rows."
+            f"data.root={str(root.path)!r}: {repeated['id'].nunique()} ids of {root.csv_name} "
+            f"stand in several rows, {first!r} in lines {lines}. Remove the repeated rows."
         )
 
 
@@ -257,8 +269,9 @@ def _drop_rare(catalogue: Catalogue, min_images: int, label_column: str) -> Cata
     if kept["label"].nunique() < 2:
         largest = table["label"].value_counts().head(2)
         raise ValueError(
-            f"data.min_images={min_images} leaves {kept['label'].nunique()} of {table['label'].nunique()} "
-            f"classes of data.label_column={label_column!r}; a classifier needs two. The largest classes are "
+            f"data.min_images={min_images} leaves {kept['label'].nunique()} of "
+            f"{table['label'].nunique()} classes of data.label_column={label_column!r}; a "
+            "classifier needs two. The largest classes are "
             + ", ".join(f"{name!r} ({count})" for name, count in largest.items())
             + ". Lower data.min_images or pass another data.label_column."
         )
@@ -269,8 +282,8 @@ def _apportion(counts: "pd.Series[int]", total: int) -> "pd.Series[int]":
     """Divide `total` seats among the classes by largest remainder, at least one each."""
     if total < len(counts):
         raise ValueError(
-            f"data.min_images keeps {len(counts)} classes, but a split of 10 % has {total} photos, so that not "
-            "every class can be in it. Raise data.min_images."
+            f"data.min_images keeps {len(counts)} classes, but a split of 10 % has {total} photos, "
+            "so that not every class can be in it. Raise data.min_images."
         )
     # Whole numbers only: a float's rounding must not decide a split.
     quota, remainder = counts * total // counts.sum(), counts * total % counts.sum()

@@ -38,6 +38,7 @@ class ProductClassifier(LightningModule):
 
     mean: Tensor
     std: Tensor
+    train_sums: Tensor  # of loss, accuracy and 1 over the epoch's batches
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class ProductClassifier(LightningModule):
         mean, std = normalisation(backbone)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        self.register_buffer("train_sums", torch.zeros(3), persistent=False)
         self.optimizer = optimizer
         self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -86,8 +88,7 @@ class ProductClassifier(LightningModule):
         if self.optimizer is None:
             raise RuntimeError("This ProductClassifier was built without an optimizer.")
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
-        steps = self.trainer.estimated_stepping_batches
-        schedule = LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
+        schedule = LambdaLR(optimizer, self._cosine)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -103,10 +104,25 @@ class ProductClassifier(LightningModule):
         logits = self(batch.images)
         loss = self._loss(logits, batch.targets)
         accuracy = (logits.argmax(dim=1) == batch.targets).float().mean()
-        figures = {"train/loss": loss, "train/accuracy": accuracy}
-        self.log_dict(figures, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(logits))
+        self.train_sums += torch.stack([loss.detach(), accuracy, torch.ones_like(accuracy)])
         self.log("train/loss_step", loss, prog_bar=True, batch_size=len(logits))
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Begin new sums; an epoch resumed in its middle goes on with its own."""
+        self.train_sums.zero_()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training figures."""
+        self.log_dict(self.train_figures())
+
+    def train_figures(self) -> dict[str, float]:
+        """Return the mean `train/loss` and `train/accuracy` of the current epoch's batches."""
+        sums = self.train_sums
+        if self.trainer.world_size > 1:
+            sums = self.all_gather(sums).sum(dim=0)
+        loss, accuracy, batches = sums.tolist()
+        return {"train/loss": loss / batches, "train/accuracy": accuracy / batches}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the batch's logits for the end of the epoch."""
@@ -124,6 +140,11 @@ class ProductClassifier(LightningModule):
             "interpolation": pretrained_cfg(self.hparams.backbone).interpolation,
             "fit": self.trainer.datamodule.hparams.fit,
         }
+        checkpoint["train_sums"] = self.train_sums.tolist()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the training figures of an interrupted epoch."""
+        self.train_sums.copy_(torch.tensor(checkpoint["train_sums"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log loss, accuracy, macro-F1 and macro-AUPRC of the whole split, computed on the host."""
@@ -148,6 +169,11 @@ class ProductClassifier(LightningModule):
         order = rows.argsort()
         order = order[rows[order] != PADDING]
         return logits[order].float(), targets[order], rows[order]
+
+    def _cosine(self, step: int) -> float:
+        if step == 0:  # asked before Lightning has restored a run and may open its loaders
+            return 1.0
+        return (1 + math.cos(math.pi * step / self.trainer.estimated_stepping_batches)) / 2
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         smoothing = self.hparams.label_smoothing

@@ -140,15 +140,15 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
         self.world_size = world_size
         self.shuffle_seed = shuffle_seed
         self.epoch = 0
-        self.first_batch = 0
+        self._skipped: tuple[int, int] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; Lightning calls this."""
         self.epoch = epoch
 
-    def skip_once(self, num_batches: int) -> None:
-        """Leave out the first batches of the next iteration, to go on in the middle of an epoch."""
-        self.first_batch = num_batches
+    def skip(self, num_batches: int) -> None:
+        """Leave out the first batches of the current epoch, to go on in its middle."""
+        self._skipped = (self.epoch, num_batches)
 
     def __len__(self) -> int:
         """Return the batches of this process in one epoch."""
@@ -159,7 +159,8 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         """Iterate over this process' batches of the current epoch."""
-        first, self.first_batch = self.first_batch, 0
+        skipped_epoch, num_skipped = self._skipped or (self.epoch, 0)
+        first = num_skipped if skipped_epoch == self.epoch else 0
         parts = self._order().reshape(-1, self.world_size, self.part_size)[:, self.rank]
         return iter([(self.epoch, rows) for rows in parts[first:]])
 
@@ -185,7 +186,7 @@ class BatchLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Leave out the batches trained on before."""
-        self.sampler.skip_once(state_dict["batches_done"])
+        self.sampler.skip(state_dict["batches_done"])
 
 
 class FashionDataModule(LightningDataModule):

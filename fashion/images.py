@@ -3,23 +3,24 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb
 WHITE = (255, 255, 255)
 FITS = ("squash", "pad")
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    ArithmeticError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UnreadableImageError(ValueError):
-    """A file that is no photo: truncated, empty, of no known format, or of a size that fills memory."""
+    """A file that is no photo: truncated, empty, of no known format, or too large for memory."""
 
 
 def decode_image(content: bytes, input_size: int, fit: str, interpolation: str) -> np.ndarray:
@@ -39,20 +40,26 @@ def decode_image(content: bytes, input_size: int, fit: str, interpolation: str) 
         UnreadableImageError: The content is no complete photo of at most `MAX_PIXELS` pixels.
     """
     try:
-        image = Image.open(io.BytesIO(content))
-        if image.width * image.height > MAX_PIXELS:
-            raise UnreadableImageError(f"{image.width} x {image.height} pixels are too many")
-        image.draft("RGB", (2 * input_size, 2 * input_size))
-        image.load()
-        image = _to_rgb(ImageOps.exif_transpose(image))
+        file = Image.open(io.BytesIO(content))
+        if file.width * file.height > MAX_PIXELS:
+            raise UnreadableImageError(f"{file.width} x {file.height} pixels are too many")
+        file.draft("RGB", (2 * input_size, 2 * input_size))
+        file.load()
+        image = _to_rgb(_upright(file))
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
         what = "not a photo of a known format" if content else "empty file"
         raise UnreadableImageError(what) from error
-    except _DECODER_ERRORS as error:
+    except Exception as error:  # damaged files draw almost any error from Pillow's decoders
         raise UnreadableImageError(str(error).strip() or type(error).__name__) from error
     return np.asarray(_fit(image, input_size, fit, interpolation))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose also writes the EXIF data anew, which fails on odd entries.
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

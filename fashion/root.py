@@ -1,20 +1,22 @@
-"""Open `data.root`, a folder or a zip, and read the files of a catalogue from it without unpacking."""
+"""Open `data.root`, a folder or a zip, and read a catalogue's files from it without unpacking."""
 
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_FILE_BYTES = 256 * 2**20
 NOT_THERE = (
-    "data.root={root!r} does not exist. The Fashion Product Images catalogue is published on Kaggle, small "
-    "(paramaggarwal/fashion-product-images-small, about 0.6 GB) and in full "
+    "data.root={root!r} does not exist. The Fashion Product Images catalogue is published on "
+    "Kaggle, small (paramaggarwal/fashion-product-images-small, about 0.6 GB) and in full "
     "(paramaggarwal/fashion-product-images-dataset, 15 to 25 GB): fetch it with "
-    "pip install 'fashion[kaggle]' && python -m fashion.download, or pass data.root=<folder or zip>; "
-    "data=sample needs no download."
+    "pip install 'fashion[kaggle]' && python -m fashion.download, or pass "
+    "data.root=<folder or zip>; data=sample needs no download."
 )
 
 
@@ -112,27 +114,31 @@ def _open_zip(path: Path) -> CatalogueRoot:
             photos, PurePosixPath(name).name, name
         ):
             stamps[name] = f"{entries[name].file_size}:{entries[name].CRC:08x}"
+    return CatalogueRoot(path, table, photos, stamps, partial(read_entry, archive))
 
-    def read(name: str) -> bytes:
-        if entries[name].file_size > MAX_FILE_BYTES:
-            raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-        try:
-            return archive.read(name)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-            raise ValueError(f"damaged zip entry: {error}") from error
 
-    return CatalogueRoot(path, table, photos, stamps, read)
+def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return the content of one file in a zip.
+
+    Raises:
+        ValueError: The entry is damaged, encrypted or larger than `MAX_FILE_BYTES`.
+    """
+    if archive.getinfo(name).file_size > MAX_FILE_BYTES:
+        raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise ValueError(f"damaged zip entry: {error}") from error
 
 
 def _choose_table(tables: list[str], num_contents: int, root: Path, hint: str) -> str:
     if not tables:
-        raise FileNotFoundError(
-            f"data.root={str(root)!r} holds no styles.csv{hint or '. Pass the folder or zip that does'}."
-        )
+        hint = hint or ". Pass the folder or zip that does"
+        raise FileNotFoundError(f"data.root={str(root)!r} holds no styles.csv{hint}.")
     if num_contents > 1:
         raise ValueError(
-            f"data.root={str(root)!r} holds {len(tables)} styles.csv that differ: {', '.join(tables)}. "
-            "Pass the folder of the one you mean as data.root."
+            f"data.root={str(root)!r} holds {len(tables)} styles.csv that differ: "
+            f"{', '.join(tables)}. Pass the folder of the one you mean as data.root."
         )
     return tables[0]
 

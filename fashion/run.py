@@ -179,17 +179,22 @@ class RunRecord(Callback):
         """One row an epoch: `epoch`, `lr`, the `train/…` and `val/…` figures, `seconds`."""
         return pd.DataFrame(self.epochs)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; an epoch resumed in its middle has no start of its own."""
+        self._started = time.monotonic()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
         self._started = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: ProductClassifier) -> None:
         """Add the epoch's row; the checkpoint written next holds it."""
         figures = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith(("train/", "val/")) and not name.endswith("_step")
+            if name.startswith("val/")
         }
+        figures = {**pl_module.train_figures(), **figures}
         row = {"epoch": trainer.current_epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
         seconds = round(self._seconds(), 3)
         self._earlier_seconds = 0.0
@@ -224,6 +229,8 @@ class RunRecord(Callback):
         """Leave a checkpoint when the run is asked to stop."""
         stopped = isinstance(exception, (SIGTERMException, KeyboardInterrupt))
         if stopped and trainer.state.fn == "fit" and trainer.global_step and not trainer.fast_dev_run:
+            if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+                _validate_on_resume(trainer)
             trainer.save_checkpoint(self.last_path)
             log.info("Stopped; resume with ckpt_path=%s", self.last_path)
 
@@ -268,6 +275,17 @@ class _AppendingWriter(ExperimentWriter):
         if self._fs.isfile(self.metrics_file_path):
             with open(self.metrics_file_path, newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])
+
+
+def _validate_on_resume(trainer: Trainer) -> None:
+    """Mark an epoch whose batches are all trained on as one whose validation has just begun.
+
+    Lightning would take it for a finished one and go on without validation figures.
+    """
+    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    progress.reset()
+    progress.increment_ready()
+    progress.increment_started()
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

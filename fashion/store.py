@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from fashion.images import FITS, UnreadableImageError, decode_image
 from fashion.root import CatalogueRoot
 
 FORMAT = 1
-PIXELS, INDEX = "photos.u8", "store.json"
+PIXELS, INDEX, UNFINISHED = "photos.u8", "store.json", ".unfinished"
 CHUNK = 512  # photos decoded between two writes
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ class PhotoStore:
         folder: Where it lies.
         ids: The id of each photo, in the order of the file.
         input_size: H and W, in pixels.
-        unreadable: Maps the ids whose photo could not be decoded to the reason; their slot is white.
+        unreadable: Maps the ids whose photo could not be decoded to the reason; their slot is
+            white.
     """
 
     folder: Path
@@ -119,9 +120,9 @@ def _pack(
     folder: Path, table: pd.DataFrame, input_size: int, decode: Callable[[str], np.ndarray]
 ) -> None:
     """Decode every photo into a temporary folder and rename it to `folder` when it is complete."""
-    _check_room(folder, len(table), input_size)
-    unfinished = folder.with_suffix(".unfinished")
+    unfinished = folder.with_suffix(UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
+    _check_room(folder, len(table), input_size)
     unfinished.mkdir()
     unreadable: dict[str, str] = {}
     white = np.full((input_size, input_size, 3), 255, np.uint8)
@@ -149,9 +150,9 @@ def _check_room(folder: Path, num_photos: int, input_size: int) -> None:
     size = f"{num_photos:,} photos at {input_size} px take {num_bytes / 1e9:.2f} GB"
     if num_bytes > free:
         raise OSError(
-            f"data.cache_dir={str(folder.parent.parent)!r}: {size}, but {free / 1e9:.2f} GB are free. Pass "
-            "data.cache_dir on a larger disk, a smaller model.input_size, or delete stores "
-            "(python -m fashion.store)."
+            f"data.cache_dir={str(folder.parent.parent)!r}: {size}, but {free / 1e9:.2f} GB are "
+            "free. Pass data.cache_dir on a larger disk, a smaller model.input_size, or delete "
+            "stores (python -m fashion.store)."
         )
     log.info("%s in %s", size, folder)
 
@@ -165,36 +166,65 @@ def decode_or_say_why(decode: Callable[[], np.ndarray]) -> np.ndarray | str:
 
 
 def list_stores(cache_dir: Path) -> pd.DataFrame:
-    """Return one row a finished store: `key`, `photos`, `input_size`, `unreadable`, `gigabytes`."""
+    """Return one row a store: `key`, `photos`, `input_size`, `unreadable`, `gigabytes`, `state`.
+
+    The state is `complete`, `being packed` or, where the packing was cut short, `unfinished`. A
+    store that is not complete has no `photos`, `input_size` and `unreadable`.
+    """
+    folder = cache_dir / "photos"
     rows = []
-    for index_path in sorted((cache_dir / "photos").glob(f"*/{INDEX}")):
-        index = json.loads(index_path.read_text())
-        gigabytes = round((index_path.parent / PIXELS).stat().st_size / 1e9, 3)
-        unreadable = len(index["unreadable"])
-        rows.append(
-            (index_path.parent.name, index["photos"], index["input_size"], unreadable, gigabytes)
-        )
-    return pd.DataFrame(rows, columns=["key", "photos", "input_size", "unreadable", "gigabytes"])
+    for key in sorted({path.parent.stem for path in folder.glob(f"*/{PIXELS}")}):
+        if (folder / key / INDEX).exists():
+            index = json.loads((folder / key / INDEX).read_text())
+            facts = [index["photos"], index["input_size"], len(index["unreadable"])]
+            pixels, state = folder / key / PIXELS, "complete"
+        else:
+            facts = [pd.NA] * 3
+            pixels = folder / f"{key}{UNFINISHED}" / PIXELS
+            state = "unfinished" if _when_free(folder / key) else "being packed"
+        rows.append((key, *facts, round(pixels.stat().st_size / 1e9, 3), state))
+    columns = ["key", "photos", "input_size", "unreadable", "gigabytes", "state"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
-    """Delete the stores of these keys (`all` stands for every one) and return the keys deleted.
+    """Delete the stores of these keys and return the keys deleted.
+
+    `all` stands for every store, finished or not, but those that another process is using.
 
     Raises:
-        ValueError: A key names no store.
+        ValueError: A key names no store, or one that another process is using.
     """
+    folder = cache_dir / "photos"
     there = list_stores(cache_dir)["key"].tolist()
     unknown = [key for key in keys if key not in [*there, "all"]]
     if unknown:
         raise ValueError(
-            f"There is no store {unknown[0]!r} in {cache_dir}; there are: {', '.join(there) or 'none'}."
+            f"There is no store {unknown[0]!r} in {cache_dir}; there are: "
+            f"{', '.join(there) or 'none'}."
         )
     chosen = there if "all" in keys else keys
-    for key in chosen:
-        folder = cache_dir / "photos" / key
-        with FileLock(f"{folder}.lock"):
-            shutil.rmtree(folder)
-    return chosen
+    deleted = [key for key in chosen if _when_free(folder / key, _remove)]
+    in_use = set(keys) - set(deleted) - {"all"}
+    if in_use:
+        raise ValueError(f"The store {min(in_use)!r} is in use by another process, so it stays.")
+    return deleted
+
+
+def _when_free(folder: Path, action: Callable[[Path], None] = lambda folder: None) -> bool:
+    """Do `action` while holding the store's lock, and return whether the lock was to be had."""
+    try:
+        with FileLock(f"{folder}.lock", timeout=0):
+            action(folder)
+    except Timeout:
+        return False
+    return True
+
+
+def _remove(folder: Path) -> None:
+    for path in (folder, folder.with_suffix(UNFINISHED)):
+        if path.exists():
+            shutil.rmtree(path)
 
 
 def main() -> None:
@@ -217,7 +247,7 @@ def main() -> None:
             parser.error(str(error))
         sys.stdout.write(f"deleted {len(deleted)} stores\n")
     stores = list_stores(options.cache_dir)
-    table = stores.to_string(index=False) if len(stores) else "no stores"
+    table = stores.to_string(index=False, na_rep="-") if len(stores) else "no stores"
     sys.stdout.write(f"{options.cache_dir}\n{table}\n")
 
 

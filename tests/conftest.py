@@ -1,0 +1,97 @@
+import csv
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COLUMNS = [
+    "id", "gender", "masterCategory", "subCategory", "articleType",
+    "baseColour", "season", "year", "usage", "productDisplayName",
+]  # fmt: skip
+COLOURS = {"Shirts": (200, 40, 40), "Jeans": (40, 60, 200), "Watches": (230, 210, 60)}
+
+
+@pytest.fixture(scope="session")
+def write_catalogue():
+    """Returns write(folder, rows, ...), which writes a catalogue in the published layout.
+
+    `rows` are dicts; columns they lack are filled in. Each row gets a photo in the colour of its
+    label but those whose id is in `without_image`; `greyscale` ids get a photo of mode L. `text`
+    is appended to styles.csv as it is.
+    """
+
+    def write(folder, rows, *, without_image=(), greyscale=(), text="", size=(60, 80)):
+        images = folder / "images"
+        images.mkdir(parents=True)
+        lines = io.StringIO()
+        writer = csv.DictWriter(lines, COLUMNS, restval="NA", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        (folder / "styles.csv").write_text(lines.getvalue() + text, encoding="utf-8")
+        for row in rows:
+            if row["id"] not in without_image:
+                photo = draw(row["id"], row.get("articleType"), size)
+                photo = photo.convert("L") if row["id"] in greyscale else photo
+                photo.save(images / f"{row['id']}.jpg", quality=90)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory, write_catalogue):
+    """A catalogue of 40 Shirts, 40 Jeans and 40 Watches with the real file's faults.
+
+    Ids 1000 to 1119 are whole; 1000 is greyscale. 2000 has no image, 2001 and 2002 are of a rare
+    class, and 2003 has stray commas in its name.
+    """
+    rows = [
+        {"id": str(1000 + i), "articleType": label, "productDisplayName": f"{label} {i}"}
+        for i, label in enumerate(list(COLOURS) * 40)
+    ]
+    faulty = [{"id": "2000", "articleType": "Jeans"}]
+    faulty += [{"id": id_, "articleType": "Umbrellas"} for id_ in ("2001", "2002")]
+    folder = write_catalogue(
+        tmp_path_factory.mktemp("tiny"),
+        rows + faulty,
+        without_image={"2000"},
+        greyscale={"1000"},
+        text="2003,Men,Apparel,Topwear,Shirts,Red,Fall,2011,Casual,Red shirt, checked, slim\n",
+    )
+    draw("2003", "Shirts", (60, 80)).save(folder / "images" / "2003.jpg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_root():
+    """The published catalogue, a folder or a zip."""
+    return path_from_environment("FASHION_DATA", "the Fashion Product Images catalogue")
+
+
+@pytest.fixture(scope="session")
+def real_weights():
+    """A folder with resnet50.safetensors and legacy_xception.safetensors."""
+    return path_from_environment("FASHION_WEIGHTS", "a folder of pretrained weights")
+
+
+def draw(id_, label, size):
+    """Draw a product in the colour of its label on white; no two ids look alike."""
+    rng = np.random.default_rng(list(id_.encode()))
+    width, height = size
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    top, left = rng.integers(1, height // 4), rng.integers(1, width // 4)
+    colour = COLOURS.get(label, (90, 160, 90)) + rng.integers(-20, 21, 3)
+    pixels[top : height - top, left : width - left] = colour
+    return Image.fromarray(pixels)
+
+
+def path_from_environment(variable, what):
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set; it names {what}")
+    if not Path(value).exists():
+        pytest.skip(f"{variable}={value} does not exist; it names {what}")
+    return Path(value)
