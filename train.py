@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> float | None:
         trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
-    checkpoint = trainer.checkpoint_callback
+    best: Any = trainer.checkpoint_callback  # the first one of conf/; fast_dev_run drops it
     summary = report_on(
         trainer,
         classifier,
@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> float | None:
         history=record.history,
         split="test",
         output_dir=Path(cfg.output_dir),
-        ckpt_path=checkpoint.best_model_path if checkpoint else None,
+        ckpt_path=best.best_model_path if best else None,
     )
     return summary["test"]["macro_auprc"] if summary else None
 

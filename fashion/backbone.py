@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -73,7 +74,7 @@ def build_backbone(
         ConnectionError: The published weights can't be fetched.
     """
     cfg = pretrained_cfg(backbone)
-    options: dict[str, object] = {"num_classes": num_classes, "drop_rate": dropout}
+    options: dict[str, Any] = {"num_classes": num_classes, "drop_rate": dropout}
     if cfg.fixed_input_size and input_size:
         options["img_size"] = input_size
     if weights is not None:
@@ -88,15 +89,18 @@ def build_backbone(
         return timm.create_model(backbone, pretrained=False, **options)
     if not cfg.has_weights:
         raise ValueError(
-            f"model.pretrained=true, but timm publishes no weights for model.backbone={backbone!r}. Pass "
-            "model.weights=FILE.safetensors, or model.pretrained=false to start from random weights."
+            f"model.pretrained=true, but timm publishes no weights for "
+            f"model.backbone={backbone!r}. Pass "
+            "model.weights=FILE.safetensors, or model.pretrained=false to start from random "
+            "weights."
         )
     try:
         _reach_hub(cfg)
         return timm.create_model(backbone, pretrained=True, **options)
     except Exception as error:  # the hub's clients raise many unrelated types
         raise ConnectionError(
-            f"model.pretrained=true: the weights of {backbone} could not be fetched from {cfg.hf_hub_id or cfg.url} "
+            f"model.pretrained=true: the weights of {backbone} could not be fetched from "
+            f"{cfg.hf_hub_id or cfg.url} "
             f"({type(error).__name__}). Pass model.weights=FILE.safetensors for a local file, or "
             "model.pretrained=false to start from random weights."
         ) from error
@@ -115,8 +119,8 @@ def set_trainable(network: nn.Module, unfreeze: str | Sequence[str]) -> None:
 
     Args:
         network: A timm network, changed in place.
-        unfreeze: Regular expressions searched in parameter names, or `all`; an empty list trains the
-            head alone.
+        unfreeze: Regular expressions searched in parameter names, or `all`; an empty list trains
+            the head alone.
 
     Raises:
         ValueError: An expression is malformed or matches no parameter.
@@ -140,8 +144,11 @@ def count_trainable(network: nn.Module) -> dict[str, int]:
 
 def count_parameters(network: nn.Module) -> int:
     """Count all parameters, those of fixed BatchNorms included."""
-    fixed = [m for m in network.modules() if isinstance(m, FROZEN_BATCH_NORMS)]
-    return sum(p.numel() for p in network.parameters()) + sum(2 * m.num_features for m in fixed)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    for module in network.modules():
+        if isinstance(module, FROZEN_BATCH_NORMS):
+            count += module.get_buffer("weight").numel() + module.get_buffer("bias").numel()
+    return count
 
 
 def _reach_hub(cfg: PretrainedCfg) -> None:
@@ -155,7 +162,8 @@ def _load_weights(network: nn.Module, backbone: str, weights: str) -> None:
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"model.weights={weights!r} is not a complete safetensors file ({error}). Pass one that is."
+            f"model.weights={weights!r} is not a complete safetensors file ({error}). Pass one "
+            "that is."
         ) from error
     own = network.state_dict()
     state = {key: value for key, value in state.items() if not _in_head(network, key)}
@@ -174,7 +182,8 @@ def _load_weights(network: nn.Module, backbone: str, weights: str) -> None:
         if keys:
             raise ValueError(
                 f"model.weights={weights!r} does not fit model.backbone={backbone!r}: it {what} "
-                f"{len(keys)} tensors, {keys[0]!r} first. Pass the weights of {backbone}, with timm's keys."
+                f"{len(keys)} tensors, {keys[0]!r} first. Pass the weights of {backbone}, with "
+                "timm's keys."
             )
     network.load_state_dict(state, strict=False)
 
@@ -195,7 +204,8 @@ def _match(names: Iterable[str], patterns: str | Sequence[str]) -> set[str]:
             ) from error
         if not hits:
             raise ValueError(
-                f"model.unfreeze: {pattern!r} matches none of the {len(names)} parameters, which are called like "
+                f"model.unfreeze: {pattern!r} matches none of the {len(names)} parameters, which "
+                "are called like "
                 f"{names[0]!r} or {names[-1]!r}. Correct it, or pass model.unfreeze=all."
             )
         chosen |= hits
@@ -203,7 +213,8 @@ def _match(names: Iterable[str], patterns: str | Sequence[str]) -> set[str]:
 
 
 def _in_head(network: nn.Module, name: str) -> bool:
-    heads = network.pretrained_cfg["classifier"] or ()
+    cfg: Any = network.pretrained_cfg
+    heads = cfg["classifier"] or ()
     return name.startswith(
         tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
     )
@@ -215,6 +226,6 @@ def _fix_frozen_batch_norms(module: nn.Module) -> None:
             # One without an affine part goes with the layers around it.
             parameters = list(child.parameters()) or list(module.parameters())
             if not any(parameter.requires_grad for parameter in parameters):
-                setattr(module, name, freeze_batch_norm_2d(child))
+                setattr(module, name, freeze_batch_norm_2d(child))  # type: ignore[no-untyped-call]
         else:
             _fix_frozen_batch_norms(child)

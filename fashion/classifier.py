@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -25,12 +26,17 @@ class ProductClassifier(LightningModule):
         pretrained: Start from timm's published weights.
         weights: A `.safetensors` file to start from instead.
         input_size: Side of the input, in pixels.
+        fit: How photos were fitted to the square, kept for those who predict; see
+            `fashion.images.decode_image`.
         unfreeze: Regular expressions over parameter names, `all`, or an empty list for the head
             alone.
         dropout: Drop rate before the head, in [0, 1).
         label_smoothing: Weight of the uniform distribution in the targets, in [0, 1).
         optimizer: Takes the trainable parameters; None for a model that only predicts.
         seed: Seeds dropout together with rank and batch number.
+
+    Raises:
+        ValueError: A setting is out of range; see also `build_backbone` and `set_trainable`.
 
     Attributes:
         backbone: The timm network, head included.
@@ -48,6 +54,7 @@ class ProductClassifier(LightningModule):
         pretrained: bool,
         weights: str | None,
         input_size: int,
+        fit: str,
         unfreeze: str | Sequence[str],
         dropout: float,
         label_smoothing: float,
@@ -69,7 +76,8 @@ class ProductClassifier(LightningModule):
             dropout=dropout,
         )
         set_trainable(self.backbone, unfreeze)
-        self.backbone.to(memory_format=torch.channels_last)  # the layout the photos come in
+        # The layout the photos come in; the type stub of Module.to lacks the argument.
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         mean, std = normalisation(backbone)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -83,7 +91,7 @@ class ProductClassifier(LightningModule):
         logits: Tensor = self.backbone(normalised)
         return logits
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Decay the learning rate to zero along a cosine over all steps."""
         if self.optimizer is None:
             raise RuntimeError("This ProductClassifier was built without an optimizer.")
@@ -96,7 +104,7 @@ class ProductClassifier(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by the batch, so that a resumed run draws what an unbroken one would."""
-        key = (self.hparams.seed * 1009 + self.global_rank) << 32
+        key = (self.hparams["seed"] * 1009 + self.global_rank) << 32
         torch.manual_seed(key + self.trainer.fit_loop.total_batch_idx)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -120,7 +128,7 @@ class ProductClassifier(LightningModule):
         """Return the mean `train/loss` and `train/accuracy` of the current epoch's batches."""
         sums = self.train_sums
         if self.trainer.world_size > 1:
-            sums = self.all_gather(sums).sum(dim=0)
+            sums = self._from_all_processes(sums[None]).sum(dim=0)
         loss, accuracy, batches = sums.tolist()
         return {"train/loss": loss / batches, "train/accuracy": accuracy / batches}
 
@@ -136,9 +144,9 @@ class ProductClassifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what turns a photo into this network's input."""
         checkpoint["preprocessing"] = {
-            "input_size": self.hparams.input_size,
-            "interpolation": pretrained_cfg(self.hparams.backbone).interpolation,
-            "fit": self.trainer.datamodule.hparams.fit,
+            "input_size": self.hparams["input_size"],
+            "interpolation": pretrained_cfg(self.hparams["backbone"]).interpolation,
+            "fit": self.hparams["fit"],
         }
         checkpoint["train_sums"] = self.train_sums.tolist()
 
@@ -164,11 +172,16 @@ class ProductClassifier(LightningModule):
         evaluated, self._evaluated = self._evaluated, []
         parts = [torch.cat(tensors) for tensors in zip(*evaluated, strict=True)]
         if self.trainer.world_size > 1:
-            parts = [self.all_gather(part).flatten(0, 1) for part in parts]
+            parts = [self._from_all_processes(part) for part in parts]
         logits, targets, rows = (part.cpu() for part in parts)
         order = rows.argsort()
         order = order[rows[order] != PADDING]
         return logits[order].float(), targets[order], rows[order]
+
+    def _from_all_processes(self, part: Tensor) -> Tensor:
+        gathered = self.all_gather(part)
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
 
     def _cosine(self, step: int) -> float:
         if step == 0:  # asked before Lightning has restored a run and may open its loaders
@@ -176,5 +189,5 @@ class ProductClassifier(LightningModule):
         return (1 + math.cos(math.pi * step / self.trainer.estimated_stepping_batches)) / 2
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        smoothing = self.hparams.label_smoothing
+        smoothing = self.hparams["label_smoothing"]
         return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)

@@ -35,7 +35,10 @@ def write_comparison(sweep_dir: str | Path) -> pd.DataFrame:
     table = collect(sweep_dir)
     for name, text in (
         ("comparison.csv", table.to_csv(index=False)),
-        ("comparison.md", table.astype(object).fillna("").to_markdown(index=False, disable_numparse=True) + "\n"),
+        (
+            "comparison.md",
+            table.astype(object).fillna("").to_markdown(index=False, disable_numparse=True) + "\n",
+        ),
     ):
         part = Path(sweep_dir, f"{name}.part")
         part.write_text(text)

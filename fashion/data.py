@@ -1,4 +1,4 @@
-"""From the catalogue to batches: augmentation, the order of the rows, and the LightningDataModule."""
+"""From the catalogue to batches: augmentation, the order of rows, the LightningDataModule."""
 
 import logging
 import os
@@ -173,7 +173,7 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
 
 
 class BatchLoader(DataLoader[Batch]):
-    """A DataLoader of whole batches that Lightning can stop and resume in the middle of an epoch."""
+    """A DataLoader of whole batches that Lightning can resume in the middle of an epoch."""
 
     sampler: BatchSampler
     progress: Any = None
@@ -249,7 +249,7 @@ class FashionDataModule(LightningDataModule):
         """
         if self.catalogue is not None:
             return
-        hparams = self.hparams
+        hparams: Any = self.hparams
         if hparams.root is None:
             hparams.root = str(draw_sample(self.cache_dir))
         self.root: CatalogueRoot = open_root(hparams.root)
@@ -270,7 +270,7 @@ class FashionDataModule(LightningDataModule):
             return
         self.load_catalogue()
         candidates = self._catalogue()
-        hparams = self.hparams
+        hparams: Any = self.hparams
         self.store = open_store(
             self.root,
             candidates.table,
@@ -287,12 +287,13 @@ class FashionDataModule(LightningDataModule):
         num_train = len(self.rows("train"))
         if num_train < hparams.batch_size:
             raise ValueError(
-                f"data.batch_size={hparams.batch_size} is larger than the training split of {num_train} "
+                f"data.batch_size={hparams.batch_size} is larger than the training split of "
+                f"{num_train} "
                 f"photos. Pass data.batch_size={num_train} or less."
             )
 
     def restrict_to(self, class_names: list[str]) -> None:
-        """Keep the rows of these classes, in this order of targets, for a model that knows no others."""
+        """Keep the rows of these classes, in this order of targets, for a model of just these."""
         catalogue = self._catalogue()
         known = self.table["label"].isin(class_names)
         self.catalogue = catalogue.without(self.table[~known], "unknown label", "")
@@ -309,7 +310,8 @@ class FashionDataModule(LightningDataModule):
 
     def facts(self) -> dict[str, object]:
         """Return what a summary says of the data: counts, settings, the hash of the splits."""
-        catalogue, hparams = self._catalogue(), self.hparams
+        catalogue = self._catalogue()
+        hparams: Any = self.hparams
         kept = catalogue.counts()
         return {
             "root": hparams.root,
@@ -342,7 +344,7 @@ class FashionDataModule(LightningDataModule):
         loader = self.loader("train", evaluate=False)
         if self.trainer is not None:
             # Lightning starts a resumed epoch's iterator before it tells the sampler the epoch.
-            loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            loader.sampler.set_epoch(self._epoch())
             loader.progress = self.trainer.fit_loop.epoch_loop.batch_progress
         return loader
 
@@ -357,7 +359,8 @@ class FashionDataModule(LightningDataModule):
     def loader(self, split: str, *, evaluate: bool) -> BatchLoader:
         """Return the batches of a split, in order to evaluate, else augmented and shuffled."""
         assert self.store is not None
-        rows, hparams = self.rows(split), self.hparams
+        rows = self.rows(split)
+        hparams: Any = self.hparams
         slots = pd.Series(range(len(self.store.ids)), index=self.store.ids)[rows["id"]].to_numpy()
         targets = pd.Categorical(rows["label"], categories=self.class_names).codes.astype(np.int64)
         train = not evaluate
@@ -391,12 +394,14 @@ class FashionDataModule(LightningDataModule):
             ValueError: It can't; the sentence names the nearest sizes that can.
         """
         world_size, accumulate = self._parts(train=True)
-        parts, size = world_size * accumulate, self.hparams.batch_size
+        parts = world_size * accumulate
+        size = int(self.hparams["batch_size"])
         if size % parts:
             below, above = size - size % parts, size - size % parts + parts
             nearest = " or ".join(str(number) for number in (below, above) if number)
             raise ValueError(
-                f"data.batch_size={size} is the batch of one step over all devices and does not divide by "
+                f"data.batch_size={size} is the batch of one step over all devices and does not "
+                "divide by "
                 f"{parts} ({world_size} processes x trainer.accumulate_grad_batches={accumulate}). "
                 f"Pass data.batch_size={nearest}."
             )
@@ -413,9 +418,14 @@ class FashionDataModule(LightningDataModule):
         """
         if state_dict["splits_sha256"] != splits_sha256(self.table):
             raise ValueError(
-                f"data.root={self.hparams.root!r}: the catalogue's splits differ from those that ckpt_path was "
-                "trained on. Pass the same catalogue and data settings, or start a new run."
+                f"data.root={self.hparams['root']!r}: the catalogue's splits differ from those that "
+                "ckpt_path was "
+                "trained on. Pass the same catalogue and data settings, or start anew."
             )
+
+    def _epoch(self) -> int:
+        current: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
+        return current.processed if current else 0
 
     def _parts(self, train: bool) -> tuple[int, int]:
         if self.trainer is None:
@@ -428,7 +438,7 @@ class FashionDataModule(LightningDataModule):
         return self.catalogue
 
     def _check_settings(self) -> None:
-        hparams = self.hparams
+        hparams: Any = self.hparams
         for key, value, choices in (
             ("data.fit", hparams.fit, FITS),
             ("data.split", hparams.split, ("random",)),

@@ -93,7 +93,9 @@ def evaluate(
     run_dir = path.parents[1] if path.parent.name == "checkpoints" else path.parent
     history_path = run_dir / "history.csv"
     epochs = pd.DataFrame(checkpoint["run"]["epochs"])
-    runner = Trainer(logger=False, enable_checkpointing=False, use_distributed_sampler=False, **(trainer or {}))
+    runner = Trainer(
+        logger=False, enable_checkpointing=False, use_distributed_sampler=False, **(trainer or {})
+    )
     datamodule.trainer = runner
     return report_on(
         runner,
@@ -117,13 +119,18 @@ def main() -> None:
         unknown = sorted(settings.keys() - set(KEYS))
         if unknown or not settings.get("ckpt_path"):
             wrong = f"{unknown[0]} is unknown" if unknown else "ckpt_path is missing"
-            sys.exit(f"{wrong}; pass ckpt_path=FILE and, if need be, split, output_dir, data.KEY, trainer.KEY.")
+            sys.exit(
+                f"{wrong}; pass ckpt_path=FILE and, if need be, split, output_dir, data.KEY, "
+                "trainer.KEY."
+            )
         summary = evaluate(settings.pop("ckpt_path"), **settings)
     except (OSError, ValueError, OmegaConfBaseException) as error:
         sys.exit(str(error))
     if summary:
         split = summary["split"]
-        figures = ", ".join(f"{key} {summary[split][key]:.4f}" for key in ("accuracy", "macro_f1", "macro_auprc"))
+        figures = ", ".join(
+            f"{key} {summary[split][key]:.4f}" for key in ("accuracy", "macro_f1", "macro_auprc")
+        )
         sys.stdout.write(f"{split}: {figures}\n")
 
 

@@ -237,7 +237,7 @@ def plot_pr_curves(
     return figure
 
 
-def _step(axes: Axes, curve: Curve, **style: Any) -> None:  # noqa: ANN401 - handed on as they are
+def _step(axes: Axes, curve: Curve, **style: Any) -> None:
     precision, recall = curve
     # The curve's last point, precision 1 at recall 0, is a convention that no score reaches.
     axes.step(recall, [*precision[:-1], precision[-2]], where="post", **style)

@@ -6,7 +6,6 @@ labels photo files, folders and zips with the five likeliest classes each.
 
 import csv
 import os
-import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -29,9 +28,11 @@ from fashion.run import load_checkpoint
 from fashion.store import decode_or_say_why
 
 USAGE = (
-    "usage: python -m fashion.predict ckpt_path=FILE PHOTOS... [output=predictions.csv] [batch_size=64]\n"
+    "usage: python -m fashion.predict ckpt_path=FILE PHOTOS... [output=predictions.csv] "
+    "[batch_size=64]\n"
     "PHOTOS are photo files, folders (searched through) and zips."
 )
+SETTINGS = ("ckpt_path", "output", "batch_size")
 TOP = 5
 Photo = tuple[str, Callable[[], bytes]]
 
@@ -83,9 +84,13 @@ def find_photos(paths: list[str]) -> list[Photo]:
     photos: list[Photo] = []
     for path in map(Path, paths):
         if not path.exists():
-            raise FileNotFoundError(f"{str(path)!r} does not exist; pass photo files, folders or zips.")
+            raise FileNotFoundError(
+                f"{str(path)!r} does not exist; pass photo files, folders or zips."
+            )
         if path.is_dir():
-            files = sorted(Path(parent, name) for parent, _, names in os.walk(path) for name in names)
+            files = sorted(
+                Path(parent, name) for parent, _, names in os.walk(path) for name in names
+            )
             photos += [(str(file), file.read_bytes) for file in files if _is_photo(file.name)]
         elif path.suffix.lower() == ".zip":
             photos += _photos_in_zip(path)
@@ -98,12 +103,15 @@ def find_photos(paths: list[str]) -> list[Photo]:
 
 
 def predict_photos(
-    classifier: ProductClassifier, preprocessing: dict[str, Any], photos: list[Photo], batch_size: int
+    classifier: ProductClassifier,
+    preprocessing: dict[str, Any],
+    photos: list[Photo],
+    batch_size: int,
 ) -> Iterator[tuple[str, np.ndarray | str]]:
     """Yield each photo's name with its probabilities, `(K,)` float32, or what is wrong with it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device)
-    decode = partial(decode_image, **preprocessing)
+    decode: Callable[[bytes], np.ndarray] = partial(decode_image, **preprocessing)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(photos), batch_size):
             chunk = photos[start : start + batch_size]
@@ -134,7 +142,9 @@ def write_predictions(
     The columns are `photo`, `label_1`, `probability_1` … up to five, and `error`.
     """
     top = min(TOP, len(class_names))
-    columns = [f"{kind}_{place}" for place in range(1, top + 1) for kind in ("label", "probability")]
+    columns = [
+        f"{kind}_{place}" for place in range(1, top + 1) for kind in ("label", "probability")
+    ]
     labelled = failed = 0
     part = path.with_name(f"{path.name}.part")
     with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -168,9 +178,14 @@ def _is_photo(name: str) -> bool:
 
 def main() -> None:
     """Label photos from the command line."""
-    arguments = [re.fullmatch(r"(?s)(ckpt_path|output|batch_size)=(.*)", a) or a for a in sys.argv[1:]]
-    settings = dict(a.groups() for a in arguments if isinstance(a, re.Match))
-    paths = [a for a in arguments if isinstance(a, str)]
+    settings: dict[str, str] = {}
+    paths: list[str] = []
+    for argument in sys.argv[1:]:
+        key, _, value = argument.partition("=")
+        if key in SETTINGS and value:
+            settings[key] = value
+        else:
+            paths.append(argument)
     if not paths or "ckpt_path" not in settings or {"-h", "--help"} & set(paths):
         sys.exit(USAGE)
     output = Path(settings.get("output", "predictions.csv"))

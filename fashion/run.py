@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fashion.backbone import count_parameters, count_trainable
@@ -66,14 +66,16 @@ def find_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | Non
     if ckpt_path is None:
         if last.exists():
             raise FileExistsError(
-                f"hydra.run.dir={str(output_dir)!r} already holds a run. Pass ckpt_path=last to go on with it, "
+                f"hydra.run.dir={str(output_dir)!r} already holds a run. Pass ckpt_path=last to go "
+                "on with it, "
                 "or another hydra.run.dir (in a sweep: sweep_name) to start a new one."
             )
         return None
     path = last if ckpt_path == "last" else Path(ckpt_path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"ckpt_path={ckpt_path!r}: there is no checkpoint {path}. Pass hydra.run.dir=RUN ckpt_path=last or "
+            f"ckpt_path={ckpt_path!r}: there is no checkpoint {path}. Pass hydra.run.dir=RUN "
+            "ckpt_path=last or "
             "ckpt_path=RUN/checkpoints/last.ckpt, or leave ckpt_path out to start a new run."
         )
     return path
@@ -87,7 +89,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         ValueError: It is no checkpoint that a run of this project wrote.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"ckpt_path={str(path)!r} does not exist; pass a run's checkpoints/best.ckpt.")
+        raise FileNotFoundError(
+            f"ckpt_path={str(path)!r} does not exist; pass a run's checkpoints/best.ckpt."
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
@@ -98,7 +102,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict) or not {"run", "preprocessing"} <= checkpoint.keys():
         raise ValueError(
-            f"ckpt_path={str(path)!r} was not written by this project. Pass a run's checkpoints/best.ckpt."
+            f"ckpt_path={str(path)!r} was not written by this project. Pass a run's "
+            "checkpoints/best.ckpt."
         )
     return checkpoint
 
@@ -119,7 +124,8 @@ def check_resumable(path: Path, config: dict[str, Any]) -> None:
     described = [f"{key} ({before.get(key)!r} -> {after.get(key)!r})" for key in changed]
     if any(key.startswith(FIXED_KEYS) for key in changed):
         raise ValueError(
-            f"ckpt_path={str(path)!r} belongs to a run with other settings: {', '.join(described)}. Pass those "
+            f"ckpt_path={str(path)!r} belongs to a run with other settings: "
+            f"{', '.join(described)}. Pass those "
             "of that run, or leave ckpt_path out to start a new one."
         )
     if changed:
@@ -128,11 +134,16 @@ def check_resumable(path: Path, config: dict[str, Any]) -> None:
         log.warning("The optimizer's own settings stay those of the checkpoint.")
 
 
-def run_facts(config: dict[str, Any], history: pd.DataFrame, datamodule: FashionDataModule, classifier: ProductClassifier) -> dict[str, Any]:
+def run_facts(
+    config: dict[str, Any],
+    history: pd.DataFrame,
+    datamodule: FashionDataModule,
+    classifier: ProductClassifier,
+) -> dict[str, Any]:
     """Return what a report says of a run beside its figures; see `fashion.report.write_report`."""
     data = datamodule.facts()
     seconds = history["seconds"].tolist() if len(history) else []
-    best = int(history["epoch"][history["val/macro_auprc"].idxmax()]) if len(history) else None
+    best = int(history["epoch"].iloc[history["val/macro_auprc"].argmax()]) if len(history) else None
     return {
         "model": config["model_name"],
         "seed": config["seed"],
@@ -143,7 +154,10 @@ def run_facts(config: dict[str, Any], history: pd.DataFrame, datamodule: Fashion
         "total_parameters": count_parameters(classifier.backbone),
         "best_epoch": best,
         "epochs": len(history),
-        "seconds": {"total": round(sum(seconds), 1), "per_epoch": round(sum(seconds) / max(1, len(seconds)), 1)},
+        "seconds": {
+            "total": round(sum(seconds), 1),
+            "per_epoch": round(sum(seconds) / max(1, len(seconds)), 1),
+        },
         "versions": versions(),
         "config": config,
     }
@@ -152,7 +166,16 @@ def run_facts(config: dict[str, Any], history: pd.DataFrame, datamodule: Fashion
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that decide a run's figures."""
     found = {"python": platform.python_version()}
-    for name in ("fashion", "torch", "torch_xla", "lightning", "timm", "torchmetrics", "numpy", "pillow"):
+    for name in (
+        "fashion",
+        "torch",
+        "torch_xla",
+        "lightning",
+        "timm",
+        "torchmetrics",
+        "numpy",
+        "pillow",
+    ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
@@ -187,8 +210,9 @@ class RunRecord(Callback):
         """Start the epoch's clock."""
         self._started = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: ProductClassifier) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row; the checkpoint written next holds it."""
+        assert isinstance(pl_module, ProductClassifier)
         figures = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
@@ -228,7 +252,12 @@ class RunRecord(Callback):
     ) -> None:
         """Leave a checkpoint when the run is asked to stop."""
         stopped = isinstance(exception, (SIGTERMException, KeyboardInterrupt))
-        if stopped and trainer.state.fn == "fit" and trainer.global_step and not trainer.fast_dev_run:
+        if (
+            stopped
+            and trainer.state.fn == "fit"
+            and trainer.global_step
+            and trainer.checkpoint_callbacks
+        ):
             if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
                 _validate_on_resume(trainer)
             trainer.save_checkpoint(self.last_path)
@@ -239,10 +268,10 @@ class RunRecord(Callback):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it there, so that none is ever half written."""
+    """Writes a checkpoint beside its place and renames it there: none is ever half written."""
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
     ) -> None:
         """Write `checkpoint` to `path`, whole or not at all."""
         path = Path(path)
@@ -267,7 +296,8 @@ class ResumableCSVLogger(CSVLogger):
         """The writer of `metrics.csv`."""
         if self._experiment is None:
             self._experiment = _AppendingWriter(log_dir=self.log_dir)
-        return self._experiment
+        writer: ExperimentWriter = self._experiment  # type: ignore[assignment]
+        return writer
 
 
 class _AppendingWriter(ExperimentWriter):

@@ -169,7 +169,7 @@ def list_stores(cache_dir: Path) -> pd.DataFrame:
     """Return one row a store: `key`, `photos`, `input_size`, `unreadable`, `gigabytes`, `state`.
 
     The state is `complete`, `being packed` or, where the packing was cut short, `unfinished`. A
-    store that is not complete has no `photos`, `input_size` and `unreadable`.
+    store that is not complete has `-` for `photos`, `input_size` and `unreadable`.
     """
     folder = cache_dir / "photos"
     rows = []
@@ -179,7 +179,7 @@ def list_stores(cache_dir: Path) -> pd.DataFrame:
             facts = [index["photos"], index["input_size"], len(index["unreadable"])]
             pixels, state = folder / key / PIXELS, "complete"
         else:
-            facts = [pd.NA] * 3
+            facts = ["-"] * 3
             pixels = folder / f"{key}{UNFINISHED}" / PIXELS
             state = "unfinished" if _when_free(folder / key) else "being packed"
         rows.append((key, *facts, round(pixels.stat().st_size / 1e9, 3), state))
@@ -247,7 +247,7 @@ def main() -> None:
             parser.error(str(error))
         sys.stdout.write(f"deleted {len(deleted)} stores\n")
     stores = list_stores(options.cache_dir)
-    table = stores.to_string(index=False, na_rep="-") if len(stores) else "no stores"
+    table = stores.to_string(index=False) if len(stores) else "no stores"
     sys.stdout.write(f"{options.cache_dir}\n{table}\n")
 
 

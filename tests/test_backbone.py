@@ -1,6 +1,7 @@
 import json
 import re
 import struct
+from types import MappingProxyType
 
 import pytest
 import timm
@@ -203,7 +204,7 @@ def test_all_trains_everything_and_keeps_batch_norms():
 
 def test_a_batch_norm_without_parameters_is_fixed_with_its_surroundings():
     class Affineless(nn.Sequential):
-        pretrained_cfg = {"classifier": "2"}
+        pretrained_cfg = MappingProxyType({"classifier": "2"})
 
     def network():
         return Affineless(
@@ -296,7 +297,10 @@ def test_a_weights_file_may_lack_the_classifier(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: {k: v for k, v in s.items() if k != "bn1.weight"}, "lacks 1 tensors, 'bn1.weight'"),
+        (
+            lambda s: {k: v for k, v in s.items() if k != "bn1.weight"},
+            "lacks 1 tensors, 'bn1.weight'",
+        ),
         (lambda s: {**s, "extra": torch.zeros(1)}, "also holds 1 tensors, 'extra'"),
         (lambda s: {**s, "bn1.bias": torch.zeros(3)}, "has other shapes for 1 tensors, 'bn1.bias'"),
     ],
@@ -304,7 +308,9 @@ def test_a_weights_file_may_lack_the_classifier(tmp_path):
 def test_weights_that_do_not_fit_are_an_error(tmp_path, change, message):
     path = tmp_path / "weights.safetensors"
     saved_weights(path, change=change)
-    with pytest.raises(ValueError, match=rf"model\.weights=.*does not fit.*'test_resnet'.*{message}"):
+    with pytest.raises(
+        ValueError, match=rf"model\.weights=.*does not fit.*'test_resnet'.*{message}"
+    ):
         build_backbone("test_resnet", 5, pretrained=False, weights=str(path))
 
 
