@@ -1,6 +1,7 @@
 """From the catalogue to batches: augmentation, the order of rows, the LightningDataModule."""
 
 import logging
+import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning import LightningDataModule
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from fashion.backbone import pretrained_cfg
 from fashion.catalogue import (
@@ -25,6 +27,7 @@ from fashion.catalogue import (
     write_tables,
 )
 from fashion.images import FITS
+from fashion.ring import BatchRing
 from fashion.root import CatalogueRoot, open_root
 from fashion.sample import MARKER, draw_sample
 from fashion.store import PhotoStore, default_cache_dir, open_store
@@ -76,6 +79,7 @@ class ProductDataset(Dataset[Batch]):
         self.augment = augment
         self.rotation = rotation
         self.seed = seed
+        self.ring: BatchRing | None = None
 
     def __len__(self) -> int:
         """Return N."""
@@ -85,7 +89,9 @@ class ProductDataset(Dataset[Batch]):
         """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo."""
         epoch, rows = item
         places = np.maximum(rows, 0)
-        photos = self.store.photos[self.slots[places]]
+        out = self.ring.claim() if self.ring else None
+        # With its default mode, take would fill a copy of `out` first.
+        photos = np.take(self.store.photos, self.slots[places], axis=0, out=out, mode="clip")
         if self.augment:
             for place, row in enumerate(rows):
                 photos[place] = self._augmented(photos[place], (self.seed, epoch, int(row)))
@@ -175,8 +181,20 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
 class BatchLoader(DataLoader[Batch]):
     """A DataLoader of whole batches that Lightning can resume in the middle of an epoch."""
 
+    dataset: ProductDataset
     sampler: BatchSampler
     progress: Any = None
+
+    def __iter__(self) -> _BaseDataLoaderIter:
+        """Iterate over the batches; forked workers get slots to write them into."""
+        starts_workers = self.num_workers > 0 and self._iterator is None
+        if starts_workers and multiprocessing.get_start_method() == "fork":
+            size = self.dataset.store.input_size
+            shape = (self.sampler.part_size, size, size, 3)
+            # Besides the prefetched batches, one in use and one that the trainer has fetched ahead.
+            ring = BatchRing(self.num_workers, (self.prefetch_factor or 0) + 2, shape)
+            self.dataset.ring, self.collate_fn = ring, ring.lend
+        return super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the current epoch have been trained on."""

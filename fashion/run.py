@@ -207,8 +207,13 @@ class RunRecord(Callback):
         self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock."""
+        """Write the rows whose checkpoint is on disk by now, and start the epoch's clock."""
+        self._write_history(trainer)
         self._started = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the last epoch's row."""
+        self._write_history(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row; the checkpoint written next holds it."""
@@ -223,10 +228,6 @@ class RunRecord(Callback):
         seconds = round(self._seconds(), 3)
         self._earlier_seconds = 0.0
         self.epochs.append({**row, **figures, "seconds": seconds})
-        if trainer.is_global_zero:
-            part = self.history_path.with_suffix(".part")
-            self.history.to_csv(part, index=False)
-            part.replace(self.history_path)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -262,6 +263,12 @@ class RunRecord(Callback):
                 _validate_on_resume(trainer)
             trainer.save_checkpoint(self.last_path)
             log.info("Stopped; resume with ckpt_path=%s", self.last_path)
+
+    def _write_history(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and self.epochs:
+            part = self.history_path.with_suffix(".part")
+            self.history.to_csv(part, index=False)
+            part.replace(self.history_path)
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started
