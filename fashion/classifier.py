@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -104,8 +105,9 @@ class ProductClassifier(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by the batch, so that a resumed run draws what an unbroken one would."""
-        key = (self.hparams["seed"] * 1009 + self.global_rank) << 32
-        torch.manual_seed(key + self.trainer.fit_loop.total_batch_idx)
+        key = (self.hparams["seed"], self.global_rank, self.trainer.fit_loop.total_batch_idx)
+        # Mixed, because PyTorch's CPU generator takes only the low 32 bits of a seed.
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the smoothed cross-entropy of a batch."""

@@ -66,7 +66,7 @@ def _open_folder(folder: Path) -> CatalogueRoot:
         for entry in sorted(os.scandir(images), key=lambda entry: entry.name):
             if entry.is_file() and _add_photo(photos, entry.name, entry.path):
                 stat = entry.stat()
-                stamps[entry.path] = f"{stat.st_size}"
+                stamps[entry.path] = f"{stat.st_size}:{stat.st_mtime_ns}"
     return CatalogueRoot(folder, str(table), photos, stamps, _read_file)
 
 

@@ -91,7 +91,10 @@ def assert_same_run(run_dir, unbroken):
             assert [key for key in left if not torch.equal(left[key], right[key])] == []
         else:
             assert left == right
-    figures = [pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (run_dir, unbroken)]
+    figures = [
+        pd.read_csv(folder / "history.csv").drop(columns="seconds")
+        for folder in (run_dir, unbroken)
+    ]
     pd.testing.assert_frame_equal(*figures, check_exact=False, rtol=1e-6)
     reports = [pd.read_csv(folder / "report" / "per_class.csv") for folder in (run_dir, unbroken)]
     pd.testing.assert_frame_equal(*reports)
@@ -154,13 +157,25 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
 
     def fit(name, *callbacks, resume=False):
         overrides = [
-            f"data.root={tiny_root}", f"data.cache_dir={cache_dir}", f"output_dir={tmp_path / name}",
-            "model_name=timm", "data.min_images=20", "data.batch_size=8", "data.num_workers=0",
-            "model=timm", "model.backbone=test_resnet", "model.pretrained=false", "model.input_size=32",
-            "model.optimizer.lr=1e-3", "trainer.accelerator=cpu", f"trainer.max_epochs={EPOCHS}",
-            "trainer.enable_progress_bar=false", "trainer.logger=false",
-            "trainer.enable_model_summary=false", f"ckpt_path={'last' if resume else 'null'}",
-        ]  # fmt: skip
+            f"data.root={tiny_root}",
+            f"data.cache_dir={cache_dir}",
+            f"output_dir={tmp_path / name}",
+            f"ckpt_path={'last' if resume else 'null'}",
+            "model_name=timm",
+            "data.min_images=20",
+            "data.batch_size=8",
+            "data.num_workers=0",
+            "model=timm",
+            "model.backbone=test_resnet",
+            "model.pretrained=false",
+            "model.input_size=32",
+            "model.optimizer.lr=1e-3",
+            "trainer.accelerator=cpu",
+            f"trainer.max_epochs={EPOCHS}",
+            "trainer.enable_progress_bar=false",
+            "trainer.logger=false",
+            "trainer.enable_model_summary=false",
+        ]
         with initialize(version_base="1.3", config_path="../conf"):
             cfg = compose("config", overrides)
         ckpt_path, record, trainer, datamodule, classifier = train.prepare(cfg)
@@ -193,7 +208,9 @@ def test_frozen_tensors_are_bit_identical_after_training(unbroken, tiny_root):
 
 def test_ckpt_path_names_a_checkpoint_or_is_an_error(tmp_path):
     assert find_checkpoint(None, tmp_path) is None
-    with pytest.raises(FileNotFoundError, match=r"ckpt_path='last': there is no checkpoint .*last\.ckpt"):
+    with pytest.raises(
+        FileNotFoundError, match=r"ckpt_path='last': there is no checkpoint .*last\.ckpt"
+    ):
         find_checkpoint("last", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"ckpt_path='nowhere\.ckpt'"):
         find_checkpoint("nowhere.ckpt", tmp_path)
