@@ -111,6 +111,16 @@ def head_names(network: nn.Module) -> list[str]:
     return [name for name, _ in network.named_parameters() if _in_head(network, name)]
 
 
+def check_unfreeze(backbone: str, unfreeze: str | Sequence[str]) -> None:
+    """Try `unfreeze` on an untrained network, before any weights are fetched or read.
+
+    Raises:
+        ValueError: As `set_trainable` and `pretrained_cfg`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        set_trainable(build_backbone(backbone, 2, pretrained=False), unfreeze)
+
+
 def set_trainable(network: nn.Module, unfreeze: str | Sequence[str]) -> None:
     """Freeze a timm network but for its head and the parameters that `unfreeze` names.
 

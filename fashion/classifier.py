@@ -13,7 +13,13 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from fashion.backbone import build_backbone, normalisation, pretrained_cfg, set_trainable
+from fashion.backbone import (
+    build_backbone,
+    check_unfreeze,
+    normalisation,
+    pretrained_cfg,
+    set_trainable,
+)
 from fashion.data import PADDING, Batch
 from fashion.metrics import classification_metrics
 
@@ -67,6 +73,8 @@ class ProductClassifier(LightningModule):
         for key, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
             if not 0 <= value < 1:
                 raise ValueError(f"model.{key}={value} must be at least 0 and less than 1.")
+        if pretrained or weights:
+            check_unfreeze(backbone, unfreeze)
         self.class_names = list(class_names)
         self.backbone = build_backbone(
             backbone,

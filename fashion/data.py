@@ -419,8 +419,8 @@ class FashionDataModule(LightningDataModule):
             nearest = " or ".join(str(number) for number in (below, above) if number)
             raise ValueError(
                 f"data.batch_size={size} is the batch of one step over all devices and does not "
-                "divide by "
-                f"{parts} ({world_size} processes x trainer.accumulate_grad_batches={accumulate}). "
+                f"divide by {parts} ({world_size} processes x "
+                f"trainer.accumulate_grad_batches={accumulate}). "
                 f"Pass data.batch_size={nearest}."
             )
 
@@ -436,9 +436,9 @@ class FashionDataModule(LightningDataModule):
         """
         if state_dict["splits_sha256"] != splits_sha256(self.table):
             raise ValueError(
-                f"data.root={self.hparams['root']!r}: the catalogue's splits differ from those that "
-                "ckpt_path was "
-                "trained on. Pass the same catalogue and data settings, or start anew."
+                f"data.root={self.hparams['root']!r}: the catalogue's splits differ from those "
+                "that ckpt_path was trained on. Pass the same catalogue and data settings, or "
+                "start a new run."
             )
 
     def _epoch(self) -> int:

@@ -25,7 +25,7 @@ from fashion.backbone import count_parameters, count_trainable
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
 
-LAST = Path("checkpoints", "last.ckpt")
+BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 # Settings of where and how a run computes, not of what.
 FREE_KEYS = (
     "ckpt_path",

@@ -342,6 +342,14 @@ def test_splits_are_stratified_to_within_one_row():
         assert (np.abs(val - share) < 1.0001).all(), sizes
 
 
+def test_equal_claims_are_settled_by_name():
+    table = table_of([25] * 4)
+    for rows in (table, table[::-1]):
+        split = assign_splits(rows)
+        counts = pd.crosstab(split["label"], split["split"])
+        assert counts["val"].tolist() == [3, 3, 2, 2]
+
+
 def test_the_seed_alone_decides_the_splits():
     table = table_of([60, 30, 10])
     np.random.seed(1)

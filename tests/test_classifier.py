@@ -163,6 +163,11 @@ def test_rates_out_of_range_are_named(key, value):
         build(**{key: value})
 
 
+def test_a_wrong_unfreeze_is_found_before_any_weights_are_touched():
+    with pytest.raises(ValueError, match=r"model\.unfreeze: 'nothing' matches none"):
+        build(unfreeze=["nothing"], weights="nowhere.safetensors")
+
+
 def test_collect_puts_rows_in_order_and_drops_padding():
     classifier = build()
     classifier._trainer = SimpleNamespace(world_size=1)
