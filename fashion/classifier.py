@@ -71,8 +71,8 @@ class ProductClassifier(LightningModule):
         super().__init__()
         self.save_hyperparameters(ignore=["optimizer"])
         for key, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
-            if not 0 <= value < 1:
-                raise ValueError(f"model.{key}={value} must be at least 0 and less than 1.")
+            if not (isinstance(value, (int, float)) and 0 <= value < 1):
+                raise ValueError(f"model.{key}={value!r} must be at least 0 and less than 1.")
         if pretrained or weights:
             check_unfreeze(backbone, unfreeze)
         self.class_names = list(class_names)

@@ -274,7 +274,7 @@ class FashionDataModule(LightningDataModule):
         self.catalogue = load_catalogue(
             self.root, hparams.label_column, hparams.min_images, hparams.malformed_rows
         )
-        assign_splits(self.catalogue.table, hparams.split_seed)
+        self._draw_splits()
         hparams.root = os.path.abspath(hparams.root)  # a checkpoint is evaluated from any folder
 
     def setup(self, stage: str | None = None) -> None:
@@ -300,15 +300,8 @@ class FashionDataModule(LightningDataModule):
         self.catalogue = drop_unreadable(
             candidates, self.store.unreadable, hparams.min_images, hparams.label_column
         )
-        self.table = assign_splits(self.catalogue.table, hparams.split_seed)
+        self._draw_splits()
         log.info(self.catalogue.describe())
-        num_train = len(self.rows("train"))
-        if num_train < hparams.batch_size:
-            raise ValueError(
-                f"data.batch_size={hparams.batch_size} is larger than the training split of "
-                f"{num_train} "
-                f"photos. Pass data.batch_size={num_train} or less."
-            )
 
     def restrict_to(self, class_names: list[str]) -> None:
         """Keep the rows of these classes, in this order of targets, for a model of just these."""
@@ -441,6 +434,15 @@ class FashionDataModule(LightningDataModule):
                 "start a new run."
             )
 
+    def _draw_splits(self) -> None:
+        self.table = assign_splits(self._catalogue().table, self.hparams["split_seed"])
+        num_train, batch_size = len(self.rows("train")), self.hparams["batch_size"]
+        if num_train < batch_size:
+            raise ValueError(
+                f"data.batch_size={batch_size} is larger than the training split of {num_train} "
+                f"photos. Pass data.batch_size={num_train} or less."
+            )
+
     def _epoch(self) -> int:
         current: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
         return current.processed if current else 0
@@ -463,6 +465,8 @@ class FashionDataModule(LightningDataModule):
         ):
             if value not in choices:
                 raise ValueError(f"{key}={value!r} is unknown; pass {' or '.join(choices)}.")
-        for key, least in (("batch_size", 1), ("rotation", 0), ("split_seed", 0), ("seed", 0)):
-            if hparams[key] < least:
-                raise ValueError(f"data.{key}={hparams[key]!r} must be {least} or more.")
+        least = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "seed": 0}
+        for key, lowest in least.items():
+            kind = (int, float) if key == "rotation" else int
+            if not isinstance(hparams[key], kind) or hparams[key] < lowest:
+                raise ValueError(f"data.{key}={hparams[key]!r} must be {lowest} or more.")
