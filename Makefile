@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)
 	@test -e $(OUTPUT)/report/summary.json || $(BIN)/python train.py data=sample model=resnet50 \
 		model.pretrained=false model.unfreeze=all model.input_size=64 model.optimizer.lr=1e-3 \
-		trainer.max_epochs=8 hydra.run.dir=$(OUTPUT) \
+		trainer.max_epochs=4 hydra.run.dir=$(OUTPUT) \
 		$$(test -e $(OUTPUT)/checkpoints/last.ckpt && echo ckpt_path=last)
 	@echo "Report: $(abspath $(OUTPUT))/report/index.html"
 

@@ -435,7 +435,7 @@ class FashionDataModule(LightningDataModule):
             )
 
     def _draw_splits(self) -> None:
-        self.table = assign_splits(self._catalogue().table, self.hparams["split_seed"])
+        self.table: pd.DataFrame = assign_splits(self._catalogue().table, self.hparams["split_seed"])
         num_train, batch_size = len(self.rows("train")), self.hparams["batch_size"]
         if num_train < batch_size:
             raise ValueError(

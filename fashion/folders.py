@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 
@@ -43,7 +43,7 @@ def _swept_keys(arguments: list[str]) -> set[str]:
     for argument in arguments:
         try:
             override = OverridesParser.create().parse_override(argument)
-        except OverrideParseException:  # an option such as --multirun
+        except HydraException:  # an option such as --multirun, or its value
             continue
         if override.is_sweep_override():
             keys.add(override.key_or_group)

@@ -11,7 +11,7 @@ from hydra.utils import get_object
 from lightning import Trainer
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-import train  # noqa: F401 - registers the resolvers that conf/ uses
+import train
 from fashion.backbone import pretrained_cfg
 from fashion.study import load_study
 
@@ -148,7 +148,7 @@ def test_the_trainer_lists_lightning_s_own_arguments_with_lightning_s_own_defaul
     stated = OmegaConf.create(lightnings.partition("\n")[2])
     assert len(stated) > 20
     assert dict(stated) == {key: parameters[key].default for key in stated}
-    for key, value in OmegaConf.create(ours).items():
+    for key, value in OmegaConf.to_container(OmegaConf.create(ours)).items():
         repeats = key in parameters and value == parameters[key].default
         assert not repeats or key in ("accelerator", "devices", "strategy"), key
 

@@ -219,7 +219,8 @@ def test_accumulated_gradients_keep_the_batch_of_a_step(finished, data, tmp_path
     run(tmp_path / "whole", *data, *alone)
     run(tmp_path / "parts", *data, *alone, "trainer.accumulate_grad_batches=4")
     whole, parts = (
-        load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "parts")
+        load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")
+        for name in ("whole", "parts")
     )
     assert whole["global_step"] == parts["global_step"] == 3 * (96 // 16)
     for key, value in whole["state_dict"].items():
@@ -290,9 +291,7 @@ def test_a_wrong_setting_ends_the_command_with_a_sentence_and_no_traceback(data,
 
 def test_a_batch_that_two_devices_cannot_share_is_refused_with_the_nearest(data, tmp_path):
     with pytest.raises(CompactHydraException, match=r"data\.batch_size=15.*=14 or 16\."):
-        run(
-            tmp_path, *data, "data.batch_size=15", "trainer.devices=2", "trainer.strategy=ddp"
-        )
+        run(tmp_path, *data, "data.batch_size=15", "trainer.devices=2", "trainer.strategy=ddp")
 
 
 @pytest.mark.slow

@@ -1,0 +1,194 @@
+import csv
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+import train
+from fashion import predict
+from fashion.predict import find_photos
+from fashion.report import Predictions
+
+REPO = Path(train.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def run_dir(tiny_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    settings = [
+        f"data.root={tiny_root}",
+        f"data.cache_dir={tmp_path_factory.mktemp('cache')}",
+        f"output_dir={folder}",
+        "model_name=timm",
+        "model=timm",
+        "model.backbone=test_resnet",
+        "model.pretrained=false",
+        "model.input_size=48",
+        "model.unfreeze=all",
+        "data.min_images=20",
+        "data.batch_size=16",
+        "data.num_workers=0",
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=1",
+        "trainer.log_every_n_steps=1",
+        "trainer.enable_progress_bar=false",
+    ]
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        train.main(compose("config", settings))
+    return folder
+
+
+@pytest.fixture
+def label(run_dir, monkeypatch, capsys):
+    """Run the command on some paths and return its rows by photo and what it printed."""
+
+    def label(*paths, output, ckpt_path=run_dir / "checkpoints" / "best.ckpt"):
+        arguments = [f"ckpt_path={ckpt_path}", *map(str, paths), f"output={output}"]
+        monkeypatch.setattr(sys, "argv", ["predict", *arguments])
+        predict.main()
+        with open(output, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = {row["photo"]: row for row in csv.DictReader(file)}
+        return rows, capsys.readouterr().out
+
+    return label
+
+
+def test_labels_are_those_of_the_report(run_dir, tiny_root, label, tmp_path):
+    rows, printed = label(tiny_root / "images", output=tmp_path / "labels.csv")
+    assert "0 unreadable" in printed
+    predictions = Predictions.load(run_dir / "predictions.npz")
+    assert len(predictions.targets) > 5
+    for id_, probabilities in zip(predictions.image_ids, predictions.probabilities, strict=True):
+        row = rows[str(tiny_root / "images" / f"{id_}.jpg")]
+        order = np.argsort(-probabilities, kind="stable")
+        labels = [row[f"label_{place}"] for place in (1, 2, 3)]
+        assert labels == [predictions.class_names[k] for k in order]
+        shown = [float(row[f"probability_{place}"]) for place in (1, 2, 3)]
+        assert shown == pytest.approx(probabilities[order].tolist(), abs=1e-5)
+
+
+NAMES = [
+    "two words.jpg",
+    "naïve ☂.png",
+    'quo"te, comma.jpg',
+    "line\nbreak.jpg",
+    "output=x.jpg",
+    "=1+1.png",
+]
+
+
+def test_names_may_hold_any_characters(tiny_root, label, tmp_path):
+    folder = tmp_path / "photos" / "deep=er"
+    folder.mkdir(parents=True)
+    photo = Image.open(next((tiny_root / "images").iterdir())).convert("RGB")
+    undecodable = os.fsdecode(b"latin\xe9.jpg")
+    for name in [*NAMES, undecodable]:
+        photo.save(folder / name)
+    rows, _ = label(tmp_path / "photos", output=tmp_path / "labels.csv")
+    assert {Path(name).name for name in rows} == {*NAMES, undecodable}
+    assert len({row["probability_1"] for row in rows.values()}) <= 3  # jpg and png differ a little
+
+
+def test_zips_and_single_files_are_labelled_too(tiny_root, label, tmp_path):
+    photo = next((tiny_root / "images").iterdir())
+    archive = tmp_path / "more.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(photo, "a/b.jpg")
+        file.writestr("readme.txt", "no photo")
+        file.writestr("__MACOSX/b.jpg", "no photo")
+    rows, _ = label(archive, photo, output=tmp_path / "labels.csv")
+    assert list(rows) == [f"{archive}/a/b.jpg", str(photo)]
+    one, other = rows.values()
+    assert one["probability_1"] == other["probability_1"]
+
+
+def test_a_file_that_is_no_photo_is_a_row_that_says_so(tiny_root, label, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "empty.jpg").touch()
+    (folder / "text.png").write_text("hello")
+    whole = next((tiny_root / "images").iterdir()).read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "whole.jpg").write_bytes(whole)
+    rows, printed = label(folder, output=tmp_path / "labels.csv")
+    errors = {Path(name).name: row["error"] for name, row in rows.items()}
+    assert errors["whole.jpg"] == ""
+    assert errors["empty.jpg"] == "empty file"
+    assert errors["text.png"] == "not a photo of a known format"
+    assert "truncated" in errors["cut.jpg"]
+    assert "1 photos labelled, 3 unreadable" in printed
+
+
+def test_nothing_to_label_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist"):
+        find_photos([str(tmp_path / "nowhere")])
+    with pytest.raises(FileNotFoundError, match=r"There is no photo"):
+        find_photos([str(tmp_path)])
+    broken = tmp_path / "x.zip"
+    broken.write_bytes(b"PK broken")
+    with pytest.raises(ValueError, match=r"x\.zip' is not a complete zip file"):
+        find_photos([str(broken)])
+
+
+class Planted:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(label, tiny_root, tmp_path):
+    planted, ckpt_path = tmp_path / "planted", tmp_path / "best.ckpt"
+    torch.save({"run": {}, "preprocessing": {}, "state_dict": Planted(planted)}, ckpt_path)
+    with pytest.raises(SystemExit, match=r"best\.ckpt' is not a complete checkpoint"):
+        label(tiny_root / "images", output=tmp_path / "x.csv", ckpt_path=ckpt_path)
+    assert not planted.exists()
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["photo.jpg"], ["ckpt_path=x.ckpt"]])
+def test_incomplete_arguments_show_the_usage(arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments])
+    with pytest.raises(SystemExit, match="usage: python -m fashion.predict"):
+        predict.main()
+
+
+@pytest.mark.slow
+def test_both_commands_work_from_an_installed_wheel_in_any_folder(run_dir, tiny_root, tmp_path):
+    pytest.importorskip("hatchling", reason="building a wheel offline needs hatchling")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*wheel, str(REPO)], check=True)
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    [built] = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(built)], check=True)
+    ckpt_path = run_dir / "checkpoints" / "best.ckpt"
+
+    def command(module, *arguments):
+        environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+        result = subprocess.run(
+            [sys.executable, "-m", module, f"ckpt_path={ckpt_path}", *arguments],
+            cwd=empty,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    assert "unreadable: labels.csv" in command(
+        "fashion.predict", str(tiny_root / "images"), "output=labels.csv"
+    )
+    assert "test: accuracy" in command("fashion.evaluate", f"output_dir={tmp_path / 'again'}")
+    assert (tmp_path / "again" / "report" / "index.html").stat().st_size > 10_000
