@@ -159,7 +159,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(label, tiny_root, t
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["photo.jpg"], ["ckpt_path=x.ckpt"]])
 def test_incomplete_arguments_show_the_usage(arguments, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["predict", *arguments])
-    with pytest.raises(SystemExit, match="usage: python -m fashion.predict"):
+    with pytest.raises(SystemExit, match=r"usage: python -m fashion\.predict"):
         predict.main()
 
 
