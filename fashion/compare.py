@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from fashion.study import load_study
 
 ERROR_FILE = "error.txt"
+COUNTS = ("best_epoch", "epochs", "trainable_parameters")  # whole numbers, where there are any
 log = logging.getLogger(__name__)
 
 
@@ -26,8 +28,10 @@ def collect(sweep_dir: str | Path) -> pd.DataFrame:
     study = load_study()["models"]
     folders = sorted(path for path in Path(sweep_dir).iterdir() if (path / ".hydra").is_dir())
     rows = [_row(folder, study) for folder in folders]
-    table = pd.DataFrame(rows)
-    return table.sort_values("macro_auprc", ascending=False, ignore_index=True) if rows else table
+    if not rows:
+        return pd.DataFrame()
+    table = pd.DataFrame(rows).astype(dict.fromkeys(COUNTS, "Int64"))
+    return table.sort_values("macro_auprc", ascending=False, ignore_index=True)
 
 
 def write_comparison(sweep_dir: str | Path) -> pd.DataFrame:
@@ -57,8 +61,13 @@ class CompareModels(Callback):
         error_path = folder / ERROR_FILE
         if job_return.status is JobStatus.FAILED:
             error = job_return._return_value
-            error_path.write_text(f"{type(error).__name__}: {error}\n")
             log.error("%s failed: %s", folder.name, error)
+            # One that would not write over an earlier run leaves that run as it was.
+            if not isinstance(error.__cause__, FileExistsError):
+                told = isinstance(error, CompactHydraException)  # a sentence for the user already
+                error_path.write_text(
+                    f"{error}\n" if told else f"{type(error).__name__}: {error}\n"
+                )
         else:
             error_path.unlink(missing_ok=True)
         table = write_comparison(config.hydra.sweep.dir)

@@ -251,6 +251,7 @@ class FashionDataModule(LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.catalogue: Catalogue | None = None
         self.store: PhotoStore | None = None
+        self.table: pd.DataFrame  # with its splits, from `load_catalogue` on
         self._class_names: list[str] | None = None
 
     @property
@@ -304,9 +305,18 @@ class FashionDataModule(LightningDataModule):
         log.info(self.catalogue.describe())
 
     def restrict_to(self, class_names: list[str]) -> None:
-        """Keep the rows of these classes, in this order of targets, for a model of just these."""
+        """Keep the rows of these classes, in this order of targets, for a model of just these.
+
+        Raises:
+            ValueError: There is none.
+        """
         catalogue = self._catalogue()
         known = self.table["label"].isin(class_names)
+        if not known.any():
+            raise ValueError(
+                f"data.root={self.hparams['root']!r} has no photo of the classes that ckpt_path "
+                f"knows, such as {class_names[0]!r}. Pass a catalogue that does."
+            )
         self.catalogue = catalogue.without(self.table[~known], "unknown label", "")
         self.table = self.table[known]
         self._class_names = list(class_names)
@@ -435,7 +445,7 @@ class FashionDataModule(LightningDataModule):
             )
 
     def _draw_splits(self) -> None:
-        self.table: pd.DataFrame = assign_splits(self._catalogue().table, self.hparams["split_seed"])
+        self.table = assign_splits(self._catalogue().table, self.hparams["split_seed"])
         num_train, batch_size = len(self.rows("train")), self.hparams["batch_size"]
         if num_train < batch_size:
             raise ValueError(

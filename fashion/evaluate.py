@@ -5,13 +5,16 @@
 names, preprocessing and data settings come from the checkpoint.
 """
 
+import inspect
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -79,10 +82,10 @@ def evaluate(
         raise ValueError(f"split={split!r} is unknown; pass train, val, test or all.")
     checkpoint = load_checkpoint(ckpt_path)
     settings = checkpoint["datamodule_hyper_parameters"]
-    unknown = sorted((data or {}).keys() - settings.keys())
-    if unknown:
-        raise ValueError(f"data.{unknown[0]} is unknown; there are: {', '.join(sorted(settings))}.")
-    datamodule = FashionDataModule(**{**settings, **(data or {})})
+    data = _known("data", data, settings)
+    datamodule = FashionDataModule(**{**settings, **data})
+    datamodule.trainer = runner = _build_trainer(trainer)
+    datamodule.check_batch_size()
     classifier = load_classifier(checkpoint)
     datamodule.setup()
     if split == "all":
@@ -93,10 +96,6 @@ def evaluate(
     run_dir = path.parents[1] if path.parent.name == "checkpoints" else path.parent
     history_path = run_dir / "history.csv"
     epochs = pd.DataFrame(checkpoint["run"]["epochs"])
-    runner = Trainer(
-        logger=False, enable_checkpointing=False, use_distributed_sampler=False, **(trainer or {})
-    )
-    datamodule.trainer = runner
     return report_on(
         runner,
         classifier,
@@ -107,6 +106,27 @@ def evaluate(
         output_dir=Path(output_dir) if output_dir else run_dir,
         ckpt_path=None,
     )
+
+
+def _known(group: str, given: dict[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of a group when its keys are known ones."""
+    if not isinstance(given or {}, dict):
+        raise ValueError(f"{group}={given!r} is no setting; pass {group}.KEY=VALUE.")
+    unknown = sorted((given or {}).keys() - set(known))
+    if unknown:
+        there = ", ".join(sorted(known))
+        raise ValueError(f"{group}.{unknown[0]} is unknown; there are: {there}.")
+    return given or {}
+
+
+def _build_trainer(settings: dict[str, Any] | None) -> Trainer:
+    settings = _known("trainer", settings, inspect.signature(Trainer).parameters)
+    own = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
+    try:
+        return Trainer(**{**own, **settings})
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        asked = ", ".join(f"trainer.{key}={value!r}" for key, value in settings.items())
+        raise ValueError(f"Lightning can't evaluate with {asked}: {error}") from error
 
 
 def main() -> None:

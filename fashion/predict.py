@@ -23,7 +23,7 @@ from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
 from fashion.images import decode_image
 from fashion.report import Predictions
-from fashion.root import PHOTO_SUFFIXES
+from fashion.root import PHOTO_SUFFIXES, read_entry
 from fashion.run import load_checkpoint
 from fashion.store import decode_or_say_why
 
@@ -169,11 +169,19 @@ def _photos_in_zip(path: Path) -> list[Photo]:
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{str(path)!r} is not a complete zip file ({error}).") from error
     names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    return [(f"{path}/{name}", partial(archive.read, name)) for name in names if _is_photo(name)]
+    return [
+        (f"{path}/{name}", partial(read_entry, archive, name)) for name in names if _is_photo(name)
+    ]
 
 
 def _is_photo(name: str) -> bool:
     return name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith("__MACOSX/")
+
+
+def _batch_size(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f"batch_size={text!r} must be a whole number of 1 or more.")
+    return int(text)
 
 
 def main() -> None:
@@ -192,7 +200,7 @@ def main() -> None:
     try:
         checkpoint = load_checkpoint(settings["ckpt_path"])
         photos = find_photos(paths)
-        batch_size = int(settings.get("batch_size", 64))
+        batch_size = _batch_size(settings.get("batch_size", "64"))
         if not output.parent.is_dir():
             raise FileNotFoundError(f"output={str(output)!r}: there is no folder {output.parent}.")
     except (OSError, ValueError) as error:
