@@ -64,10 +64,9 @@ class CompareModels(Callback):
             log.error("%s failed: %s", folder.name, error)
             # One that would not write over an earlier run leaves that run as it was.
             if not isinstance(error.__cause__, FileExistsError):
-                told = isinstance(error, CompactHydraException)  # a sentence for the user already
-                error_path.write_text(
-                    f"{error}\n" if told else f"{type(error).__name__}: {error}\n"
-                )
+                is_sentence = isinstance(error, CompactHydraException)
+                kind = "" if is_sentence else f"{type(error).__name__}: "
+                error_path.write_text(f"{kind}{error}\n")
         else:
             error_path.unlink(missing_ok=True)
         table = write_comparison(config.hydra.sweep.dir)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
 from fashion.compare import CompareModels, collect, write_comparison
@@ -82,6 +83,39 @@ def test_a_failed_job_s_error_is_kept_until_it_succeeds(sweep):
     job_end(sweep, "resnet50", JobStatus.COMPLETED)
     table = pd.read_csv(sweep / "comparison.csv").set_index("run")
     assert table.loc["resnet50", "status"] == "finished"
+
+
+def test_a_sentence_for_the_user_stands_in_the_table_as_it_is(sweep):
+    job_end(sweep, "densenet201", JobStatus.FAILED, CompactHydraException("seed=-1 must be 0."))
+    table = pd.read_csv(sweep / "comparison.csv").set_index("run")
+    assert table.loc["densenet201", "error"] == "seed=-1 must be 0."
+
+
+def test_a_job_that_would_not_write_over_a_finished_run_leaves_it_finished(sweep):
+    error = CompactHydraException("already holds a run")
+    error.__cause__ = FileExistsError()
+    job_end(sweep, "resnet50", JobStatus.FAILED, error)
+    table = pd.read_csv(sweep / "comparison.csv").set_index("run")
+    assert table.loc["resnet50", "status"] == "finished"
+    assert table.loc["resnet50", "accuracy"] == 0.9
+
+
+def test_counts_stay_whole_numbers_beside_runs_without_any(sweep):
+    write_comparison(sweep)
+    text = (sweep / "comparison.csv").read_text()
+    assert ",3,5,12,10.0," in text
+    assert "| 3 " in (sweep / "comparison.md").read_text()
+
+
+def test_a_table_of_failures_alone_can_be_written(sweep):
+    for name in ("resnet50", "xception,seed=1"):
+        (sweep / name / "report" / "summary.json").unlink()
+    write_comparison(sweep)
+    assert pd.read_csv(sweep / "comparison.csv")["accuracy"].isna().all()
+
+
+def test_a_folder_without_runs_is_an_empty_table(tmp_path):
+    assert collect(tmp_path).empty
 
 
 def test_a_single_run_writes_no_table(sweep):

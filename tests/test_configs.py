@@ -170,8 +170,8 @@ def test_an_unknown_model_is_named_with_the_choices():
 
 
 def test_any_timm_network_needs_its_name():
-    with pytest.raises(Exception, match=r"model\.backbone"):
-        composed("model=timm")
+    with pytest.raises(ValueError, match=r"model\.backbone is not set"):
+        train.prepare(composed("model=timm"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch_xla") is None, reason="torch_xla is absent")

@@ -82,14 +82,32 @@ def test_other_splits_than_those_trained_on_are_refused(ckpt_path, tmp_path):
 
 
 def test_all_rows_of_another_catalogue_can_be_evaluated(ckpt_path, write_catalogue, tmp_path):
-    labels = ["Jeans", "Watches", "Hats"] * 5
+    labels = ["Jeans", "Watches", "Hats"] * 10
     rows = [{"id": str(i), "articleType": label} for i, label in enumerate(labels)]
     root = write_catalogue(tmp_path / "other", rows)
     data = {"root": str(root), "min_images": 3, "batch_size": 4}
     summary = evaluate(ckpt_path, split="all", data=data, output_dir=tmp_path, trainer=CPU)
-    assert summary["all"]["support"] == 10
+    assert summary["all"]["support"] == 20
     assert summary["all"]["absent_classes"] == ["Shirts"]
-    assert summary["data"]["dropped"] == {"unknown label": 5}
+    assert summary["data"]["dropped"] == {"unknown label": 10}
+
+
+def test_a_catalogue_without_a_known_class_is_refused(ckpt_path, write_catalogue, tmp_path):
+    rows = [{"id": str(i), "articleType": "Hats" if i % 2 else "Caps"} for i in range(20)]
+    root = write_catalogue(tmp_path / "other", rows)
+    data = {"root": str(root), "min_images": 3, "batch_size": 4}
+    with pytest.raises(ValueError, match=r"data\.root='.*other' has no photo .* 'Jeans'"):
+        evaluate(ckpt_path, split="all", data=data, output_dir=tmp_path, trainer=CPU)
+
+
+def test_the_command_takes_paths_with_commas_and_equals_signs(ckpt_path, tmp_path, monkeypatch):
+    folder = tmp_path / "timm,model.backbone=a, b"
+    folder.mkdir()
+    shutil.copy(ckpt_path, folder / "best.ckpt")
+    arguments = [f"ckpt_path={folder / 'best.ckpt'}", "split=val", "trainer.accelerator=cpu"]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+    module.main()
+    assert (folder / "report-val" / "summary.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +119,16 @@ def test_all_rows_of_another_catalogue_can_be_evaluated(ckpt_path, write_catalog
         (["ckpt_path=CKPT", "split=dev"], r"split='dev' is unknown; pass train, val, test or all"),
         (["ckpt_path=CKPT", "data.rooot=x"], r"data\.rooot is unknown; there are: .*root"),
         (["ckpt_path=CKPT", "data.root=nowhere"], r"data\.root='nowhere' does not exist"),
+        (["ckpt_path=CKPT", "data=sample"], r"data='sample' is no setting; pass data\.KEY=VALUE"),
+        (
+            ["ckpt_path=CKPT", "trainer.devces=2"],
+            r"trainer\.devces is unknown; there are: .*devices",
+        ),
+        (["ckpt_path=CKPT", "trainer.accelerator=quantum"], r"trainer\.accelerator='quantum'"),
+        (
+            ["ckpt_path=CKPT", "trainer.devices=2", "trainer.accelerator=cpu", "data.batch_size=5"],
+            r"data\.batch_size=5 .*Pass data\.batch_size=4 or 6\.",
+        ),
         (["--help"], r"python -m fashion\.evaluate"),
     ],
 )

@@ -15,6 +15,7 @@ import train
 from fashion import predict
 from fashion.predict import find_photos
 from fashion.report import Predictions
+from fashion.run import load_checkpoint
 
 REPO = Path(train.__file__).parent
 
@@ -126,6 +127,41 @@ def test_a_file_that_is_no_photo_is_a_row_that_says_so(tiny_root, label, tmp_pat
     assert "1 photos labelled, 3 unreadable" in printed
 
 
+def test_a_damaged_file_in_a_zip_is_a_row_that_says_so(tiny_root, label, tmp_path):
+    photo, archive = next((tiny_root / "images").iterdir()), tmp_path / "damaged.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(photo, "a.jpg")
+        file.write(photo, "b.jpg")
+    content = bytearray(archive.read_bytes())
+    content[200] ^= 255
+    archive.write_bytes(content)
+    rows, _ = label(archive, output=tmp_path / "labels.csv")
+    assert "damaged zip entry" in rows[f"{archive}/a.jpg"]["error"]
+    assert rows[f"{archive}/b.jpg"]["error"] == ""
+
+
+@pytest.mark.parametrize("batch_size", ["0", "-1", "many"])
+def test_a_wrong_batch_size_is_named(batch_size, run_dir, tiny_root, monkeypatch):
+    ckpt_path = run_dir / "checkpoints" / "best.ckpt"
+    arguments = [f"ckpt_path={ckpt_path}", str(tiny_root), f"batch_size={batch_size}"]
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments])
+    with pytest.raises(SystemExit, match=f"batch_size='{batch_size}' must be"):
+        predict.main()
+
+
+def test_a_damaged_checkpoint_is_refused_whatever_is_damaged(run_dir, tmp_path):
+    whole = (run_dir / "checkpoints" / "best.ckpt").read_bytes()
+    ckpt_path = tmp_path / "best.ckpt"
+    rng = np.random.default_rng(0)
+    damaged = [whole[:size] for size in rng.integers(0, len(whole), 20)]
+    damaged += [bytes([0x80, 2]) + rng.bytes(100) for _ in range(20)]
+    for content in damaged:
+        ckpt_path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"best\.ckpt' is not a complete checkpoint") as caught:
+            load_checkpoint(ckpt_path)
+        assert "\n" not in str(caught.value)
+
+
 def test_nothing_to_label_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist"):
         find_photos([str(tmp_path / "nowhere")])
@@ -175,8 +211,12 @@ def test_both_commands_work_from_an_installed_wheel_in_any_folder(run_dir, tiny_
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(built)], check=True)
     ckpt_path = run_dir / "checkpoints" / "best.ckpt"
 
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    where = [sys.executable, "-c", "import fashion; print(fashion.__file__)"]
+    imported = subprocess.check_output(where, cwd=empty, env=environment, text=True)
+    assert Path(imported.strip()).is_relative_to(site)
+
     def command(module, *arguments):
-        environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
         result = subprocess.run(
             [sys.executable, "-m", module, f"ckpt_path={ckpt_path}", *arguments],
             cwd=empty,
