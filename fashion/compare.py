@@ -83,7 +83,9 @@ def _row(folder: Path, study: dict[str, Any]) -> dict[str, Any]:
     elif summary_path.exists():
         row["status"], summary = "finished", json.loads(summary_path.read_text())
     test = summary.get("test", {})
+    # A finished run has the study's figures beside it only where its classes are the study's.
     published = study.get(folder.name.split(",")[0], {})
+    published = summary.get("study", {}) if summary else published
     for key in ("accuracy", "macro_f1", "macro_auprc"):
         row[key] = _rounded(test.get(key))
     row["study_accuracy"] = published.get("test_accuracy")

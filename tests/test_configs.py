@@ -1,4 +1,3 @@
-import importlib.util
 import inspect
 from pathlib import Path
 
@@ -20,8 +19,6 @@ STUDY = load_study()["models"]
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TRAINERS = sorted(path.stem for path in (CONF / "trainer").glob("*.yaml"))
 SOURCES = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
-# What conf/ hands over elsewhere: train.py passes callbacks and class names.
-GIVEN_IN_CODE = {"lightning.Trainer": {"callbacks"}, "fashion.classifier.ProductClassifier": set()}
 
 
 def composed(*overrides):
@@ -174,7 +171,6 @@ def test_any_timm_network_needs_its_name():
         train.prepare(composed("model=timm"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch_xla") is None, reason="torch_xla is absent")
 def test_the_tpu_option_computes_in_bfloat16_over_float32_weights():
     config = composed("trainer=tpu")
     assert (config.trainer.accelerator, config.trainer.precision) == ("tpu", "bf16-mixed")
