@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from fashion.batches import Batch, BatchLoader, BatchSampler, ProductDataset
 from fashion.catalogue import load_catalogue
-from fashion.data import Batch, BatchLoader, BatchSampler, ProductDataset
 from fashion.images import FITS, decode_image
 from fashion.root import CatalogueRoot, open_root
 from fashion.sample import draw_sample

@@ -20,7 +20,7 @@ from fashion.backbone import (
     pretrained_cfg,
     set_trainable,
 )
-from fashion.data import PADDING, Batch
+from fashion.batches import PADDING, Batch
 from fashion.metrics import classification_metrics
 
 

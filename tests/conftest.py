@@ -5,7 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from PIL import Image
+
+import train
+
+REPO = Path(train.__file__).parent
 
 COLUMNS = [
     "id", "gender", "masterCategory", "subCategory", "articleType",
@@ -62,6 +67,33 @@ def tiny_root(tmp_path_factory, write_catalogue):
         text="2003,Men,Apparel,Topwear,Shirts,Red,Fall,2011,Casual,Red shirt, checked, slim\n",
     )
     draw("2003", "Shirts", (60, 80)).save(folder / "images" / "2003.jpg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_dir(tiny_root, tmp_path_factory):
+    """A finished run on `tiny_root`, two epochs of a small network."""
+    folder = tmp_path_factory.mktemp("run")
+    settings = [
+        f"data.root={tiny_root}",
+        f"data.cache_dir={tmp_path_factory.mktemp('cache')}",
+        f"output_dir={folder}",
+        "model_name=timm",
+        "model=timm",
+        "model.backbone=test_resnet",
+        "model.pretrained=false",
+        "model.input_size=48",
+        "model.unfreeze=all",
+        "data.min_images=20",
+        "data.batch_size=16",
+        "data.num_workers=0",
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=1",
+        "trainer.enable_progress_bar=false",
+    ]
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        train.main(compose("config", settings))
     return folder
 
 

@@ -8,8 +8,8 @@ from lightning import Trainer
 from sklearn.metrics import average_precision_score, f1_score
 from torch.utils.data import DataLoader
 
+from fashion.batches import PADDING, Batch
 from fashion.classifier import ProductClassifier
-from fashion.data import PADDING, Batch
 
 CLASSES = ["Flats", "Heels", "Shirts"]
 

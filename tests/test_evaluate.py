@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 
 import train
 from fashion import evaluate as module
@@ -13,32 +12,6 @@ from fashion.evaluate import evaluate
 from fashion.report import Predictions
 
 REPO = Path(train.__file__).parent
-
-
-@pytest.fixture(scope="module")
-def run_dir(tiny_root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    settings = [
-        f"data.root={tiny_root}",
-        f"data.cache_dir={tmp_path_factory.mktemp('cache')}",
-        f"output_dir={folder}",
-        "model_name=timm",
-        "model=timm",
-        "model.backbone=test_resnet",
-        "model.pretrained=false",
-        "model.input_size=48",
-        "model.unfreeze=all",
-        "data.min_images=20",
-        "data.batch_size=16",
-        "data.num_workers=0",
-        "trainer.accelerator=cpu",
-        "trainer.max_epochs=2",
-        "trainer.log_every_n_steps=1",
-        "trainer.enable_progress_bar=false",
-    ]
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        train.main(compose("config", settings))
-    return folder
 
 
 @pytest.fixture

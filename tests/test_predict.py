@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 import train
@@ -18,32 +17,6 @@ from fashion.report import Predictions
 from fashion.run import load_checkpoint
 
 REPO = Path(train.__file__).parent
-
-
-@pytest.fixture(scope="module")
-def run_dir(tiny_root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    settings = [
-        f"data.root={tiny_root}",
-        f"data.cache_dir={tmp_path_factory.mktemp('cache')}",
-        f"output_dir={folder}",
-        "model_name=timm",
-        "model=timm",
-        "model.backbone=test_resnet",
-        "model.pretrained=false",
-        "model.input_size=48",
-        "model.unfreeze=all",
-        "data.min_images=20",
-        "data.batch_size=16",
-        "data.num_workers=0",
-        "trainer.accelerator=cpu",
-        "trainer.max_epochs=1",
-        "trainer.log_every_n_steps=1",
-        "trainer.enable_progress_bar=false",
-    ]
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        train.main(compose("config", settings))
-    return folder
 
 
 @pytest.fixture

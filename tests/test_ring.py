@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from fashion.batches import BatchLoader, BatchSampler, ProductDataset
 from fashion.catalogue import load_catalogue
-from fashion.data import BatchLoader, BatchSampler, ProductDataset
 from fashion.root import open_root
 from fashion.store import open_store
 

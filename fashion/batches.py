@@ -1,0 +1,188 @@
+"""Batches of photos: augmentation, the order of the rows, and the loader that can resume."""
+
+import multiprocessing
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from fashion.ring import BatchRing
+from fashion.store import PhotoStore
+
+PADDING = -1
+
+
+class Batch(NamedTuple):
+    """What crosses to the device.
+
+    Attributes:
+        images: `(B, 3, H, W)` uint8, channels last in memory.
+        targets: `(B,)` int64 in [0, K).
+        rows: `(B,)` int64, the row of each image in its split; `PADDING` marks images that only
+            fill the batch.
+    """
+
+    images: Tensor
+    targets: Tensor
+    rows: Tensor
+
+
+class ProductDataset(Dataset[Batch]):
+    """The photos and targets of one split, fetched a batch at a time.
+
+    Args:
+        store: The packed photos.
+        slots: `(N,)` the place of each row in the store.
+        targets: `(N,)` int64.
+        augment: Flip and rotate.
+        rotation: Largest angle in degrees, drawn uniformly from [-rotation, rotation].
+        seed: Seeds the augmentation together with epoch and row.
+    """
+
+    def __init__(
+        self,
+        store: PhotoStore,
+        slots: np.ndarray,
+        targets: np.ndarray,
+        *,
+        augment: bool,
+        rotation: float,
+        seed: int,
+    ) -> None:
+        self.store = store
+        self.slots = slots
+        self.targets = targets
+        self.augment = augment
+        self.rotation = rotation
+        self.seed = seed
+        self.ring: BatchRing | None = None
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.slots)
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
+        """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo."""
+        epoch, rows = item
+        places = np.maximum(rows, 0)
+        out = self.ring.claim() if self.ring else None
+        # With its default mode, take would fill a copy of `out` first.
+        photos = np.take(self.store.photos, self.slots[places], axis=0, out=out, mode="clip")
+        if self.augment:
+            for place, row in enumerate(rows):
+                photos[place] = self._augmented(photos[place], (self.seed, epoch, int(row)))
+        return Batch(
+            images=torch.from_numpy(photos).permute(0, 3, 1, 2),
+            targets=torch.from_numpy(self.targets[places]),
+            rows=torch.from_numpy(rows),
+        )
+
+    def _augmented(self, photo: np.ndarray, key: tuple[int, int, int]) -> np.ndarray:
+        generator = np.random.default_rng(key)
+        if generator.random() < 0.5:
+            photo = photo[:, ::-1]
+        angle = generator.uniform(-self.rotation, self.rotation)
+        if self.rotation == 0:
+            return photo
+        image = Image.fromarray(np.ascontiguousarray(photo))
+        white = (255, 255, 255)
+        return np.asarray(image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=white))
+
+
+class BatchSampler(Sampler[tuple[int, np.ndarray]]):
+    """Yields `(epoch, rows)`: this process' part of each global batch, always of the same length.
+
+    A global batch is the rows of one optimiser step. It depends on the seed and the epoch alone;
+    processes and accumulated micro-batches share it out, so their number changes no step. Shuffled
+    batches leave out the rows that don't fill the last one; ordered batches pad it.
+
+    Args:
+        num_rows: N.
+        batch_size: Rows of one global batch.
+        num_parts: Parts of a global batch: processes times accumulated micro-batches.
+        rank: This process' number.
+        world_size: Processes.
+        shuffle_seed: Seeds the order; None keeps the order of the rows.
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        batch_size: int,
+        *,
+        num_parts: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        shuffle_seed: int | None = None,
+    ) -> None:
+        self.num_rows = num_rows
+        self.batch_size = batch_size
+        self.part_size = batch_size // num_parts
+        self.rank = rank
+        self.world_size = world_size
+        self.shuffle_seed = shuffle_seed
+        self.epoch = 0
+        self._skipped: tuple[int, int] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; Lightning calls this."""
+        self.epoch = epoch
+
+    def skip(self, num_batches: int) -> None:
+        """Leave out the first batches of the current epoch, to go on in its middle."""
+        self._skipped = (self.epoch, num_batches)
+
+    def __len__(self) -> int:
+        """Return the batches of this process in one epoch."""
+        whole = self.num_rows // self.batch_size
+        if self.shuffle_seed is None:
+            whole = -(-self.num_rows // self.batch_size)
+        return whole * (self.batch_size // (self.part_size * self.world_size))
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Iterate over this process' batches of the current epoch."""
+        skipped_epoch, num_skipped = self._skipped or (self.epoch, 0)
+        first = num_skipped if skipped_epoch == self.epoch else 0
+        parts = self._order().reshape(-1, self.world_size, self.part_size)[:, self.rank]
+        return iter([(self.epoch, rows) for rows in parts[first:]])
+
+    def _order(self) -> np.ndarray:
+        rows = np.arange(self.num_rows)
+        if self.shuffle_seed is None:
+            return np.pad(rows, (0, -self.num_rows % self.batch_size), constant_values=PADDING)
+        rows = np.random.default_rng((self.shuffle_seed, self.epoch)).permutation(self.num_rows)
+        return rows[: self.num_rows - self.num_rows % self.batch_size]
+
+
+class BatchLoader(DataLoader[Batch]):
+    """A DataLoader of whole batches that Lightning can resume in the middle of an epoch."""
+
+    dataset: ProductDataset
+    sampler: BatchSampler
+    progress: Any = None
+
+    def __iter__(self) -> _BaseDataLoaderIter:
+        """Iterate over the batches; forked workers get slots to write them into."""
+        starts_workers = self.num_workers > 0 and self._iterator is None
+        if starts_workers and multiprocessing.get_start_method() == "fork":
+            size = self.dataset.store.input_size
+            shape = (self.sampler.part_size, size, size, 3)
+            # Besides the prefetched batches, one in use and one that the trainer has fetched ahead.
+            ring = BatchRing(self.num_workers, (self.prefetch_factor or 0) + 2, shape)
+            self.dataset.ring, self.collate_fn = ring, ring.lend
+        return super().__iter__()
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the current epoch have been trained on."""
+        if self.progress is None or self.progress.is_last_batch:
+            return {"batches_done": 0}
+        return {"batches_done": self.progress.current.completed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Leave out the batches trained on before."""
+        self.sampler.skip(state_dict["batches_done"])
