@@ -73,6 +73,11 @@ class ProductClassifier(LightningModule):
         for key, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
             if not (isinstance(value, (int, float)) and 0 <= value < 1):
                 raise ValueError(f"model.{key}={value!r} must be at least 0 and less than 1.")
+        if optimizer is not None:
+            try:
+                optimizer([nn.Parameter(torch.zeros(1))])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"model.optimizer can't be built: {error}.") from error
         if pretrained or weights:
             check_unfreeze(backbone, unfreeze)
         self.class_names = list(class_names)

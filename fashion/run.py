@@ -62,22 +62,20 @@ def find_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | Non
         FileExistsError: A new run would overwrite the one in `output_dir`.
     """
     last = Path(output_dir) / LAST
-    if ckpt_path is None:
-        if last.exists():
-            raise FileExistsError(
-                f"hydra.run.dir={str(output_dir)!r} already holds a run. Pass ckpt_path=last to go "
-                "on with it, "
-                "or another hydra.run.dir (in a sweep: sweep_name) to start a new one."
-            )
-        return None
-    path = last if ckpt_path == "last" else Path(ckpt_path)
-    if not path.is_file():
+    path = last if ckpt_path in (None, "last") else Path(str(ckpt_path))
+    if ckpt_path is not None and not path.is_file():
         raise FileNotFoundError(
             f"ckpt_path={ckpt_path!r}: there is no checkpoint {path}. Pass hydra.run.dir=RUN "
-            "ckpt_path=last or "
-            "ckpt_path=RUN/checkpoints/last.ckpt, or leave ckpt_path out to start a new run."
+            "ckpt_path=last or ckpt_path=RUN/checkpoints/last.ckpt, or leave ckpt_path out to "
+            "start a new run."
         )
-    return path
+    goes_on_here = ckpt_path is not None and path.parent.resolve() == last.parent.resolve()
+    if last.exists() and not goes_on_here:
+        raise FileExistsError(
+            f"hydra.run.dir={str(output_dir)!r} already holds a run. Pass ckpt_path=last to go on "
+            "with it, or another hydra.run.dir (in a sweep: sweep_name) to start a new one."
+        )
+    return path if ckpt_path is not None else None
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -163,6 +163,11 @@ def test_rates_out_of_range_are_named(key, value):
         build(**{key: value})
 
 
+def test_a_wrong_learning_rate_is_found_at_once():
+    with pytest.raises(ValueError, match=r"model\.optimizer can't be built: .*learning rate: -1"):
+        build(optimizer=partial(torch.optim.AdamW, lr=-1))
+
+
 def test_a_wrong_unfreeze_is_found_before_any_weights_are_touched():
     with pytest.raises(ValueError, match=r"model\.unfreeze: 'nothing' matches none"):
         build(unfreeze=["nothing"], weights="nowhere.safetensors")

@@ -219,6 +219,9 @@ def test_ckpt_path_names_a_checkpoint_or_is_an_error(tmp_path):
     assert find_checkpoint("last", tmp_path) == tmp_path / LAST
     with pytest.raises(FileExistsError, match=r"already holds a run\. Pass ckpt_path=last"):
         find_checkpoint(None, tmp_path)
+    (tmp_path / "other.ckpt").touch()
+    with pytest.raises(FileExistsError, match=r"already holds a run"):
+        find_checkpoint(str(tmp_path / "other.ckpt"), tmp_path)
 
 
 def test_a_checkpoint_that_is_none_is_refused(tmp_path):
