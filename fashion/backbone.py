@@ -215,8 +215,8 @@ def _match(names: Iterable[str], patterns: str | Sequence[str]) -> set[str]:
         if not hits:
             raise ValueError(
                 f"model.unfreeze: {pattern!r} matches none of the {len(names)} parameters, which "
-                "are called like "
-                f"{names[0]!r} or {names[-1]!r}. Correct it, or pass model.unfreeze=all."
+                f"are called like {names[0]!r} or {names[-1]!r}. Correct it, or pass "
+                "model.unfreeze=all."
             )
         chosen |= hits
     return chosen
