@@ -16,7 +16,7 @@ from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
 from fashion.evaluate import report_on
 from fashion.folders import register_resolvers
-from fashion.run import BEST, RunRecord, check_resumable, find_checkpoint, load_checkpoint
+from fashion.run import BEST, RunRecord, check_resumable, find_checkpoint
 
 register_resolvers()
 # What a wrong setting, a missing file or a full disk raises; each says in a sentence what to do.
@@ -58,8 +58,7 @@ def prepare(
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     output_dir = Path(cfg.output_dir)
     ckpt_path = find_checkpoint(cfg.ckpt_path, output_dir)
-    if ckpt_path:
-        check_resumable(ckpt_path, config)
+    checkpoint = check_resumable(ckpt_path, config) if ckpt_path else None
     record = RunRecord(config, output_dir)
     trainer = build_trainer(cfg, record)
     datamodule = instantiate(cfg.data)
@@ -71,8 +70,8 @@ def prepare(
     datamodule.setup()
     if datamodule.class_names != class_names:  # unreadable photos made a class too rare
         classifier = build_classifier(cfg, datamodule.class_names)
-    if ckpt_path:
-        datamodule.load_state_dict(load_checkpoint(ckpt_path)["FashionDataModule"])
+    if checkpoint:
+        datamodule.load_state_dict(checkpoint["FashionDataModule"])
     if trainer.is_global_zero:
         datamodule.write_tables(output_dir)
     return ckpt_path, record, trainer, datamodule, classifier

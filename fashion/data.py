@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
 
 from fashion.backbone import pretrained_cfg
-from fashion.batches import Batch, BatchLoader, BatchSampler, ProductDataset
+from fashion.batches import BatchLoader, BatchSampler, ProductDataset
 from fashion.catalogue import (
     SPLITS,
     Catalogue,
@@ -121,11 +120,12 @@ class FashionDataModule(LightningDataModule):
             pretrained_cfg(hparams.backbone).interpolation,
             self.cache_dir,
         )
-        self.catalogue = drop_unreadable(
-            candidates, self.store.unreadable, hparams.min_images, hparams.label_column
-        )
-        self._draw_splits()
-        log.info(self.catalogue.describe())
+        if self.store.unreadable:
+            self.catalogue = drop_unreadable(
+                candidates, self.store.unreadable, hparams.min_images, hparams.label_column
+            )
+            self._draw_splits()
+        log.info(self._catalogue().describe())
 
     def restrict_to(self, class_names: list[str]) -> None:
         """Keep the rows of these classes, in this order of targets, for a model of just these.
@@ -192,13 +192,9 @@ class FashionDataModule(LightningDataModule):
             loader.progress = self.trainer.fit_loop.epoch_loop.batch_progress
         return loader
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> BatchLoader:
         """Return the validation photos in order."""
         return self.loader("val", evaluate=True)
-
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """Return the test photos in order."""
-        return self.loader("test", evaluate=True)
 
     def loader(self, split: str, *, evaluate: bool) -> BatchLoader:
         """Return the batches of a split, in order to evaluate, else augmented and shuffled."""

@@ -105,13 +105,17 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_resumable(path: Path, config: dict[str, Any]) -> None:
+def check_resumable(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Compare a checkpoint's configuration with the one asked for, and name what changed.
+
+    Returns:
+        The checkpoint, as `load_checkpoint` returns it.
 
     Raises:
         ValueError: The checkpoint's weights or splits don't belong to this configuration.
     """
-    before = _flatten(load_checkpoint(path)["run"]["config"])
+    checkpoint = load_checkpoint(path)
+    before = _flatten(checkpoint["run"]["config"])
     after = _flatten(config)
     changed = [
         key
@@ -122,13 +126,14 @@ def check_resumable(path: Path, config: dict[str, Any]) -> None:
     if any(key.startswith(FIXED_KEYS) for key in changed):
         raise ValueError(
             f"ckpt_path={str(path)!r} belongs to a run with other settings: "
-            f"{', '.join(described)}. Pass those "
-            "of that run, or leave ckpt_path out to start a new one."
+            f"{', '.join(described)}. Pass those of that run, or leave ckpt_path out to start a "
+            "new one."
         )
     if changed:
         log.warning("Resuming with changed settings: %s", ", ".join(described))
     if any(key.startswith("model.optimizer.") for key in changed):
         log.warning("The optimizer's own settings stay those of the checkpoint.")
+    return checkpoint
 
 
 def run_facts(
