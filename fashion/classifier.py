@@ -23,6 +23,7 @@ from fashion.backbone import (
 from fashion.batches import PADDING, Batch
 from fashion.metrics import classification_metrics
 
+Evaluated = tuple[Tensor, Tensor, Tensor]  # logits, targets and rows of a batch
 
 class ProductClassifier(LightningModule):
     """A partly frozen timm network that classifies uint8 photos.
@@ -97,7 +98,7 @@ class ProductClassifier(LightningModule):
         self.register_buffer("std", std)
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
         self.optimizer = optimizer
-        self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._evaluated: list[Evaluated] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(B, K)` for uint8 `images` `(B, 3, H, W)`."""
@@ -128,16 +129,20 @@ class ProductClassifier(LightningModule):
         loss = self._loss(logits, batch.targets)
         accuracy = (logits.argmax(dim=1) == batch.targets).float().mean()
         self.train_sums += torch.stack([loss.detach(), accuracy, torch.ones_like(accuracy)])
-        self.log("train/loss_step", loss, prog_bar=True, batch_size=len(logits))
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
+        """Log the loss every `trainer.log_every_n_steps` steps; reading it waits for the device."""
+        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+            self.log("train/loss_step", outputs["loss"].cpu(), prog_bar=True)
 
     def on_train_epoch_start(self) -> None:
         """Begin new sums; an epoch resumed in its middle goes on with its own."""
-        self.train_sums.zero_()
+        self.train_sums = torch.zeros(3).to(self.device)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
-        self.log_dict(self.train_figures())
+        self._log(self.train_figures())
 
     def train_figures(self) -> dict[str, float]:
         """Return the mean `train/loss` and `train/accuracy` of the current epoch's batches."""
@@ -147,14 +152,17 @@ class ProductClassifier(LightningModule):
         loss, accuracy, batches = sums.tolist()
         return {"train/loss": loss / batches, "train/accuracy": accuracy / batches}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the batch's logits for the end of the epoch."""
-        self._evaluated.append((self(batch.images), batch.targets, batch.rows))
+    def validation_step(self, batch: Batch, batch_idx: int) -> Evaluated:
+        """Return the batch's logits `(B, K)`, targets `(B,)` and rows `(B,)`."""
+        return self(batch.images), batch.targets, batch.rows
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Keep the batch's logits for `collect`."""
-        self.validation_step(batch, batch_idx)
-        return batch.rows
+    predict_step = validation_step
+
+    def on_validation_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
+        """Keep what the step returned for `collect`."""
+        self._evaluated.append(outputs)
+
+    on_predict_batch_end = on_validation_batch_end
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what turns a photo into this network's input."""
@@ -174,8 +182,7 @@ class ProductClassifier(LightningModule):
         logits, targets, _ = self.collect()
         figures = classification_metrics(logits.softmax(dim=1), targets)
         figures["loss"] = self._loss(logits, targets).item()
-        for name, value in figures.items():
-            self.log(f"val/{name}", value, prog_bar=name != "loss", rank_zero_only=False)
+        self._log({f"val/{name}": value for name, value in figures.items()})
 
     def collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Hand over what was evaluated since the last call, once for each row of the split.
@@ -185,13 +192,22 @@ class ProductClassifier(LightningModule):
             order of the rows, from all processes, without padding.
         """
         evaluated, self._evaluated = self._evaluated, []
-        parts = [torch.cat(tensors) for tensors in zip(*evaluated, strict=True)]
+        parts = [
+            torch.cat([tensor.cpu() for tensor in tensors])
+            for tensors in zip(*evaluated, strict=True)
+        ]
         if self.trainer.world_size > 1:
-            parts = [self._from_all_processes(part) for part in parts]
-        logits, targets, rows = (part.cpu() for part in parts)
+            parts = [self._from_all_processes(part).cpu() for part in parts]
+        logits, targets, rows = parts
         order = rows.argsort()
         order = order[rows[order] != PADDING]
         return logits[order].float(), targets[order], rows[order]
+
+    def _log(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            shown = name.startswith("val/") and name != "val/loss"
+            # A tensor of the host, for Lightning would make one of the device.
+            self.log(name, torch.tensor(value), prog_bar=shown, rank_zero_only=False)
 
     def _from_all_processes(self, part: Tensor) -> Tensor:
         gathered = self.all_gather(part)

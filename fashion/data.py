@@ -207,13 +207,13 @@ class FashionDataModule(LightningDataModule):
         dataset = ProductDataset(
             self.store, slots, targets, augment=train, rotation=hparams.rotation, seed=hparams.seed
         )
-        world_size, accumulate = self._parts(train)
+        share = self._share()
         sampler = BatchSampler(
             len(rows),
             hparams.batch_size,
-            num_parts=world_size * accumulate,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world_size,
+            num_parts=share["num_replicas"] * (self._accumulate() if train else 1),
+            rank=share["rank"],
+            world_size=share["num_replicas"],
             shuffle_seed=hparams.seed if train else None,
         )
         workers = hparams.num_workers
@@ -228,20 +228,22 @@ class FashionDataModule(LightningDataModule):
         )
 
     def check_batch_size(self) -> None:
-        """Check that `data.batch_size` can be shared out among the trainer's processes.
+        """Check that `data.batch_size` can be shared out among the trainer's devices.
 
         Raises:
             ValueError: It can't; the sentence names the nearest sizes that can.
         """
-        world_size, accumulate = self._parts(train=True)
-        parts = world_size * accumulate
+        strategy: Any = self.trainer.strategy if self.trainer else None
+        devices = getattr(strategy, "num_devices", self._share()["num_replicas"])
+        accumulate = self._accumulate()
+        parts = devices * accumulate
         size = int(self.hparams["batch_size"])
         if size % parts:
             below, above = size - size % parts, size - size % parts + parts
             nearest = " or ".join(str(number) for number in (below, above) if number)
             raise ValueError(
                 f"data.batch_size={size} is the batch of one step over all devices and does not "
-                f"divide by {parts} ({world_size} processes x "
+                f"divide by {parts} ({devices} devices x "
                 f"trainer.accumulate_grad_batches={accumulate}). "
                 f"Pass data.batch_size={nearest}."
             )
@@ -276,10 +278,16 @@ class FashionDataModule(LightningDataModule):
         current: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
         return current.processed if current else 0
 
-    def _parts(self, train: bool) -> tuple[int, int]:
-        if self.trainer is None:
-            return 1, 1
-        return self.trainer.world_size, self.trainer.accumulate_grad_batches if train else 1
+    def _share(self) -> dict[str, int]:
+        """Return into how many shares processes divide each batch, and which is this one's."""
+        strategy: Any = self.trainer.strategy if self.trainer else None
+        share: dict[str, int] = getattr(
+            strategy, "distributed_sampler_kwargs", {"num_replicas": 1, "rank": 0}
+        )
+        return share
+
+    def _accumulate(self) -> int:
+        return self.trainer.accumulate_grad_batches if self.trainer else 1
 
     def _catalogue(self) -> Catalogue:
         if self.catalogue is None:

@@ -24,6 +24,7 @@ from fashion.data import FashionDataModule
 from fashion.predict import load_classifier, predict_split
 from fashion.report import write_report
 from fashion.run import load_checkpoint, run_facts
+from fashion.xla import on_xla, summary
 
 KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer")
 
@@ -53,7 +54,7 @@ def report_on(
     ending = "" if split == "test" else f"-{split}"
     output_dir.mkdir(parents=True, exist_ok=True)
     predictions.save(output_dir / f"predictions{ending}.npz")
-    run = {**run_facts(config, history, datamodule, classifier), "split": split}
+    run = {**run_facts(config, history, datamodule, classifier), "split": split, **summary(trainer)}
     return write_report(predictions, run, history, output_dir / f"report{ending}")
 
 
@@ -123,7 +124,7 @@ def _build_trainer(settings: dict[str, Any] | None) -> Trainer:
     settings = _known("trainer", settings, inspect.signature(Trainer).parameters)
     own = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
     try:
-        return Trainer(**{**own, **settings})
+        return Trainer(**{**own, **settings, **on_xla(settings)})
     except (MisconfigurationException, TypeError, ValueError) as error:
         asked = ", ".join(f"trainer.{key}={value!r}" for key, value in settings.items())
         raise ValueError(f"Lightning can't evaluate with {asked}: {error}") from error
