@@ -12,12 +12,12 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
+from fashion.accelerators import trainer_arguments
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
 from fashion.evaluate import report_on
 from fashion.folders import register_resolvers
 from fashion.run import BEST, RunRecord, check_resumable, find_checkpoint
-from fashion.xla import on_xla
 
 register_resolvers()
 # What a wrong setting, a missing file or a full disk raises; each says in a sentence what to do.
@@ -82,7 +82,9 @@ def build_trainer(cfg: DictConfig, record: RunRecord) -> Trainer:
     """Build Lightning's Trainer; a device that isn't there is an error that names the keys."""
     callbacks = [record, *instantiate(cfg.callbacks).values()]
     try:
-        trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, **on_xla(cfg.trainer))
+        trainer: Trainer = instantiate(
+            cfg.trainer, callbacks=callbacks, **trainer_arguments(cfg.trainer)
+        )
     except InstantiationException as error:
         keys = ("accelerator", "devices", "strategy", "precision")
         asked = ", ".join(f"trainer.{key}={cfg.trainer[key]!r}" for key in keys)

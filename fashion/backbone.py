@@ -98,12 +98,20 @@ def build_backbone(
         _reach_hub(cfg)
         return timm.create_model(backbone, pretrained=True, **options)
     except Exception as error:  # the hub's clients raise many unrelated types
-        raise ConnectionError(
-            f"model.pretrained=true: the weights of {backbone} could not be fetched from "
-            f"{cfg.hf_hub_id or cfg.url} "
-            f"({type(error).__name__}). Pass model.weights=FILE.safetensors for a local file, or "
-            "model.pretrained=false to start from random weights."
-        ) from error
+        raise _not_fetched(backbone, cfg, error) from error
+
+
+def check_hub(backbone: str) -> None:
+    """Check that a backbone's published weights are here already or can be asked for.
+
+    Raises:
+        ConnectionError: They aren't, and their hub doesn't answer within 10 seconds.
+    """
+    cfg = pretrained_cfg(backbone)
+    try:
+        _reach_hub(cfg)
+    except Exception as error:
+        raise _not_fetched(backbone, cfg, error) from error
 
 
 def head_names(network: nn.Module) -> list[str]:
@@ -159,6 +167,15 @@ def count_parameters(network: nn.Module) -> int:
         if isinstance(module, FROZEN_BATCH_NORMS):
             count += module.get_buffer("weight").numel() + module.get_buffer("bias").numel()
     return count
+
+
+def _not_fetched(backbone: str, cfg: PretrainedCfg, error: Exception) -> ConnectionError:
+    return ConnectionError(
+        f"model.pretrained=true: the weights of {backbone} could not be fetched from "
+        f"{cfg.hf_hub_id or cfg.url} "
+        f"({type(error).__name__}). Pass model.weights=FILE.safetensors for a local file, or "
+        "model.pretrained=false to start from random weights."
+    )
 
 
 def _reach_hub(cfg: PretrainedCfg) -> None:

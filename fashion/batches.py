@@ -1,7 +1,9 @@
-"""Batches of photos: augmentation, the order of the rows, and the loader that can resume."""
+"""Batches of photos: augmentation, the order of the rows, and the loaders."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from fashion.ring import BatchRing
 from fashion.store import PhotoStore
 
 PADDING = -1
+BATCHES_AHEAD = 2  # on the device or on their way, besides the one in use
 
 
 class Batch(NamedTuple):
@@ -186,3 +189,42 @@ class BatchLoader(DataLoader[Batch]):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Leave out the batches trained on before."""
         self.sampler.skip(state_dict["batches_done"])
+
+
+class DeviceLoader:
+    """A loader whose next batches are on the device, or on their way, before they are asked for.
+
+    Args:
+        loader: Yields batches on the host.
+        transfer: Sends one to the device.
+    """
+
+    def __init__(self, loader: BatchLoader, transfer: Callable[[Batch], Batch]) -> None:
+        self.loader = loader
+        self.transfer = transfer
+        self.sampler = loader.sampler
+        self.state_dict = loader.state_dict
+        self.load_state_dict = loader.load_state_dict
+        self._running: Generator[Batch] | None = None
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate over the batches on the device; an error of the loader is raised here."""
+        if self._running is not None:
+            self._running.close()  # an epoch that was left early may still be fetching
+        self._running = self._run(iter(self.loader))
+        return self._running
+
+    def _run(self, batches: Iterator[Batch]) -> Generator[Batch]:
+        def fetch() -> Batch | None:
+            batch = next(batches, None)
+            return None if batch is None else self.transfer(batch)
+
+        with ThreadPoolExecutor(1, "transfer") as thread:
+            ahead = deque(thread.submit(fetch) for _ in range(BATCHES_AHEAD))
+            while (batch := ahead.popleft().result()) is not None:
+                ahead.append(thread.submit(fetch))
+                yield batch

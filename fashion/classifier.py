@@ -23,7 +23,6 @@ from fashion.backbone import (
 from fashion.batches import PADDING, Batch
 from fashion.metrics import classification_metrics
 
-Evaluated = tuple[Tensor, Tensor, Tensor]  # logits, targets and rows of a batch
 
 class ProductClassifier(LightningModule):
     """A partly frozen timm network that classifies uint8 photos.
@@ -98,7 +97,7 @@ class ProductClassifier(LightningModule):
         self.register_buffer("std", std)
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
         self.optimizer = optimizer
-        self._evaluated: list[Evaluated] = []
+        self._evaluated: list[dict[str, Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(B, K)` for uint8 `images` `(B, 3, H, W)`."""
@@ -133,7 +132,8 @@ class ProductClassifier(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
         """Log the loss every `trainer.log_every_n_steps` steps; reading it waits for the device."""
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+        trainer: Any = self.trainer
+        if trainer.global_step % trainer.log_every_n_steps == 0:
             self.log("train/loss_step", outputs["loss"].cpu(), prog_bar=True)
 
     def on_train_epoch_start(self) -> None:
@@ -152,17 +152,21 @@ class ProductClassifier(LightningModule):
         loss, accuracy, batches = sums.tolist()
         return {"train/loss": loss / batches, "train/accuracy": accuracy / batches}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Evaluated:
-        """Return the batch's logits `(B, K)`, targets `(B,)` and rows `(B,)`."""
-        return self(batch.images), batch.targets, batch.rows
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the batch's `logits` `(B, K)`, `targets` `(B,)` and `rows` `(B,)`."""
+        return {"logits": self(batch.images), "targets": batch.targets, "rows": batch.rows}
 
-    predict_step = validation_step
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return what `validation_step` does."""
+        return self.validation_step(batch, batch_idx)
 
-    def on_validation_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
+    def on_validation_batch_end(self, outputs: Any, *args: Any) -> None:  # noqa: ANN401
         """Keep what the step returned for `collect`."""
         self._evaluated.append(outputs)
 
-    on_predict_batch_end = on_validation_batch_end
+    def on_predict_batch_end(self, outputs: Any, *args: Any) -> None:  # noqa: ANN401
+        """Keep what the step returned for `collect`."""
+        self._evaluated.append(outputs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what turns a photo into this network's input."""
@@ -193,8 +197,8 @@ class ProductClassifier(LightningModule):
         """
         evaluated, self._evaluated = self._evaluated, []
         parts = [
-            torch.cat([tensor.cpu() for tensor in tensors])
-            for tensors in zip(*evaluated, strict=True)
+            torch.cat([outputs[name].cpu() for outputs in evaluated])
+            for name in ("logits", "targets", "rows")
         ]
         if self.trainer.world_size > 1:
             parts = [self._from_all_processes(part).cpu() for part in parts]

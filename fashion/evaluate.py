@@ -18,13 +18,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fashion.accelerators import trainer_arguments
 from fashion.catalogue import SPLITS
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
 from fashion.predict import load_classifier, predict_split
 from fashion.report import write_report
 from fashion.run import load_checkpoint, run_facts
-from fashion.xla import on_xla, summary
+from fashion.xla import summary
 
 KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer")
 
@@ -124,7 +125,7 @@ def _build_trainer(settings: dict[str, Any] | None) -> Trainer:
     settings = _known("trainer", settings, inspect.signature(Trainer).parameters)
     own = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
     try:
-        return Trainer(**{**own, **settings, **on_xla(settings)})
+        return Trainer(**{**own, **settings, **trainer_arguments(settings)})
     except (MisconfigurationException, TypeError, ValueError) as error:
         asked = ", ".join(f"trainer.{key}={value!r}" for key, value in settings.items())
         raise ValueError(f"Lightning can't evaluate with {asked}: {error}") from error

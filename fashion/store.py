@@ -95,10 +95,10 @@ def open_store(
         raise ValueError(f"data.fit={fit!r} is unknown; pass {' or '.join(FITS)}.")
     if input_size < 1:
         raise ValueError(f"model.input_size={input_size} must be a number of pixels above 0.")
-    folder = cache_dir / "photos" / _key(root, table, input_size, fit, interpolation)
+    folder = store_folder(root, table, input_size, fit, interpolation, cache_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if not (folder / INDEX).exists():
+        if not is_packed(folder):
             decode = partial(
                 decode_image, input_size=input_size, fit=fit, interpolation=interpolation
             )
@@ -107,13 +107,29 @@ def open_store(
     return PhotoStore(folder, table["id"].tolist(), input_size, index["unreadable"])
 
 
-def _key(
-    root: CatalogueRoot, table: pd.DataFrame, input_size: int, fit: str, interpolation: str
-) -> str:
+def store_folder(
+    root: CatalogueRoot,
+    table: pd.DataFrame,
+    input_size: int,
+    fit: str,
+    interpolation: str,
+    cache_dir: Path,
+) -> Path:
+    """Return where `open_store` keeps the store of these photos, packed or not."""
     digest = hashlib.sha256(f"{FORMAT} {input_size} {fit} {interpolation}\n".encode())
     for id_, photo in zip(table["id"], table["photo"], strict=True):
         digest.update(f"{id_}:{root.stamps[photo]}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
+    return cache_dir / "photos" / digest.hexdigest()[:16]
+
+
+def is_packed(folder: Path) -> bool:
+    """Return whether a store's folder holds a finished store."""
+    return (folder / INDEX).exists()
+
+
+def store_bytes(num_photos: int, input_size: int) -> int:
+    """Return the size of a store in bytes."""
+    return num_photos * input_size * input_size * 3
 
 
 def _pack(
@@ -145,7 +161,7 @@ def _pack(
 
 
 def _check_room(folder: Path, num_photos: int, input_size: int) -> None:
-    num_bytes = num_photos * input_size * input_size * 3
+    num_bytes = store_bytes(num_photos, input_size)
     free = shutil.disk_usage(folder.parent).free
     size = f"{num_photos:,} photos at {input_size} px take {num_bytes / 1e9:.2f} GB"
     if num_bytes > free:
@@ -174,7 +190,7 @@ def list_stores(cache_dir: Path) -> pd.DataFrame:
     folder = cache_dir / "photos"
     rows = []
     for key in sorted({path.parent.stem for path in folder.glob(f"*/{PIXELS}")}):
-        if (folder / key / INDEX).exists():
+        if is_packed(folder / key):
             index = json.loads((folder / key / INDEX).read_text())
             facts = [index["photos"], index["input_size"], len(index["unreadable"])]
             pixels, state = folder / key / PIXELS, "complete"

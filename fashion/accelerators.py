@@ -1,0 +1,140 @@
+"""Which devices a run takes: the one place that decides it from the trainer's settings."""
+
+import os
+from collections.abc import Mapping
+from glob import glob
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import MixedPrecision, Precision
+
+ACCELERATORS = ("tpu", "xla")
+GOOGLE_PCI_VENDOR = "0x1ae0"
+
+
+def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of Lightning's Trainer that put a run on XLA devices.
+
+    Args:
+        settings: The trainer's; `accelerator`, `devices`, `strategy` and `precision` decide.
+
+    Returns:
+        What replaces these settings. It is nothing on other devices, and only the accelerator
+        where the user chooses a `strategy`.
+
+    Raises:
+        ValueError: A setting isn't possible there, or the machine lacks what it needs.
+    """
+    keep_from_metadata_host()
+    accelerator = chosen(settings.get("accelerator", "auto"))
+    if accelerator not in ACCELERATORS:
+        return {}
+    lack = missing(accelerator)
+    if lack:
+        raise ValueError(f"trainer.accelerator={accelerator}: {lack}")
+    precision = _precision(settings.get("precision"))
+    from fashion import xla
+
+    if settings.get("strategy", "auto") != "auto":
+        # Lightning's own XLA strategies refuse our writer of checkpoints, and bring one as atomic.
+        own = "tpu" if accelerator == "tpu" else xla.PjrtAccelerator()
+        return {"accelerator": own, "plugins": None}
+    devices = settings.get("devices", "auto")
+    if devices not in ("auto", 1, "1"):
+        raise ValueError(
+            f"trainer.devices={devices!r}: pass auto for all XLA devices or 1 for the first; some "
+            "of them can't form a mesh (pytorch/xla#9181)."
+        )
+    strategy = xla.XLAStrategy(spmd=devices == "auto", precision_plugin=precision)
+    return {"accelerator": xla.PjrtAccelerator(), "devices": 1, "strategy": strategy}
+
+
+def chosen(accelerator: str) -> str:
+    """Return which accelerator `auto` stands for on this machine; others stand for themselves."""
+    if accelerator != "auto":
+        return accelerator
+    if missing("tpu") is None:
+        return "tpu"
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        return "gpu"
+    return "cpu"
+
+
+def missing(accelerator: str) -> str | None:
+    """Say what this machine lacks for `tpu` or `xla` and what to type, or None if it lacks nothing.
+
+    Nothing is asked of the network, and no device is touched.
+    """
+    install = f"run pip install -e '.[{accelerator}]' (on Linux x86-64)"
+    versions = {name: _version(name) for name in ("torch", "torch_xla")}
+    if not versions["torch_xla"]:
+        return f"torch_xla is not installed; {install}, or pass trainer.accelerator=auto."
+    release = ".".join(versions["torch_xla"].split(".")[:2])
+    if not f"{versions['torch']}.".startswith(f"{release}."):
+        return (
+            f"torch_xla {versions['torch_xla']} needs torch {release}, but torch "
+            f"{versions['torch']} is installed; run pip install 'torch=={release}.*'."
+        )
+    if accelerator == "xla" and os.environ.get("PJRT_DEVICE") != "TPU":
+        return None
+    if not num_tpu_chips():
+        return (
+            "no TPU is attached to this machine; pass trainer.accelerator=auto, or set "
+            "PJRT_DEVICE=CPU and pass trainer.accelerator=xla for XLA on the CPU."
+        )
+    if "TPU_LIBRARY_PATH" not in os.environ and not util.find_spec("libtpu"):
+        return f"libtpu is not installed; {install}."
+    device = os.environ.get("PJRT_DEVICE", "TPU")
+    if device != "TPU":
+        return f"PJRT_DEVICE={device} is set; unset it, or pass trainer.accelerator=xla."
+    return None
+
+
+def num_tpu_chips() -> int:
+    """Count the TPU chips attached to this machine; torch_xla has to be installed."""
+    if not _has_google_device():
+        return 0
+    from torch_xla._internal import tpu
+
+    return int(tpu.num_available_chips())
+
+
+def keep_from_metadata_host() -> None:
+    """Keep torch_xla from asking a cloud's metadata host where there can be no TPU.
+
+    Lightning has it count TPUs before every run, whatever the accelerator.
+    """
+    if not _has_google_device():
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "none")
+
+
+def _precision(asked: object) -> Precision:
+    if asked in (None, "32-true", "32", 32):
+        return Precision()
+    if asked in ("bf16-mixed", "bf16"):
+        return MixedPrecision("bf16-mixed", "xla")
+    reason = "XLA devices don't compute so"
+    if asked in ("bf16-true", "16-true"):
+        reason = (
+            "Lightning has XLA round every float32 tensor with it, silently, so that AdamW's small "
+            "steps change no weight"
+        )
+    raise ValueError(
+        f"trainer.precision={asked!r}: {reason}. Pass bf16-mixed, which computes in bfloat16 over "
+        "float32 weights, or 32-true."
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _has_google_device() -> bool:
+    vendors = (Path(path).read_text().strip() for path in glob("/sys/bus/pci/devices/*/vendor"))
+    return GOOGLE_PCI_VENDOR in vendors

@@ -1,0 +1,272 @@
+"""Tell what this machine can train on, whether a run would work, and the command for it.
+
+`python -m fashion.doctor [model=nasnetlarge] [data.root=ZIP] [trainer=tpu] ...` takes the words
+that `python train.py` would get. It trains, decodes and writes nothing, and asks nothing of the
+network but whether the hub of the weights answers.
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch.autograd.graph import saved_tensors_hooks
+
+from fashion.accelerators import ACCELERATORS, chosen, keep_from_metadata_host, missing
+from fashion.backbone import check_hub, count_parameters, count_trainable, pretrained_cfg
+from fashion.classifier import ProductClassifier
+from fashion.data import FashionDataModule
+from fashion.run import versions
+from fashion.sample import PHOTOS
+from fashion.store import is_packed, store_bytes, store_folder
+
+CONF = Path(__file__).parents[1] / "conf"
+OK, ABSENT, WRONG = "ok", "--", "!!"
+NAMES = {"tpu": "the TPU", "xla": "XLA's device", "gpu": "the GPU", "cpu": "the CPU"}
+BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")  # as x86-64 and arm64 list what they compute
+
+
+class Finding(NamedTuple):
+    """A line of the report.
+
+    Attributes:
+        mark: `ok`; `--` for what isn't there and need not be; `!!` for what keeps the run from
+            working.
+        text: What was found and, where it is wrong, what to type.
+        remedy: A word of the command that makes the run work all the same, if there is one.
+    """
+
+    mark: str
+    text: str
+    remedy: str = ""
+
+
+def examine_machine() -> Iterator[Finding]:
+    """Yield what is installed and what there is to train on."""
+    found = versions()
+    python, torch_xla = found.pop("python"), found.pop("torch_xla", None)
+    yield Finding(OK, f"Python {python} on {platform.system()} {platform.machine()}")
+    yield Finding(OK, ", ".join(f"{name} {version}" for name, version in found.items()))
+    bfloat16 = "with" if _cpu_has_bfloat16() else "without"
+    memory = psutil.virtual_memory().total / 1e9
+    yield Finding(OK, f"CPU: {os.cpu_count()} cores {bfloat16} bfloat16, {memory:.0f} GB of memory")
+    yield _gpu()
+    lack = missing("tpu")
+    yield Finding(ABSENT, f"TPU: {lack}") if lack else Finding(OK, "TPU: attached")
+    lack = None if torch_xla and os.environ.get("PJRT_DEVICE") == "TPU" else missing("xla")
+    fits = f"torch_xla {torch_xla} fits torch; {_pjrt()}"
+    yield Finding(ABSENT, f"XLA: {lack}") if lack else Finding(OK, f"XLA: {fits}")
+
+
+def examine_run(cfg: DictConfig) -> Iterator[Finding]:
+    """Yield what the run that a configuration describes would meet."""
+    accelerator = chosen(cfg.trainer.accelerator)
+    lack = missing(accelerator) if accelerator in ACCELERATORS else None
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        lack = None if torch.backends.mps.is_available() else "PyTorch sees no GPU"
+    asked = f"trainer.accelerator={cfg.trainer.accelerator}"
+    yield Finding(WRONG, f"{asked}: {lack}") if lack else Finding(OK, f"{asked}: {accelerator}")
+    datamodule = FashionDataModule(**_container(cfg.data))
+    yield from _catalogue(datamodule)
+    yield _weights(cfg)
+    yield _memory(cfg, datamodule)
+
+
+def command(overrides: list[str], findings: list[Finding], cfg: DictConfig) -> str | None:
+    """Return the training command for this machine: the words given, and what they leave open.
+
+    Returns:
+        None when something keeps the run from working that no word of the command can mend.
+    """
+    wrong = [finding for finding in findings if finding.mark == WRONG]
+    if not all(finding.remedy for finding in wrong):
+        return None
+    words = ["python", "train.py", *overrides]
+    if not any(word.startswith("trainer") for word in overrides):
+        words += {
+            "tpu": ["trainer=tpu"],
+            "gpu": ["trainer.accelerator=gpu", "trainer.precision=bf16-mixed"],
+            "cpu": ["trainer.precision=bf16-mixed"] if _cpu_has_bfloat16() else [],
+        }.get(chosen(cfg.trainer.accelerator), [])
+    return shlex.join([*words, *(finding.remedy for finding in wrong)])
+
+
+def _gpu() -> Finding:
+    if torch.cuda.is_available():
+        cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        names = ", ".join(f"{card.name} with {card.total_memory / 1e9:.0f} GB" for card in cards)
+        return Finding(OK, f"GPU: {names}; CUDA {torch.version.cuda}")
+    if torch.backends.mps.is_available():
+        return Finding(OK, "GPU: Apple's, through MPS")
+    return Finding(ABSENT, "GPU: PyTorch sees none")
+
+
+def _pjrt() -> str:
+    device = os.environ.get("PJRT_DEVICE")
+    if device is None:
+        return f"PJRT_DEVICE is not set, so it takes {'CPU' if missing('tpu') else 'TPU'}"
+    count = os.environ.get("CPU_NUM_DEVICES", "1")
+    return f"PJRT_DEVICE={device}" + f", CPU_NUM_DEVICES={count}" * (device == "CPU")
+
+
+def _cpu_has_bfloat16() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    return any(flag in flags for flag in BFLOAT16)
+
+
+def _catalogue(datamodule: FashionDataModule) -> Iterator[Finding]:
+    """Read the catalogue and find room for its photos."""
+    hparams: Any = datamodule.hparams
+    photos, packed = PHOTOS, False
+    if hparams.root is None:
+        yield Finding(OK, f"catalogue: the sample, {photos:,} photos that the first run draws")
+    else:
+        try:
+            datamodule.load_catalogue()
+        except (ValueError, OSError) as error:
+            is_default = hparams.root == OmegaConf.load(CONF / "data" / "fashion.yaml").root
+            yield Finding(WRONG, f"catalogue: {error}", "data=sample" if is_default else "")
+            return
+        table = datamodule.table
+        photos = len(table)
+        classes = len(datamodule.class_names)
+        yield Finding(OK, f"catalogue: {photos:,} photos of {classes} classes in {hparams.root}")
+        interpolation = pretrained_cfg(hparams.backbone).interpolation
+        settings = (hparams.input_size, hparams.fit, interpolation, datamodule.cache_dir)
+        packed = is_packed(store_folder(datamodule.root, table, *settings))
+    yield _disk(photos, packed, hparams.input_size, datamodule.cache_dir)
+
+
+def _disk(photos: int, packed: bool, input_size: int, cache_dir: Path) -> Finding:
+    needed = store_bytes(photos, input_size)
+    size = f"{photos:,} photos at {input_size} px take {needed / 1e9:.1f} GB in {cache_dir}"
+    if packed:
+        return Finding(OK, f"disk: {size}, and are packed there already")
+    there = next(path for path in (cache_dir, *cache_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if needed < free:
+        return Finding(OK, f"disk: {size}, where {free / 1e9:.1f} GB are free")
+    way_out = "pass data.cache_dir on a larger disk or a smaller model.input_size"
+    return Finding(WRONG, f"disk: {size}, where only {free / 1e9:.1f} GB are free; {way_out}.")
+
+
+def _weights(cfg: DictConfig) -> Finding:
+    model = cfg.model
+    if model.weights is not None:
+        there = Path(model.weights).is_file()
+        way_out = "" if there else " does not exist; pass a .safetensors file."
+        return Finding(OK if there else WRONG, f"weights: model.weights={model.weights}{way_out}")
+    if not model.pretrained:
+        return Finding(OK, "weights: random ones (model.pretrained=false)")
+    try:
+        check_hub(model.backbone)
+    except ConnectionError as error:
+        return Finding(WRONG, f"weights: {error}", "model.pretrained=false")
+    return Finding(OK, f"weights: those of {model.backbone} are here, or their hub answers")
+
+
+def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
+    """Compare what a training step keeps with what the device has."""
+    settings = _container(cfg.model) | {"pretrained": False, "weights": None, "optimizer": None}
+    names = datamodule.class_names if datamodule.catalogue else ["some"] * 54
+    with torch.device("meta"):
+        classifier = ProductClassifier(class_names=names, **settings)
+    trained = sum(count_trainable(classifier.backbone).values())
+    state = 4 * (count_parameters(classifier.backbone) + 3 * trained)
+    kept = cfg.data.batch_size * _saved_bytes(classifier, cfg.model.input_size)
+    needed = state + kept
+    text = (
+        f"memory: weights, gradients and AdamW's state take {state / 1e9:.2f} GB, what a step of "
+        f"{cfg.data.batch_size} photos keeps {kept / 1e9:.2f} GB in float32"
+    )
+    accelerator = chosen(cfg.trainer.accelerator)
+    if accelerator in ACCELERATORS or (accelerator != "cpu" and not torch.cuda.is_available()):
+        return Finding(OK, text)
+    on_gpu = accelerator in ("gpu", "cuda")
+    free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
+    if needed < free:
+        return Finding(OK, f"{text}; {free / 1e9:.1f} GB are free")
+    way_out = "pass a smaller data.batch_size or model.input_size"
+    return Finding(WRONG, f"{text}, but only {free / 1e9:.1f} GB are free; {way_out}.")
+
+
+def _saved_bytes(classifier: ProductClassifier, input_size: int) -> int:
+    """Return the bytes that the backward pass of one photo keeps, without weights."""
+    weights = {id(tensor) for tensor in (*classifier.parameters(), *classifier.buffers())}
+    saved: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in weights and id(tensor._base) not in weights:
+            saved[id(tensor)] = tensor
+        return tensor
+
+    photos = torch.zeros(2, 3, input_size, input_size, dtype=torch.uint8, device="meta")
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = classifier.train()(photos).sum()
+    del loss
+    return sum(tensor.numel() * tensor.element_size() for tensor in saved.values()) // 2
+
+
+def _container(node: DictConfig) -> dict[str, Any]:
+    container: Any = OmegaConf.to_container(node, resolve=True)
+    return {key: value for key, value in container.items() if not key.startswith("_")}
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    if not CONF.is_dir():
+        sys.exit(f"There is no {CONF}: run python -m fashion.doctor in the project's folder.")
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", overrides)
+        pretrained_cfg(cfg.model.backbone)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        sys.exit(str(error.__cause__ or error))
+    return cfg
+
+
+def main(report: Callable[[str], object] = sys.stdout.write) -> None:
+    """Report on the machine and on the run that the command line describes."""
+    overrides = sys.argv[1:]
+    if {"-h", "--help"} & set(overrides):
+        sys.exit(__doc__)
+    keep_from_metadata_host()
+    cfg = _compose(overrides)
+    findings = []
+    for part in (examine_machine(), examine_run(cfg)):
+        for finding in part:
+            report(_wrapped(f"  {finding.mark}  {finding.text}"))
+            findings.append(finding)
+        report("\n")
+    line = command(overrides, findings, cfg)
+    wrong = any(finding.mark == WRONG for finding in findings)
+    if line is None:
+        report("Mend what is marked !! first.\n")
+    else:
+        device = NAMES.get(chosen(cfg.trainer.accelerator), cfg.trainer.accelerator)
+        would = "As it is, this would run" if wrong else "This would train"
+        report(f"{would} on {device}:\n    {line}\n")
+    sys.exit(1 if wrong else 0)
+
+
+def _wrapped(line: str) -> str:
+    width = max(60, shutil.get_terminal_size((100, 24)).columns)
+    wrapper = textwrap.TextWrapper(
+        width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.fill(line) + "\n"
+
+
+if __name__ == "__main__":
+    main()
