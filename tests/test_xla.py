@@ -1,0 +1,243 @@
+"""Runs on XLA's own CPU device, which traces, compiles and partitions as a TPU does."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import train
+from fashion.report import Predictions
+from fashion.run import load_checkpoint
+
+pytestmark = [
+    pytest.mark.tpu,
+    pytest.mark.skipif(not importlib.util.find_spec("torch_xla"), reason="torch_xla is missing"),
+]
+REPO = Path(train.__file__).parent
+EPOCHS = 3
+DEVICES = {
+    "cpu": ("trainer.accelerator=cpu",),
+    "xla-1": ("trainer.accelerator=xla", "trainer.devices=1"),
+    "xla-8": ("trainer.accelerator=xla",),
+}
+ON_XLA = ["xla-1", "xla-8"]
+
+
+def command(device, *arguments, module=("train.py",)):
+    """Run a command in a process of its own: one that has used 8 devices can't use a single one."""
+    xla = {"PJRT_DEVICE": "CPU", "CPU_NUM_DEVICES": device.partition("-")[2]}
+    result = subprocess.run(
+        [sys.executable, *module, *DEVICES[device], *arguments],
+        cwd=REPO,
+        env={**os.environ, "OMP_NUM_THREADS": "2", **(xla if device != "cpu" else {})},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert result.returncode == 0, result.stderr[-5000:]
+    return result.stderr
+
+
+SMALL = (
+    "model=timm",
+    "model.backbone=test_resnet",
+    "model.unfreeze=all",
+    "model.input_size=32",
+)
+
+
+def settings(root, cache_dir, folder):
+    return [
+        f"data.root={root}",
+        f"data.cache_dir={cache_dir}",
+        "data.min_images=20",
+        "data.batch_size=8",
+        "data.num_workers=1",
+        "model.pretrained=false",
+        "model.dropout=0",
+        f"trainer.max_epochs={EPOCHS}",
+        "trainer.log_every_n_steps=3",
+        "trainer.enable_progress_bar=false",
+        f"hydra.run.dir={folder}",
+    ]
+
+
+@pytest.fixture(scope="module")
+def root(write_catalogue, tmp_path_factory):
+    """43 photos of each class: the test split of 13 divides neither by 8 devices nor by a batch."""
+    labels = ["Shirts", "Jeans", "Watches"] * 43
+    rows = [{"id": str(i), "articleType": label} for i, label in enumerate(labels)]
+    return write_catalogue(tmp_path_factory.mktemp("catalogue"), rows)
+
+
+@pytest.fixture(scope="module")
+def run(root, tmp_path_factory):
+    """Returns run(device, *overrides) -> the run's folder; each is trained once a module."""
+    done = {}
+    cache_dir = tmp_path_factory.mktemp("cache")
+
+    def run(device, *overrides):
+        key = (device, *overrides)
+        if key not in done:
+            folder = tmp_path_factory.mktemp(device)
+            stderr = command(device, *settings(root, cache_dir, folder), *overrides)
+            (folder / "stderr.txt").write_text(stderr)
+            done[key] = folder
+        return done[key]
+
+    return run
+
+
+def history_of(folder):
+    return pd.read_csv(folder / "history.csv")
+
+
+def summary_of(folder):
+    return json.loads((folder / "report" / "summary.json").read_text())
+
+
+def assert_same_answer(folder, expected_folder):
+    """Losses to 1e-4 relative, probabilities to 1e-4 absolute, figures but for near ties."""
+    history, expected = history_of(folder), history_of(expected_folder)
+    assert history["epoch"].tolist() == expected["epoch"].tolist() == list(range(EPOCHS))
+    for column in ("train/loss", "val/loss"):
+        np.testing.assert_allclose(history[column], expected[column], rtol=1e-4)
+    paths = [path / "predictions.npz" for path in (folder, expected_folder)]
+    one, other = map(Predictions.load, paths)
+    assert one.image_ids.tolist() == other.image_ids.tolist()
+    assert len(set(one.image_ids)) == 13
+    np.testing.assert_array_equal(one.targets, other.targets)
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+    figures, others = (summary_of(path)["test"] for path in (folder, expected_folder))
+    for name in ("accuracy", "macro_auprc"):
+        equal = math.isclose(figures[name], others[name], abs_tol=1e-6)
+        assert equal or nearly_tied(other.probabilities), name
+
+
+def nearly_tied(probabilities):
+    """Whether scores that a figure compares differ by less than devices may."""
+    ranked = np.diff(np.sort(probabilities, axis=0), axis=0)
+    decided = np.diff(np.sort(probabilities, axis=1), axis=1)[:, -1]
+    return min(ranked.min(), decided.min()) < 2e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ON_XLA)
+@pytest.mark.parametrize("model", ["resnet50", "densenet201"])
+def test_every_device_gives_the_same_answer(model, device, run):
+    of_model = (f"model={model}", "model.input_size=64")
+    assert_same_answer(run(device, *of_model), run("cpu", *of_model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ON_XLA)
+@pytest.mark.parametrize("model", ["resnet50", "densenet201", "test_resnet"])
+def test_two_graphs_are_compiled_in_the_first_epoch_and_none_later(model, device, run):
+    of_model = SMALL if model == "test_resnet" else (f"model={model}", "model.input_size=64")
+    folder = run(device, *of_model)
+    xla = summary_of(folder)["xla"]
+    assert xla["graphs_by_epoch"] == [2, 0, 0]  # a training step and an evaluation step
+    assert xla["graphs"] == 2  # the test split is predicted with the validation's graph
+    assert xla["executions"] == EPOCHS * (103 // 8 + 2) + 2
+    assert xla["compile_seconds_by_epoch"][0] == pytest.approx(xla["compile_seconds"])
+    assert xla["compile_seconds"] > 0
+    assert xla["fallbacks"] == {}
+    assert (xla["cache_hits"], xla["cache_misses"], xla["cache_failures"]) == (0, 0, 0)
+    assert "more graphs" not in (folder / "stderr.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "second"), [("xla-8", "cpu"), ("cpu", "xla-8"), ("cpu", "xla-1")]
+)
+def test_a_run_goes_on_on_another_device_with_the_same_figures(first, second, run):
+    every_epoch = (
+        "callbacks.last.filename='epoch{epoch}'",
+        "+callbacks.last.save_top_k=-1",
+        "+callbacks.last.auto_insert_metric_name=false",
+    )
+    whole = run(first, *SMALL, *every_epoch)
+    checkpoint_path = whole / "checkpoints" / "epoch0.ckpt"
+    resumed = run(second, *SMALL, f"ckpt_path={checkpoint_path}")
+    assert_same_answer(resumed, whole)
+    if second != "cpu":
+        xla = summary_of(resumed)["xla"]
+        assert xla["graphs_by_epoch"] == [2, 0]
+        assert xla["graphs"] == 2
+    for folder in (whole, resumed):
+        checkpoint = load_checkpoint(folder / "checkpoints" / "best.ckpt")
+        tensors = [*checkpoint["state_dict"].values()]
+        for state in checkpoint["optimizer_states"][0]["state"].values():
+            tensors += state.values()
+        assert {tensor.device.type for tensor in tensors} == {"cpu"}
+        group = checkpoint["optimizer_states"][0]["param_groups"][0]
+        assert isinstance(group["lr"], float)
+        assert group["capturable"] is False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ON_XLA)
+def test_dropout_is_drawn_anew_each_step_and_alike_in_a_resumed_run(device, run):
+    dropout = (*SMALL, "model.dropout=0.5")
+    every_epoch = (
+        "callbacks.last.filename='epoch{epoch}'",
+        "+callbacks.last.save_top_k=-1",
+        "+callbacks.last.auto_insert_metric_name=false",
+    )
+    whole = run(device, *dropout, *every_epoch)
+    resumed = run(device, *dropout, f"ckpt_path={whole / 'checkpoints' / 'epoch0.ckpt'}")
+    assert_same_answer(resumed, whole)
+    without = history_of(run(device, *SMALL))["train/loss"]
+    assert (history_of(whole)["train/loss"] > without * 1.001).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ON_XLA)
+def test_accumulated_gradients_keep_the_step_and_compile_a_graph_for_each_part(device, run):
+    # Nothing but the head trains, so that no BatchNorm sees the smaller parts.
+    head = (*SMALL[:2], SMALL[3], "model.unfreeze=[]", "data.batch_size=32", "data.rotation=0")
+    folder = run(device, *head, "trainer.accumulate_grad_batches=4")
+    assert_same_answer(folder, run("cpu", *head, "trainer.accumulate_grad_batches=4"))
+    # The first part, the next ones, the last one with the optimizer's step, and evaluation.
+    assert summary_of(folder)["xla"]["graphs_by_epoch"] == [4, 0, 0]
+
+
+@pytest.mark.slow
+def test_bfloat16_is_autocast_over_float32_and_changes_figures_little(run, tmp_path):
+    folder = run("xla-8", *SMALL, "trainer.precision=bf16-mixed")
+    checkpoint = load_checkpoint(folder / "checkpoints" / "last.ckpt")
+    states = checkpoint["optimizer_states"][0]["state"].values()
+    tensors = [
+        *checkpoint["state_dict"].values(),
+        *(part for state in states for part in state.values()),
+    ]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32, torch.int64}
+    float32 = history_of(run("xla-8", *SMALL))
+    losses = history_of(folder)["train/loss"]
+    assert not np.allclose(losses, float32["train/loss"], rtol=1e-6)  # it is another arithmetic
+    np.testing.assert_allclose(losses, float32["train/loss"], rtol=0.05)
+    assert summary_of(folder)["xla"]["graphs_by_epoch"] == [2, 0, 0]
+    auprc = {}
+    for precision in ("32-true", "bf16-mixed"):
+        output_dir = tmp_path / precision
+        command(
+            "xla-8",
+            f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}",
+            f"output_dir={output_dir}",
+            "split=all",
+            f"trainer.precision={precision}",
+            module=("-m", "fashion.evaluate"),
+        )
+        summary = json.loads((output_dir / "report-all" / "summary.json").read_text())
+        assert summary["all"]["support"] == 129
+        assert summary["xla"]["graphs"] == 1
+        auprc[precision] = summary["all"]["macro_auprc"]
+    assert auprc["bf16-mixed"] == pytest.approx(auprc["32-true"], abs=0.003)
