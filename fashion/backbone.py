@@ -21,6 +21,19 @@ BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, BatchNormAct2d)
 FROZEN_BATCH_NORMS = (FrozenBatchNorm2d, FrozenBatchNormAct2d)
 
 
+class Float32Linear(nn.Linear):
+    """A head that computes in float32 under autocast, too.
+
+    Logits of 8 bits would tie where the features still tell classes apart, and a ranking metric
+    counts ties.
+    """
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return logits `(B, K)` float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.float())
+
+
 def pretrained_cfg(backbone: str) -> PretrainedCfg:
     """Return timm's record of a backbone's published weights: mean, std, interpolation, classifier.
 
@@ -82,11 +95,11 @@ def build_backbone(
             raise FileNotFoundError(
                 f"model.weights={weights!r} does not exist; pass a .safetensors file."
             )
-        network = timm.create_model(backbone, pretrained=False, **options)
+        network = _create(backbone, **options)
         _load_weights(network, backbone, weights)
         return network
     if not pretrained:
-        return timm.create_model(backbone, pretrained=False, **options)
+        return _create(backbone, **options)
     if not cfg.has_weights:
         raise ValueError(
             f"model.pretrained=true, but timm publishes no weights for "
@@ -96,7 +109,7 @@ def build_backbone(
         )
     try:
         _reach_hub(cfg)
-        return timm.create_model(backbone, pretrained=True, **options)
+        return _create(backbone, pretrained=True, **options)
     except Exception as error:  # the hub's clients raise many unrelated types
         raise _not_fetched(backbone, cfg, error) from error
 
@@ -167,6 +180,14 @@ def count_parameters(network: nn.Module) -> int:
         if isinstance(module, FROZEN_BATCH_NORMS):
             count += module.get_buffer("weight").numel() + module.get_buffer("bias").numel()
     return count
+
+
+def _create(backbone: str, **options: Any) -> nn.Module:
+    network: nn.Module = timm.create_model(backbone, **options)
+    head = network.get_classifier()  # type: ignore[operator]
+    if type(head) is nn.Linear:
+        head.__class__ = Float32Linear
+    return network
 
 
 def _not_fetched(backbone: str, cfg: PretrainedCfg, error: Exception) -> ConnectionError:
