@@ -82,6 +82,7 @@ class XLAStrategy(SingleDeviceXLAStrategy):
     precision_plugin = Strategy.precision_plugin  # type: ignore[assignment]
 
     def __init__(self, *, spmd: bool, precision_plugin: Any) -> None:  # noqa: ANN401
+        import torch_xla
         import torch_xla.distributed.spmd as xs
         import torch_xla.runtime as xr
 
@@ -92,7 +93,11 @@ class XLAStrategy(SingleDeviceXLAStrategy):
                 "trainer.devices=1: this process has trained on all XLA devices before; start "
                 "another for a single one."
             )
-        super().__init__(device=0, precision_plugin=precision_plugin)
+        # Lightning's own constructor asks for the device by a deprecated name.
+        super(SingleDeviceXLAStrategy, self).__init__(
+            device=torch_xla.device(), precision_plugin=precision_plugin
+        )
+        self.debug = False
         self.num_devices = xr.global_runtime_device_count() if spmd else 1
         self.distributed_sampler_kwargs = {"num_replicas": 1, "rank": 0}
         self._mesh = None
@@ -300,7 +305,8 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         groups = optimizer.param_groups if isinstance(optimizer, Adam) else []
         rates = [group["lr"] for group in groups]
         for group, lr in zip(groups, rates, strict=True):
-            group.update(lr=self._send(torch.tensor([lr])), capturable=True)
+            # So computed, a rate of 0 would be NaN where the gradient has always been 0.
+            group.update(lr=self._send(torch.tensor([max(lr, 1e-30)])), capturable=True)
         try:
             yield
         finally:
