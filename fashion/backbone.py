@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, freeze_batch_norm_2d
 from timm.models import PretrainedCfg
 from torch import nn
+from torch.amp.autocast_mode import is_autocast_available
 from torchvision.ops import FrozenBatchNorm2d
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, BatchNormAct2d)
@@ -30,7 +31,10 @@ class Float32Linear(nn.Linear):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return logits `(B, K)` float32."""
-        with torch.autocast(features.device.type, enabled=False):
+        kind = features.device.type
+        if not is_autocast_available(kind):
+            return super().forward(features)
+        with torch.autocast(kind, enabled=False):
             return super().forward(features.float())
 
 

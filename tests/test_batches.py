@@ -1,7 +1,10 @@
+import threading
+import time
+
 import numpy as np
 import pytest
 
-from fashion.batches import PADDING, BatchSampler
+from fashion.batches import BATCHES_AHEAD, PADDING, BatchSampler, DeviceLoader
 
 
 def rows_of(sampler):
@@ -64,3 +67,89 @@ def test_skipping_leaves_out_the_first_batches_of_one_epoch_only():
     assert rows_of(sampler) == whole[2:]
     sampler.set_epoch(4)
     assert len(rows_of(sampler)) == 6
+
+
+class Loader:
+    """A loader of numbers that notes what has been fetched; `fault` is raised in its place."""
+
+    sampler = None
+
+    def __init__(self, count, fault=None):
+        self.count = count
+        self.fault = fault
+        self.fetched = []
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        for number in range(self.count):
+            if number == self.fault:
+                raise ValueError(f"photo {number} is gone")
+            self.fetched.append(number)
+            yield number
+
+    def state_dict(self):
+        return {"batches_done": 3}
+
+    def load_state_dict(self, state_dict):
+        self.loaded = state_dict
+
+
+def sent(number):
+    return "sent", number
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_every_batch_is_transferred_once_and_in_order(count):
+    loader = DeviceLoader(Loader(count), sent)
+    assert len(loader) == count
+    for _ in range(2):
+        assert list(loader) == [("sent", number) for number in range(count)]
+
+
+def test_a_few_batches_and_no_more_are_transferred_ahead():
+    source = Loader(50)
+    batches = iter(DeviceLoader(source, sent))
+    assert next(batches) == ("sent", 0)
+    deadline = time.monotonic() + 30
+    while len(source.fetched) < 1 + BATCHES_AHEAD and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert source.fetched == list(range(1 + BATCHES_AHEAD))
+    batches.close()
+
+
+def test_what_goes_wrong_in_a_loader_or_a_transfer_is_raised_in_its_place():
+    received = []
+    with pytest.raises(ValueError, match="photo 4 is gone"):
+        received.extend(iter(DeviceLoader(Loader(9, fault=4), sent)))
+    assert received == [("sent", number) for number in range(4)]
+
+    def full(number):
+        raise RuntimeError("the device is full")
+
+    with pytest.raises(RuntimeError, match="the device is full"):
+        list(DeviceLoader(Loader(3), full))
+
+
+def test_an_epoch_left_early_is_over_before_the_next_begins():
+    source = Loader(50)
+    loader = DeviceLoader(source, sent)
+    first = iter(loader)
+    next(first)
+    second = iter(loader)
+    source.fetched.clear()
+    assert next(second) == ("sent", 0)
+    assert list(first) == []
+    assert len(list(second)) == 49
+    assert source.fetched == list(range(50))
+    assert not [thread for thread in threading.enumerate() if "transfer" in thread.name]
+
+
+def test_a_loader_on_the_device_resumes_as_its_own_does():
+    source = Loader(3)
+    loader = DeviceLoader(source, sent)
+    assert loader.state_dict() == {"batches_done": 3}
+    loader.load_state_dict({"batches_done": 2})
+    assert source.loaded == {"batches_done": 2}

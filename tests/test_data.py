@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,6 +126,44 @@ def test_facts_account_for_every_row(build):
     assert facts["rows_in_file"] == facts["rows_kept"] + sum(facts["dropped"].values())
     assert facts["rows_kept"] == facts["train"] + facts["val"] + facts["test"]
     assert facts["drawn_sample"] is False
+
+
+def trainer_with(devices, hosts, host, accumulate=1):
+    strategy = SimpleNamespace(
+        num_devices=devices, distributed_sampler_kwargs={"num_replicas": hosts, "rank": host}
+    )
+    fit_loop = SimpleNamespace(epoch_progress=None, epoch_loop=SimpleNamespace(batch_progress=None))
+    fit_loop.epoch_progress = SimpleNamespace(current=None)
+    return SimpleNamespace(strategy=strategy, accumulate_grad_batches=accumulate, fit_loop=fit_loop)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_each_host_feeds_its_own_part_of_every_batch(build, accumulate):
+    whole = build()
+    parts = [build(), build()]
+    for host, datamodule in enumerate(parts):
+        datamodule.trainer = trainer_with(4, 2, host, accumulate)
+        datamodule.check_batch_size()
+    expected = [set(batch.rows.tolist()) for batch in whole.train_dataloader()]
+    fed = [[batch.rows.tolist() for batch in part.train_dataloader()] for part in parts]
+    assert {len(rows) for part in fed for rows in part} == {8 // 2 // accumulate}
+    for step, rows in enumerate(expected):
+        micro = range(step * accumulate, (step + 1) * accumulate)
+        together = [row for part in fed for k in micro for row in part[k]]
+        assert sorted(together) == sorted(rows)
+    evaluated = [row for part in parts for batch in part.val_dataloader() for row in batch.rows]
+    assert len(evaluated) == 16  # 12 photos and what fills the second batch
+    assert sorted(row for row in evaluated if row != PADDING) == list(range(12))
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused_with_the_nearest(build):
+    datamodule = build(batch_size=12)
+    datamodule.trainer = trainer_with(8, 1, 0)
+    with pytest.raises(ValueError, match=r"=12 .* by 8 \(8 devices x .*batch_size=8 or 16"):
+        datamodule.check_batch_size()
+    datamodule.trainer = trainer_with(4, 1, 0, accumulate=2)
+    with pytest.raises(ValueError, match=r"by 8 \(4 devices x trainer\.accumulate_grad_batches=2"):
+        datamodule.check_batch_size()
 
 
 @pytest.mark.parametrize(
