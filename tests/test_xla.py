@@ -213,7 +213,7 @@ def test_accumulated_gradients_keep_the_step_and_compile_a_graph_for_each_part(
 
 
 @pytest.mark.slow
-def test_bfloat16_is_autocast_over_float32_and_changes_figures_little(run, tmp_path):
+def test_bfloat16_is_autocast_over_float32(run):
     folder = run("xla-8", *SMALL, "trainer.precision=bf16-mixed")
     checkpoint = load_checkpoint(folder / "checkpoints" / "last.ckpt")
     states = checkpoint["optimizer_states"][0]["state"].values()
@@ -227,19 +227,31 @@ def test_bfloat16_is_autocast_over_float32_and_changes_figures_little(run, tmp_p
     assert not np.allclose(losses, float32["train/loss"], rtol=1e-6)  # it is another arithmetic
     np.testing.assert_allclose(losses, float32["train/loss"], rtol=0.05)
     assert summary_of(folder)["xla"]["graphs_by_epoch"] == [2, 0, 0]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_gives_nearly_the_same_auprc_in_bfloat16(run, tmp_path):
+    trained = run(
+        "cpu",
+        *SMALL,
+        "data.root=null",  # the drawn sample
+        "data.batch_size=64",
+        "model.input_size=48",
+        "model.optimizer.lr=3e-3",
+    )
     auprc = {}
     for precision in ("32-true", "bf16-mixed"):
-        output_dir = tmp_path / precision
         command(
             "xla-8",
-            f"ckpt_path={folder / 'checkpoints' / 'best.ckpt'}",
-            f"output_dir={output_dir}",
-            "split=all",
+            f"ckpt_path={trained / 'checkpoints' / 'best.ckpt'}",
+            f"output_dir={tmp_path / precision}",
             f"trainer.precision={precision}",
             module=("-m", "fashion.evaluate"),
         )
-        summary = json.loads((output_dir / "report-all" / "summary.json").read_text())
-        assert summary["all"]["support"] == 129
+        summary = summary_of(tmp_path / precision)
+        assert summary["test"]["support"] == 499
         assert summary["xla"]["graphs"] == 1
-        auprc[precision] = summary["all"]["macro_auprc"]
+        auprc[precision] = summary["test"]["macro_auprc"]
+    assert auprc["32-true"] == pytest.approx(summary_of(trained)["test"]["macro_auprc"], abs=1e-4)
+    assert 0.9 < auprc["32-true"] != auprc["bf16-mixed"]
     assert auprc["bf16-mixed"] == pytest.approx(auprc["32-true"], abs=0.003)
