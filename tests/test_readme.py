@@ -12,12 +12,14 @@ from omegaconf import OmegaConf
 import train
 
 REPO = Path(train.__file__).parent
-TEXT = (REPO / "README.md").read_text(encoding="utf-8")
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 BLOCKS = re.findall(r"^```(?:bash)?\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 LINES = [
     shlex.split(line, comments=True)
     for block in BLOCKS
     for line in block.replace("\\\n", " ").splitlines()
+    for line in [re.sub(r"^([A-Z_]+=\S+ )+", "", line)]  # a variable of the environment
     if line.startswith("python ")
 ]
 TRAININGS = [words[2:] for words in LINES if words[1] == "train.py"]
@@ -25,9 +27,23 @@ MODULES = sorted(set(re.findall(r"python -m (fashion\.\w+)", TEXT)))
 
 
 def test_the_readme_shows_commands():
+    assert [page.name for page in PAGES] == ["README.md", "tpu.md"]
     assert len(TRAININGS) > 8
     assert {"fashion.evaluate", "fashion.predict", "fashion.store"} <= set(MODULES)
-    assert all(words[1] in ("train.py", "-m") for words in LINES)
+    assert all(words[1] in ("train.py", "-m", "benchmarks/xla_graphs.py") for words in LINES)
+
+
+def test_links_lead_to_files_and_headings():
+    links = [
+        (page, *link)
+        for page in PAGES
+        for link in re.findall(r"\]\((?!http)([^)#]+)(?:#([\w-]+))?\)", page.read_text("utf-8"))
+    ]
+    assert len(links) > 1
+    for page, target, heading in links:
+        text = (page.parent / target).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert not heading or heading in [name.lower().replace(" ", "-") for name in headings]
 
 
 @pytest.mark.parametrize("arguments", TRAININGS, ids=" ".join)

@@ -238,6 +238,9 @@ def test_changed_settings_are_named_on_resume(unbroken, caplog):
     config = load_checkpoint(unbroken / LAST)["run"]["config"]
     check_resumable(unbroken / LAST, config)
     assert caplog.text == ""
+    elsewhere = {"accelerator": "tpu", "devices": 1, "strategy": "ddp"}
+    check_resumable(unbroken / LAST, {**config, "trainer": {**config["trainer"], **elsewhere}})
+    assert caplog.text == ""
     other = {**config, "trainer": {**config["trainer"], "max_epochs": 9}}
     check_resumable(unbroken / LAST, other)
     assert "trainer.max_epochs (3 -> 9)" in caplog.text
