@@ -21,34 +21,51 @@ def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: The trainer's; `accelerator`, `devices`, `strategy` and `precision` decide.
 
     Returns:
-        What replaces these settings. It is nothing on other devices, and only the accelerator
-        where the user chooses a `strategy`.
+        What replaces these settings. It is nothing on other devices, and the accelerator without
+        our writer of checkpoints where the user chooses a `strategy`.
 
     Raises:
-        ValueError: A setting isn't possible there, or the machine lacks what it needs.
+        ValueError: As `check`.
     """
     keep_from_metadata_host()
-    accelerator = chosen(settings.get("accelerator", "auto"))
+    accelerator = check(settings)
     if accelerator not in ACCELERATORS:
         return {}
-    lack = missing(accelerator)
-    if lack:
-        raise ValueError(f"trainer.accelerator={accelerator}: {lack}")
-    precision = _precision(settings.get("precision"))
     from fashion import xla
 
     if settings.get("strategy", "auto") != "auto":
         # Lightning's own XLA strategies refuse our writer of checkpoints, and bring one as atomic.
         own = "tpu" if accelerator == "tpu" else xla.PjrtAccelerator()
         return {"accelerator": own, "plugins": None}
+    strategy = xla.XLAStrategy(
+        spmd=settings.get("devices", "auto") == "auto",
+        precision_plugin=_precision(settings.get("precision")),
+    )
+    return {"accelerator": xla.PjrtAccelerator(), "devices": 1, "strategy": strategy}
+
+
+def check(settings: Mapping[str, Any]) -> str:
+    """Return the accelerator that a trainer's settings choose, if it can be had as they ask.
+
+    Only what concerns XLA devices is checked; Lightning checks the rest.
+
+    Raises:
+        ValueError: The machine lacks what it needs, or a setting isn't possible there.
+    """
+    accelerator = chosen(settings.get("accelerator", "auto"))
+    if accelerator not in ACCELERATORS:
+        return accelerator
+    lack = missing(accelerator)
+    if lack:
+        raise ValueError(f"trainer.accelerator={accelerator}: {lack}")
+    _precision(settings.get("precision"))
     devices = settings.get("devices", "auto")
-    if devices not in ("auto", 1, "1"):
+    if settings.get("strategy", "auto") == "auto" and devices not in ("auto", 1, "1"):
         raise ValueError(
             f"trainer.devices={devices!r}: pass auto for all XLA devices or 1 for the first; some "
             "of them can't form a mesh (pytorch/xla#9181)."
         )
-    strategy = xla.XLAStrategy(spmd=devices == "auto", precision_plugin=precision)
-    return {"accelerator": xla.PjrtAccelerator(), "devices": 1, "strategy": strategy}
+    return accelerator
 
 
 def chosen(accelerator: str) -> str:

@@ -19,11 +19,12 @@ import psutil
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch.autograd.graph import saved_tensors_hooks
 
-from fashion.accelerators import ACCELERATORS, chosen, keep_from_metadata_host, missing
+from fashion.accelerators import ACCELERATORS, check, chosen, keep_from_metadata_host, missing
 from fashion.backbone import check_hub, count_parameters, count_trainable, pretrained_cfg
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
@@ -71,12 +72,7 @@ def examine_machine() -> Iterator[Finding]:
 
 def examine_run(cfg: DictConfig) -> Iterator[Finding]:
     """Yield what the run that a configuration describes would meet."""
-    accelerator = chosen(cfg.trainer.accelerator)
-    lack = missing(accelerator) if accelerator in ACCELERATORS else None
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        lack = None if torch.backends.mps.is_available() else "PyTorch sees no GPU"
-    asked = f"trainer.accelerator={cfg.trainer.accelerator}"
-    yield Finding(WRONG, f"{asked}: {lack}") if lack else Finding(OK, f"{asked}: {accelerator}")
+    yield _accelerator(cfg)
     datamodule = FashionDataModule(**_container(cfg.data))
     yield from _catalogue(datamodule)
     yield _weights(cfg)
@@ -100,6 +96,21 @@ def command(overrides: list[str], findings: list[Finding], cfg: DictConfig) -> s
             "cpu": ["trainer.precision=bf16-mixed"] if _cpu_has_bfloat16() else [],
         }.get(chosen(cfg.trainer.accelerator), [])
     return shlex.join([*words, *(finding.remedy for finding in wrong)])
+
+
+def _accelerator(cfg: DictConfig) -> Finding:
+    asked = f"trainer.accelerator={cfg.trainer.accelerator}"
+    try:
+        accelerator = check(cfg.trainer)
+    except ValueError as error:
+        return Finding(WRONG, str(error))
+    known = ("gpu", *ACCELERATORS, *AcceleratorRegistry.available_accelerators())
+    if accelerator not in known:
+        return Finding(WRONG, f"{asked} is unknown; pass auto, {', '.join(sorted(set(known)))}.")
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda", "mps") and not has_gpu:
+        return Finding(WRONG, f"{asked}: PyTorch sees no GPU; pass trainer.accelerator=auto.")
+    return Finding(OK, f"{asked}: {accelerator}")
 
 
 def _gpu() -> Finding:

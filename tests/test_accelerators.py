@@ -182,3 +182,15 @@ def test_the_command_ends_with_one_line_and_no_traceback(tmp_path):
     lines = [line for line in result.stderr.splitlines() if line.startswith("trainer.accelerator")]
     assert len(lines) == 1
     assert "pass trainer.accelerator=auto" in lines[0]
+
+
+def test_everything_but_xla_devices_works_without_torch_xla(tmp_path):
+    script = (
+        "import sys; sys.modules['torch_xla'] = None; import train, fashion.doctor, fashion.xla"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    command = [sys.executable, "-W", "error::ImportWarning", "-c", script]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr

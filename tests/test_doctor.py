@@ -105,6 +105,7 @@ def test_what_is_missing_is_named_and_what_helps_is_in_the_command(
         ("data.label_column=colour", "catalogue: data.label_column='colour'"),
         ("model.weights=no.safetensors", "weights: model.weights=no.safetensors does not exist"),
         ("trainer.accelerator=tpu", "trainer.accelerator=tpu: "),
+        ("trainer.accelerator=quantum", "trainer.accelerator=quantum is unknown; pass auto, "),
     ],
 )
 def test_what_no_word_can_mend_gets_no_command(word, message, examine, small, monkeypatch):
