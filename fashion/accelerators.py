@@ -37,10 +37,17 @@ def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
         # Lightning's own XLA strategies refuse our writer of checkpoints, and bring one as atomic.
         own = "tpu" if accelerator == "tpu" else xla.PjrtAccelerator()
         return {"accelerator": own, "plugins": None}
-    strategy = xla.XLAStrategy(
-        spmd=settings.get("devices", "auto") == "auto",
-        precision_plugin=_precision(settings.get("precision")),
-    )
+    precision = _precision(settings.get("precision"))
+    try:
+        strategy = xla.XLAStrategy(
+            spmd=settings.get("devices", "auto") == "auto", precision_plugin=precision
+        )
+    except RuntimeError as error:  # a device that isn't there, or that another process holds
+        raise ValueError(
+            f"trainer.accelerator={accelerator}: XLA can't use PJRT_DEVICE="
+            f"{os.environ.get('PJRT_DEVICE')} ({str(error).splitlines()[0]}); end the process that "
+            "holds it, or set another PJRT_DEVICE."
+        ) from error
     return {"accelerator": xla.PjrtAccelerator(), "devices": 1, "strategy": strategy}
 
 
@@ -92,7 +99,7 @@ def missing(accelerator: str) -> str | None:
     if not f"{versions['torch']}.".startswith(f"{release}."):
         return (
             f"torch_xla {versions['torch_xla']} needs torch {release}, but torch "
-            f"{versions['torch']} is installed; run pip install 'torch=={release}.*'."
+            f"{versions['torch']} is installed; {install}."
         )
     if accelerator == "xla" and os.environ.get("PJRT_DEVICE") != "TPU":
         return None

@@ -104,13 +104,7 @@ def build_backbone(
         return network
     if not pretrained:
         return _create(backbone, **options)
-    if not cfg.has_weights:
-        raise ValueError(
-            f"model.pretrained=true, but timm publishes no weights for "
-            f"model.backbone={backbone!r}. Pass "
-            "model.weights=FILE.safetensors, or model.pretrained=false to start from random "
-            "weights."
-        )
+    _check_published(backbone, cfg)
     try:
         _reach_hub(cfg)
         return _create(backbone, pretrained=True, **options)
@@ -123,8 +117,10 @@ def check_hub(backbone: str) -> None:
 
     Raises:
         ConnectionError: They aren't, and their hub doesn't answer within 10 seconds.
+        ValueError: There are none.
     """
     cfg = pretrained_cfg(backbone)
+    _check_published(backbone, cfg)
     try:
         _reach_hub(cfg)
     except Exception as error:
@@ -192,6 +188,16 @@ def _create(backbone: str, **options: Any) -> nn.Module:
     if type(head) is nn.Linear:
         head.__class__ = Float32Linear
     return network
+
+
+def _check_published(backbone: str, cfg: PretrainedCfg) -> None:
+    if not cfg.has_weights:
+        raise ValueError(
+            f"model.pretrained=true, but timm publishes no weights for "
+            f"model.backbone={backbone!r}. Pass "
+            "model.weights=FILE.safetensors, or model.pretrained=false to start from random "
+            "weights."
+        )
 
 
 def _not_fetched(backbone: str, cfg: PretrainedCfg, error: Exception) -> ConnectionError:

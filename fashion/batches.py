@@ -218,6 +218,17 @@ class DeviceLoader:
         self._running = self._run(iter(self.loader))
         return self._running
 
+    @property
+    def _iterator(self) -> _BaseDataLoaderIter | None:
+        """The loader's running iterator, whose workers Lightning ends with the training."""
+        return self.loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: _BaseDataLoaderIter | None) -> None:
+        if self._running is not None:
+            self._running.close()
+        self.loader._iterator = iterator
+
     def _run(self, batches: Iterator[Batch]) -> Generator[Batch]:
         def fetch() -> Batch | None:
             batch = next(batches, None)

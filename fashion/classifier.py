@@ -96,6 +96,7 @@ class ProductClassifier(LightningModule):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
+        self._ddp_params_and_buffers_to_ignore = ["train_sums"]  # each process has its own
         self.optimizer = optimizer
         self._evaluated: list[dict[str, Tensor]] = []
 
@@ -133,8 +134,12 @@ class ProductClassifier(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
         """Log the loss every `trainer.log_every_n_steps` steps; reading it waits for the device."""
         trainer: Any = self.trainer
-        if trainer.global_step % trainer.log_every_n_steps == 0:
-            self.log("train/loss_step", outputs["loss"].cpu(), prog_bar=True)
+        steps = trainer.log_every_n_steps
+        is_step = not trainer.fit_loop._should_accumulate()
+        if steps and is_step and trainer.global_step % steps == 0:
+            # Lightning has divided it by the number of parts whose gradients it adds up.
+            loss = outputs["loss"].cpu() * trainer.accumulate_grad_batches
+            self.log("train/loss_step", loss, prog_bar=True)
 
     def on_train_epoch_start(self) -> None:
         """Begin new sums; an epoch resumed in its middle goes on with its own."""

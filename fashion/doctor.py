@@ -19,6 +19,7 @@ import psutil
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.utils import instantiate
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -65,7 +66,7 @@ def examine_machine() -> Iterator[Finding]:
     yield _gpu()
     lack = missing("tpu")
     yield Finding(ABSENT, f"TPU: {lack}") if lack else Finding(OK, "TPU: attached")
-    lack = None if torch_xla and os.environ.get("PJRT_DEVICE") == "TPU" else missing("xla")
+    lack = missing("xla")
     fits = f"torch_xla {torch_xla} fits torch; {_pjrt()}"
     yield Finding(ABSENT, f"XLA: {lack}") if lack else Finding(OK, f"XLA: {fits}")
 
@@ -73,10 +74,16 @@ def examine_machine() -> Iterator[Finding]:
 def examine_run(cfg: DictConfig) -> Iterator[Finding]:
     """Yield what the run that a configuration describes would meet."""
     yield _accelerator(cfg)
-    datamodule = FashionDataModule(**_container(cfg.data))
-    yield from _catalogue(datamodule)
-    yield _weights(cfg)
-    yield _memory(cfg, datamodule)
+    try:
+        datamodule = FashionDataModule(**_container(cfg.data))
+        yield from _catalogue(datamodule)
+        yield _weights(cfg)
+        yield _memory(cfg, datamodule)
+    except ValueError as error:  # a setting of data or model is wrong
+        yield Finding(WRONG, str(error))
+    except RuntimeError as error:
+        size = f"model.input_size={cfg.model.input_size}"
+        yield Finding(WRONG, f"{size} does not suit {cfg.model.backbone}: {error}")
 
 
 def command(overrides: list[str], findings: list[Finding], cfg: DictConfig) -> str | None:
@@ -92,7 +99,7 @@ def command(overrides: list[str], findings: list[Finding], cfg: DictConfig) -> s
     if not any(word.startswith("trainer") for word in overrides):
         words += {
             "tpu": ["trainer=tpu"],
-            "gpu": ["trainer.accelerator=gpu", "trainer.precision=bf16-mixed"],
+            "gpu": ["trainer.accelerator=gpu", *["trainer.precision=bf16-mixed"] * _gpu_bfloat16()],
             "cpu": ["trainer.precision=bf16-mixed"] if _cpu_has_bfloat16() else [],
         }.get(chosen(cfg.trainer.accelerator), [])
     return shlex.join([*words, *(finding.remedy for finding in wrong)])
@@ -121,6 +128,11 @@ def _gpu() -> Finding:
     if torch.backends.mps.is_available():
         return Finding(OK, "GPU: Apple's, through MPS")
     return Finding(ABSENT, "GPU: PyTorch sees none")
+
+
+def _gpu_bfloat16() -> bool:
+    has_cuda = torch.cuda.is_available()
+    return has_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _pjrt() -> str:
@@ -190,7 +202,8 @@ def _weights(cfg: DictConfig) -> Finding:
 
 def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
     """Compare what a training step keeps with what the device has."""
-    settings = _container(cfg.model) | {"pretrained": False, "weights": None, "optimizer": None}
+    settings = _container(cfg.model) | {"pretrained": False, "weights": None}
+    settings["optimizer"] = instantiate(cfg.model.optimizer)
     names = datamodule.class_names if datamodule.catalogue else ["some"] * 54
     with torch.device("meta"):
         classifier = ProductClassifier(class_names=names, **settings)

@@ -124,8 +124,9 @@ def _known(group: str, given: dict[str, Any] | None, known: Iterable[str]) -> di
 def _build_trainer(settings: dict[str, Any] | None) -> Trainer:
     settings = _known("trainer", settings, inspect.signature(Trainer).parameters)
     own = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
+    on_xla = trainer_arguments(settings)
     try:
-        return Trainer(**{**own, **settings, **trainer_arguments(settings)})
+        return Trainer(**{**own, **settings, **on_xla})
     except (MisconfigurationException, TypeError, ValueError) as error:
         asked = ", ".join(f"trainer.{key}={value!r}" for key, value in settings.items())
         raise ValueError(f"Lightning can't evaluate with {asked}: {error}") from error

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.accelerators import XLAAccelerator
-from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import SingleDeviceXLAStrategy, Strategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
@@ -126,10 +125,9 @@ class XLAStrategy(SingleDeviceXLAStrategy):
             import torch_xla.distributed.xla_backend  # noqa: F401 - knows xla://
 
             dist.init_process_group("gloo", init_method="xla://")
-        wanted = "default" if isinstance(self.precision_plugin, MixedPrecision) else "highest"
-        if backends.get_mat_mul_precision() != wanted:
-            logging.getLogger(backends.__name__).setLevel(logging.ERROR)  # it advises against both
-            backends.set_mat_mul_precision(wanted)
+        if backends.get_mat_mul_precision() != "highest":
+            logging.getLogger(backends.__name__).setLevel(logging.ERROR)  # it warns of a second one
+            backends.set_mat_mul_precision("highest")
 
     def model_to_device(self) -> None:
         """Move the model; its counters go as data, or a count of 0 or 1 would be compiled in."""

@@ -184,3 +184,20 @@ def test_collect_puts_rows_in_order_and_drops_padding():
     assert order.tolist() == [0, 1, 2]
     assert targets.tolist() == [1, 0, 0]
     assert torch.equal(collected, logits[[1, 3, 0]])
+
+
+@pytest.mark.parametrize(("every", "parts", "rows"), [(2, 1, 4), (1, 4, 2), (0, 1, 0)])
+def test_the_loss_of_a_step_is_logged_every_n_steps_and_undivided(every, parts, rows):
+    classifier = build(optimizer=partial(torch.optim.SGD, lr=0.0))
+    items = [batches(4)[0]] * 8
+    logged = []
+    log = classifier.log
+    classifier.log = lambda name, value, **options: (
+        logged.append(value) if name == "train/loss_step" else log(name, value, **options)
+    )
+    settings = {"log_every_n_steps": every, "accumulate_grad_batches": parts}
+    trainer(max_epochs=1, limit_val_batches=0, **settings).fit(classifier, loader(items))
+    with torch.no_grad():
+        logits = classifier.train()(items[0].images)
+    loss = torch.nn.functional.cross_entropy(logits, items[0].targets, label_smoothing=0.1)
+    assert [value.item() for value in logged] == pytest.approx([loss.item()] * rows)

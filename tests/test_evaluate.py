@@ -102,6 +102,7 @@ def test_the_command_takes_paths_with_commas_and_equals_signs(ckpt_path, tmp_pat
             ["ckpt_path=CKPT", "trainer.devices=2", "trainer.accelerator=cpu", "data.batch_size=5"],
             r"data\.batch_size=5 .*Pass data\.batch_size=4 or 6\.",
         ),
+        (["ckpt_path=CKPT", "trainer.accelerator=tpu"], r"^trainer\.accelerator=tpu: "),
         (["--help"], r"python -m fashion\.evaluate"),
     ],
 )

@@ -1,8 +1,13 @@
-"""The parts that Lightning gets for XLA, one at a time, on XLA's CPU device in this process."""
+"""The parts that Lightning gets for XLA, one at a time, on XLA's CPU device in this process.
+
+PyTorch's autograd knows no device that appears after its first backward pass, so `test_xla.py` runs
+this file in a process of its own.
+"""
 
 import copy
 import importlib.util
 import logging
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +21,9 @@ from fashion.backbone import build_backbone, set_trainable
 pytestmark = [
     pytest.mark.tpu,
     pytest.mark.skipif(not importlib.util.find_spec("torch_xla"), reason="torch_xla is missing"),
+    pytest.mark.skipif(
+        "FASHION_XLA_PROCESS" not in os.environ, reason="test_xla.py runs it in another process"
+    ),
 ]
 PLANS = [[], ["^conv1"], [r"^layer2\.0\.conv1"], ["^layer4", "^bn1"], "all"]
 
