@@ -17,6 +17,7 @@ from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
 from fashion.evaluate import report_on
 from fashion.folders import register_resolvers
+from fashion.predict import fill_features
 from fashion.run import BEST, RunRecord, check_resumable, find_checkpoint
 
 register_resolvers()
@@ -73,8 +74,13 @@ def prepare(
         classifier = build_classifier(cfg, datamodule.class_names)
     if checkpoint:
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
+        classifier.load_state_dict(
+            checkpoint["state_dict"]
+        )  # the features are of its frozen layers
     if trainer.is_global_zero:
         datamodule.write_tables(output_dir)
+    if datamodule.hparams["views"]:
+        fill_features(trainer, classifier, datamodule)
     return ckpt_path, record, trainer, datamodule, classifier
 
 

@@ -115,7 +115,7 @@ def _is_cached(file: int, place: int) -> bool:
 
 def packed_photos(batch: Batch) -> torch.Tensor:
     """Return a batch of the store as `(B, S, S, 3)`, contiguous as it is."""
-    photos = batch.images.permute(0, 2, 3, 1)
+    photos = batch.inputs.permute(0, 2, 3, 1)
     assert photos.is_contiguous()
     return photos
 

@@ -24,13 +24,14 @@ class Batch(NamedTuple):
     """What crosses to the device.
 
     Attributes:
-        images: `(B, 3, H, W)` uint8, channels last in memory.
+        inputs: Photos `(B, 3, H, W)` uint8, channels last in memory, or what a frozen side made of
+            them, see `fashion.features`.
         targets: `(B,)` int64 in [0, K).
-        rows: `(B,)` int64, the row of each image in its split; `PADDING` marks images that only
-            fill the batch.
+        rows: `(B,)` int64, the row of each photo in its split; `PADDING` marks those that only fill
+            the batch.
     """
 
-    images: Tensor
+    inputs: Tensor | tuple[Tensor, ...]
     targets: Tensor
     rows: Tensor
 
@@ -45,6 +46,7 @@ class ProductDataset(Dataset[Batch]):
         augment: Flip and rotate.
         rotation: Largest angle in degrees, drawn uniformly from [-rotation, rotation].
         seed: Seeds the augmentation together with epoch and row.
+        plain_first: Leave the photos of epoch 0 as they are.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ProductDataset(Dataset[Batch]):
         augment: bool,
         rotation: float,
         seed: int,
+        plain_first: bool = False,
     ) -> None:
         self.store = store
         self.slots = slots
@@ -63,6 +66,7 @@ class ProductDataset(Dataset[Batch]):
         self.augment = augment
         self.rotation = rotation
         self.seed = seed
+        self.plain_first = plain_first
         self.ring: BatchRing | None = None
 
     def __len__(self) -> int:
@@ -76,11 +80,11 @@ class ProductDataset(Dataset[Batch]):
         out = self.ring.claim() if self.ring else None
         # With its default mode, take would fill a copy of `out` first.
         photos = np.take(self.store.photos, self.slots[places], axis=0, out=out, mode="clip")
-        if self.augment:
-            for place, row in enumerate(rows):
+        if self.augment and not (self.plain_first and epoch == 0):
+            for place, row in enumerate(places):
                 photos[place] = self._augmented(photos[place], (self.seed, epoch, int(row)))
         return Batch(
-            images=torch.from_numpy(photos).permute(0, 3, 1, 2),
+            inputs=torch.from_numpy(photos).permute(0, 3, 1, 2),
             targets=torch.from_numpy(self.targets[places]),
             rows=torch.from_numpy(rows),
         )
@@ -202,7 +206,9 @@ class DeviceLoader:
     def __init__(self, loader: BatchLoader, transfer: Callable[[Batch], Batch]) -> None:
         self.loader = loader
         self.transfer = transfer
+        self.dataset = loader.dataset
         self.sampler = loader.sampler
+        self.batch_sampler = loader.batch_sampler
         self.state_dict = loader.state_dict
         self.load_state_dict = loader.load_state_dict
         self._running: Generator[Batch] | None = None

@@ -1,14 +1,16 @@
 """ProductClassifier: loss, metrics and optimiser around a timm network."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.amp.autocast_mode import is_autocast_available
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -21,7 +23,11 @@ from fashion.backbone import (
     set_trainable,
 )
 from fashion.batches import PADDING, Batch
+from fashion.frontier import NoCutError, find_cut
+from fashion.halves import MIN_PHOTOS_TO_COMPILE, Halves, can_compile
 from fashion.metrics import classification_metrics
+
+log = logging.getLogger(__name__)
 
 
 class ProductClassifier(LightningModule):
@@ -40,6 +46,7 @@ class ProductClassifier(LightningModule):
         dropout: Drop rate before the head, in [0, 1).
         label_smoothing: Weight of the uniform distribution in the targets, in [0, 1).
         optimizer: Takes the trainable parameters; None for a model that only predicts.
+        compile: Compile the frozen side; None does so where it pays, on a CPU in bfloat16.
         seed: Seeds dropout together with rank and batch number.
 
     Raises:
@@ -66,6 +73,7 @@ class ProductClassifier(LightningModule):
         dropout: float,
         label_smoothing: float,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        compile: bool | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -99,12 +107,48 @@ class ProductClassifier(LightningModule):
         self._ddp_params_and_buffers_to_ignore = ["train_sums"]  # each process has its own
         self.optimizer = optimizer
         self._evaluated: list[dict[str, Tensor]] = []
+        self._halves: list[Halves] | None = None  # in a list, since they hold modules
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits `(B, K)` for uint8 `images` `(B, 3, H, W)`."""
-        normalised = (images.float() / 255 - self.mean) / self.std
-        logits: Tensor = self.backbone(normalised)
+        """Return logits `(B, K)` for uint8 `images` `(B, 3, H, W)`, of the network as a whole."""
+        logits: Tensor = self.backbone((images.float() / 255 - self.mean) / self.std)
         return logits
+
+    def halves(self) -> Halves | None:
+        """Return the network's two sides, cut at the first call, or None where it can't be cut."""
+        if self._halves is None:
+            try:
+                cut = find_cut(self.backbone, self.hparams["input_size"])
+                self._halves = [Halves(self.backbone, cut, self.mean, self.std)]
+            except NoCutError as error:
+                log.info("%s is not cut: %s", self.hparams["backbone"], error)
+                self._halves = []
+        return self._halves[0] if self._halves else None
+
+    def prepare_halves(self, trainer: Trainer, num_photos: int) -> None:
+        """Ready both sides for the trainer's device and precision, to compute `num_photos`."""
+        halves, device = self.halves(), trainer.strategy.root_device
+        if halves is None:
+            return
+        dtype = next(self.backbone.parameters()).dtype
+        with trainer.precision_plugin.forward_context():
+            if is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
+                dtype = torch.get_autocast_dtype(device.type)
+        compiled = self.hparams["compile"]
+        if compiled is None:
+            pays = dtype == torch.bfloat16 and num_photos >= MIN_PHOTOS_TO_COMPILE
+            compiled = pays and can_compile(device)
+        halves.prepare(device, dtype, compiled=compiled)
+
+    def on_fit_start(self) -> None:
+        """Ready both sides; the weights are on the device and those of a resumed run by now."""
+        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        num_photos = len(datamodule.rows("train")) if datamodule and not datamodule.features else 0
+        self.prepare_halves(self.trainer, (self.trainer.max_epochs or 1) * num_photos)
+
+    def on_predict_start(self) -> None:
+        """Ready both sides for the weights that have been loaded."""
+        self.prepare_halves(self.trainer, 0)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Decay the learning rate to zero along a cosine over all steps."""
@@ -125,7 +169,7 @@ class ProductClassifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the smoothed cross-entropy of a batch."""
-        logits = self(batch.images)
+        logits = self._logits(batch)
         loss = self._loss(logits, batch.targets)
         accuracy = (logits.argmax(dim=1) == batch.targets).float().mean()
         self.train_sums += torch.stack([loss.detach(), accuracy, torch.ones_like(accuracy)])
@@ -159,7 +203,7 @@ class ProductClassifier(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the batch's `logits` `(B, K)`, `targets` `(B,)` and `rows` `(B,)`."""
-        return {"logits": self(batch.images), "targets": batch.targets, "rows": batch.rows}
+        return {"logits": self._logits(batch), "targets": batch.targets, "rows": batch.rows}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return what `validation_step` does."""
@@ -211,6 +255,14 @@ class ProductClassifier(LightningModule):
         order = rows.argsort()
         order = order[rows[order] != PADDING]
         return logits[order].float(), targets[order], rows[order]
+
+    def _logits(self, batch: Batch) -> Tensor:
+        inputs, halves = batch.inputs, self._halves[0] if self._halves else None
+        if halves is None:
+            assert isinstance(inputs, Tensor)
+            return self(inputs)  # type: ignore[no-any-return]
+        features = halves.frozen(inputs) if isinstance(inputs, Tensor) else inputs
+        return halves.trainable(features, training=self.training)
 
     def _log(self, figures: dict[str, float]) -> None:
         for name, value in figures.items():

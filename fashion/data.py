@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from lightning import LightningDataModule
 
 from fashion.backbone import pretrained_cfg
-from fashion.batches import BatchLoader, BatchSampler, ProductDataset
+from fashion.batches import BatchLoader, BatchSampler, DeviceLoader, ProductDataset
 from fashion.catalogue import (
     SPLITS,
     Catalogue,
@@ -21,6 +22,16 @@ from fashion.catalogue import (
     splits_sha256,
     write_tables,
 )
+from fashion.features import (
+    PRECISIONS,
+    FeatureDataset,
+    FeatureStore,
+    MissingSampler,
+    fill,
+    open_features,
+    view_names,
+)
+from fashion.frontier import Crossing
 from fashion.images import FITS
 from fashion.root import CatalogueRoot, open_root
 from fashion.sample import MARKER, draw_sample
@@ -43,7 +54,11 @@ class FashionDataModule(LightningDataModule):
         split_seed: Decides the splits, and nothing else does.
         batch_size: Photos of one optimiser step, over all devices and processes.
         num_workers: Loader processes; None takes one less than the cores, 1 to 8.
-        cache_dir: Where packed photos and the drawn sample are kept; None is the user's cache.
+        cache_dir: Where packed photos, features and the drawn sample are kept; None is the user's
+            cache.
+        views: How many augmented views of each training photo are kept as features, from which
+            then all epochs train; 0 trains from the photos. See `fashion.features`.
+        views_precision: `bfloat16` or `float32`, in which features are kept.
         backbone: timm's name; decides the interpolation.
         input_size: Side of the input, in pixels.
         seed: Seeds order and augmentation.
@@ -63,6 +78,8 @@ class FashionDataModule(LightningDataModule):
         batch_size: int,
         num_workers: int | None,
         cache_dir: str | None,
+        views: int,
+        views_precision: str,
         backbone: str,
         input_size: int,
         seed: int,
@@ -73,6 +90,7 @@ class FashionDataModule(LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.catalogue: Catalogue | None = None
         self.store: PhotoStore | None = None
+        self.features: FeatureStore | None = None  # from `fill_features` on
         self.table: pd.DataFrame  # with its splits, from `load_catalogue` on
         self._class_names: list[str] | None = None
 
@@ -173,6 +191,7 @@ class FashionDataModule(LightningDataModule):
             "splits_sha256": splits_sha256(self.table),
             "input_size": hparams.input_size,
             "fit": hparams.fit,
+            "views": hparams.views if self.features is not None else 0,
         }
 
     def class_counts(self) -> dict[str, dict[str, int]]:
@@ -183,30 +202,75 @@ class FashionDataModule(LightningDataModule):
             for name, row in counts.iterrows()
         }
 
-    def train_dataloader(self) -> BatchLoader:
+    def fill_features(
+        self,
+        key: str,
+        crossings: tuple[Crossing, ...],
+        compute: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+    ) -> None:
+        """Compute the features of training and validation photos where that hasn't been done.
+
+        From then on the loaders of both splits yield features.
+
+        Args:
+            key: All that decides the features beside the photos.
+            crossings: What crosses the model's cut.
+            compute: See `fashion.features.fill`.
+
+        Raises:
+            OSError: The disk lacks the room.
+        """
+        assert self.store is not None
+        hparams: Any = self.hparams
+        num_photos = len(self.store.ids)
+        photos = self.store
+        store = open_features(
+            self.cache_dir,
+            f"{photos.folder.name} {key}",
+            num_photos,
+            crossings,
+            precision=hparams.views_precision,
+            views=view_names(hparams.views, hparams.rotation, hparams.seed),
+        )
+        train, val = self._slots("train"), self._slots("val")
+        wanted = [np.concatenate([train, val]), *[train] * (hparams.views - 1)]
+
+        def loader() -> BatchLoader:
+            dataset = ProductDataset(
+                photos,
+                np.arange(num_photos),
+                np.zeros(num_photos, np.int64),
+                augment=True,
+                rotation=hparams.rotation,
+                seed=hparams.seed,
+                plain_first=True,
+            )
+            return self._batches(dataset, MissingSampler(store, wanted, hparams.batch_size))
+
+        fill(store, loader, compute)
+        self.features = store
+
+    def train_dataloader(self) -> BatchLoader | DeviceLoader:
         """Return augmented, shuffled batches."""
         loader = self.loader("train", evaluate=False)
         if self.trainer is not None:
             # Lightning starts a resumed epoch's iterator before it tells the sampler the epoch.
             loader.sampler.set_epoch(self._epoch())
             loader.progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return loader
+        return self._read_ahead(loader)
 
-    def val_dataloader(self) -> BatchLoader:
+    def val_dataloader(self) -> BatchLoader | DeviceLoader:
         """Return the validation photos in order."""
-        return self.loader("val", evaluate=True)
+        return self._read_ahead(self.loader("val", evaluate=True))
 
     def loader(self, split: str, *, evaluate: bool) -> BatchLoader:
         """Return the batches of a split, in order to evaluate, else augmented and shuffled."""
         assert self.store is not None
         rows = self.rows(split)
         hparams: Any = self.hparams
-        slots = pd.Series(range(len(self.store.ids)), index=self.store.ids)[rows["id"]].to_numpy()
+        slots = self._slots(split)
         targets = pd.Categorical(rows["label"], categories=self.class_names).codes.astype(np.int64)
         train = not evaluate
-        dataset = ProductDataset(
-            self.store, slots, targets, augment=train, rotation=hparams.rotation, seed=hparams.seed
-        )
         share = self._share()
         sampler = BatchSampler(
             len(rows),
@@ -216,16 +280,14 @@ class FashionDataModule(LightningDataModule):
             world_size=share["num_replicas"],
             shuffle_seed=hparams.seed if train else None,
         )
-        workers = hparams.num_workers
-        workers = min(8, max(1, (os.cpu_count() or 1) - 1)) if workers is None else workers
-        return BatchLoader(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=workers,
-            persistent_workers=train and workers > 0,
-            pin_memory=torch.cuda.is_available(),
+        if self.features is not None and split in ("train", "val"):
+            num_views = hparams.views if train else 1
+            kept = FeatureDataset(self.features, slots, targets, num_views)
+            return BatchLoader(kept, batch_size=None, sampler=sampler)
+        dataset = ProductDataset(
+            self.store, slots, targets, augment=train, rotation=hparams.rotation, seed=hparams.seed
         )
+        return self._batches(dataset, sampler, persistent=train)
 
     def check_batch_size(self) -> None:
         """Check that `data.batch_size` can be shared out among the trainer's devices.
@@ -265,6 +327,34 @@ class FashionDataModule(LightningDataModule):
                 "start a new run."
             )
 
+    def _slots(self, split: str) -> np.ndarray:
+        """Return the place of each row of a split in the photo store."""
+        assert self.store is not None
+        places = pd.Series(range(len(self.store.ids)), index=self.store.ids)
+        return places[self.rows(split)["id"]].to_numpy()
+
+    def _batches(
+        self,
+        dataset: ProductDataset,
+        sampler: BatchSampler | MissingSampler,
+        *,
+        persistent: bool = False,
+    ) -> BatchLoader:
+        workers = self.hparams["num_workers"]
+        workers = min(8, max(1, (os.cpu_count() or 1) - 1)) if workers is None else workers
+        return BatchLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=persistent and workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _read_ahead(self, loader: BatchLoader) -> BatchLoader | DeviceLoader:
+        """Have a thread read features, which no worker could hand over as fast."""
+        return loader if self.features is None else DeviceLoader(loader, lambda batch: batch)
+
     def _draw_splits(self) -> None:
         self.table = assign_splits(self._catalogue().table, self.hparams["split_seed"])
         num_train, batch_size = len(self.rows("train")), self.hparams["batch_size"]
@@ -299,10 +389,12 @@ class FashionDataModule(LightningDataModule):
         for key, value, choices in (
             ("data.fit", hparams.fit, FITS),
             ("data.split", hparams.split, ("random",)),
+            ("data.views_precision", hparams.views_precision, tuple(PRECISIONS)),
         ):
             if value not in choices:
                 raise ValueError(f"{key}={value!r} is unknown; pass {' or '.join(choices)}.")
         least = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "seed": 0}
+        least["views"] = 0
         for key, lowest in least.items():
             kind = (int, float) if key == "rotation" else int
             if not isinstance(hparams[key], kind) or hparams[key] < lowest:

@@ -5,6 +5,7 @@ labels photo files, folders and zips with the five likeliest classes each.
 """
 
 import csv
+import logging
 import os
 import sys
 import zipfile
@@ -27,6 +28,7 @@ from fashion.root import PHOTO_SUFFIXES, read_entry
 from fashion.run import load_checkpoint
 from fashion.store import decode_or_say_why
 
+log = logging.getLogger(__name__)
 USAGE = (
     "usage: python -m fashion.predict ckpt_path=FILE PHOTOS... [output=predictions.csv] "
     "[batch_size=64]\n"
@@ -64,6 +66,32 @@ def predict_split(
         targets=targets.numpy(),
         class_names=tuple(classifier.class_names),
     )
+
+
+def fill_features(
+    trainer: Trainer, classifier: ProductClassifier, datamodule: FashionDataModule
+) -> None:
+    """Compute what training needs to know of each photo, once, where the model can be cut.
+
+    Raises:
+        OSError: The disk lacks the room.
+    """
+    halves = classifier.halves()
+    if halves is None:
+        views = datamodule.hparams["views"]
+        log.warning("data.views=%d has no effect: the model can't be cut, see above", views)
+        return
+    strategy: Any = trainer.strategy
+    num_photos = datamodule.hparams["views"] * len(datamodule.rows("train"))
+    classifier.prepare_halves(trainer, num_photos)
+
+    def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if hasattr(strategy, "compute"):
+            return strategy.compute(halves.frozen, photos)  # type: ignore[no-any-return]
+        features = halves.frozen(photos.to(strategy.root_device))
+        return tuple(part.cpu() for part in features)
+
+    datamodule.fill_features(halves.key(), halves.cut.crossings, compute)
 
 
 def load_classifier(checkpoint: dict[str, Any]) -> ProductClassifier:

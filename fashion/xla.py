@@ -7,7 +7,7 @@ of which feeds its own part of every batch.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,19 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         """Return the step's tensors whole, in the graph of `validation_step`."""
         return self._whole(super().predict_step(_channels_first(batch), *args, **kwargs))
 
+    def compute(
+        self, function: Callable[[Tensor], tuple[Tensor, ...]], photos: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return `function(photos)`, computed in a graph of its own, on the host.
+
+        Args:
+            function: Its tensors lie on the device.
+            photos: `(B, 3, H, W)` uint8 on the host.
+        """
+        outputs = function(_transposed(self._send_images(photos)))
+        whole = self._whole(dict(enumerate(outputs)))
+        return tuple(part.cpu() for part in whole.values())
+
     def on_train_end(self) -> None:
         """Close the last epoch's count."""
         self.compilations.leave_epoch()
@@ -237,17 +250,26 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         return sent
 
     def _send_batch(self, batch: Batch) -> Batch:
+        inputs = batch.inputs
+        return Batch(
+            inputs=self._send_images(inputs)
+            if isinstance(inputs, Tensor)
+            else tuple(map(self._send_images, inputs)),
+            targets=self._send_share(batch.targets),
+            rows=self._send_share(batch.rows),
+        )
+
+    def _send_images(self, images: Tensor) -> Tensor:
+        # As they lie in memory: transposing them is the device's work. It isn't done here, since a
+        # graph that is cut meanwhile would take in what is pending on this thread.
+        return self._send_share(images.permute(0, 2, 3, 1) if images.ndim == 4 else images)
+
+    def _send_share(self, part: Tensor) -> Tensor:
         import torch_xla.core.xla_model as xm
 
-        # The photos as they lie in memory: transposing them is the device's work. It isn't done
-        # here, since a graph that is cut meanwhile would take in what is pending on this thread.
-        photos = batch.images.permute(0, 2, 3, 1)
-        return Batch(
-            *(
-                xm.send_cpu_data_to_device(part, self.root_device, self._sharding(part.ndim))[0]
-                for part in (photos, batch.targets, batch.rows)
-            )
-        )
+        sharding = self._sharding(part.ndim)
+        sent: Tensor = xm.send_cpu_data_to_device(part, self.root_device, sharding)[0]
+        return sent
 
     def _sharding(self, ndim: int) -> Any:  # noqa: ANN401
         import torch_xla.distributed.spmd as xs
@@ -337,7 +359,14 @@ def _track_unbiased_variance(module: _BatchNorm) -> list[RemovableHandle]:
 
 
 def _channels_first(batch: Batch) -> Batch:
-    return batch._replace(images=batch.images.permute(0, 3, 1, 2))
+    inputs = batch.inputs
+    if isinstance(inputs, Tensor):
+        return batch._replace(inputs=_transposed(inputs))
+    return batch._replace(inputs=tuple(map(_transposed, inputs)))
+
+
+def _transposed(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2) if images.ndim == 4 else images
 
 
 def _sync() -> None:

@@ -87,10 +87,10 @@ def test_validation_figures_are_those_of_scikit_learn_without_the_padding():
     classifier = build()
     items = batches(num_rows=10)
     # What is only padding must not matter, whatever it holds.
-    items[-1].images[2:] = 255
+    items[-1].inputs[2:] = 255
     figures = trainer().validate(classifier, loader(items), verbose=False)[0]
     with torch.inference_mode():
-        logits = torch.cat([classifier.eval()(item.images) for item in items])[:10]
+        logits = torch.cat([classifier.eval()(item.inputs) for item in items])[:10]
     targets = torch.cat([item.targets for item in items])[:10]
     probabilities = logits.softmax(dim=1)
     present = sorted(set(targets.tolist()))
@@ -125,7 +125,7 @@ def test_training_figures_are_the_mean_over_the_epoch():
     runner = trainer(max_epochs=1, limit_val_batches=0)
     runner.fit(classifier, loader(items))
     with torch.no_grad():
-        logits = [classifier.train()(item.images) for item in items]
+        logits = [classifier.train()(item.inputs) for item in items]
     losses = [
         torch.nn.functional.cross_entropy(part, item.targets, label_smoothing=0.1).item()
         for part, item in zip(logits, items, strict=True)
@@ -198,6 +198,6 @@ def test_the_loss_of_a_step_is_logged_every_n_steps_and_undivided(every, parts, 
     settings = {"log_every_n_steps": every, "accumulate_grad_batches": parts}
     trainer(max_epochs=1, limit_val_batches=0, **settings).fit(classifier, loader(items))
     with torch.no_grad():
-        logits = classifier.train()(items[0].images)
+        logits = classifier.train()(items[0].inputs)
     loss = torch.nn.functional.cross_entropy(logits, items[0].targets, label_smoothing=0.1)
     assert [value.item() for value in logged] == pytest.approx([loss.item()] * rows)

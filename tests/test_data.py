@@ -47,10 +47,10 @@ def test_batches_are_uint8_channels_last_and_of_one_shape(build):
     datamodule = build()
     shapes = set()
     for batch in epoch_of(datamodule, 0):
-        assert batch.images.dtype == torch.uint8
-        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert batch.inputs.dtype == torch.uint8
+        assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
         assert batch.targets.dtype == batch.rows.dtype == torch.int64
-        shapes.add((batch.images.shape, batch.targets.shape))
+        shapes.add((batch.inputs.shape, batch.targets.shape))
     assert shapes == {((8, 3, 32, 32), (8,))}
 
 
@@ -77,7 +77,7 @@ def test_augmentation_depends_on_seed_epoch_and_row(build):
     def first_photo(seed, epoch):
         for batch in epoch_of(build(seed=seed), epoch):
             if 0 in batch.rows:
-                return batch.images[batch.rows.tolist().index(0)]
+                return batch.inputs[batch.rows.tolist().index(0)]
         return None
 
     again = first_photo(0, 0)
@@ -106,7 +106,7 @@ def test_validation_photos_are_not_augmented(build):
     stored = datamodule.store.photos
     places = pd.Series(range(len(datamodule.store.ids)), index=datamodule.store.ids)
     expected = stored[places[datamodule.rows("val")["id"]].to_numpy()]
-    shown = torch.cat([batch.images for batch in datamodule.val_dataloader()])[: len(expected)]
+    shown = torch.cat([batch.inputs for batch in datamodule.val_dataloader()])[: len(expected)]
     assert np.array_equal(shown.permute(0, 2, 3, 1).numpy(), expected)
 
 

@@ -44,12 +44,12 @@ def assert_same(batches, others):
 
 
 def addresses(batches):
-    return {batch.images.data_ptr() for batch in batches}
+    return {batch.inputs.data_ptr() for batch in batches}
 
 
 def in_ring(loader, batch):
     photos = loader.dataset.ring.photos
-    return 0 <= batch.images.data_ptr() - photos.ctypes.data < photos.nbytes
+    return 0 <= batch.inputs.data_ptr() - photos.ctypes.data < photos.nbytes
 
 
 @pytest.mark.parametrize("augment", [False, True])
@@ -58,8 +58,8 @@ def test_workers_deliver_the_batches_of_a_single_process(make_loader, num_worker
     alone = list(make_loader(0, augment=augment))
     batches = []
     for batch in make_loader(num_workers, augment=augment):
-        assert batch.images.shape == (BATCH, 3, SIDE, SIDE)
-        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert batch.inputs.shape == (BATCH, 3, SIDE, SIDE)
+        assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
         batches.append(type(batch)(*(part.clone() for part in batch)))
     assert_same(batches, alone)
 
@@ -69,7 +69,7 @@ def test_memory_is_used_again_once_a_batch_is_gone(make_loader):
     seen = set()
     for batch in loader:
         assert in_ring(loader, batch)
-        seen.add(batch.images.data_ptr())
+        seen.add(batch.inputs.data_ptr())
     assert 1 < len(seen) <= loader.prefetch_factor + 2
 
 
@@ -85,8 +85,8 @@ def test_batches_that_are_kept_are_never_overwritten(make_loader):
 
 
 def test_a_view_of_a_batch_keeps_it_too(make_loader):
-    expected = [batch.images[3, 1].clone() for batch in make_loader(0)]
-    views = [batch.images[3, 1] for batch in make_loader()]
+    expected = [batch.inputs[3, 1].clone() for batch in make_loader(0)]
+    views = [batch.inputs[3, 1] for batch in make_loader()]
     torch.testing.assert_close(views, expected, rtol=0, atol=0)
 
 
@@ -128,4 +128,4 @@ def test_padding_fills_the_last_ordered_batch(store):
     sampler = BatchSampler(10, BATCH)
     *_, last = BatchLoader(dataset, batch_size=None, sampler=sampler, num_workers=1)
     assert last.rows.tolist() == [8, 9] + [-1] * 6
-    np.testing.assert_array_equal(last.images.permute(0, 2, 3, 1)[1], store.photos[9])
+    np.testing.assert_array_equal(last.inputs.permute(0, 2, 3, 1)[1], store.photos[9])

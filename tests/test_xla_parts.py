@@ -225,7 +225,7 @@ def test_batches_arrive_as_they_lie_and_whole(strategy):
     )
     sent = loader.transfer(batch)
     assert {part.device.type for part in sent} == {"xla"}
-    assert sent.images.dtype == torch.uint8
-    assert torch.equal(sent.images.cpu(), photos)
+    assert sent.inputs.dtype == torch.uint8
+    assert torch.equal(sent.inputs.cpu(), photos)
     assert torch.equal(sent.targets.cpu(), batch.targets)
     assert torch.equal(sent.rows.cpu(), batch.rows)

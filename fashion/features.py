@@ -1,0 +1,319 @@
+"""The feature store: what crosses a network's cut, computed once for each photo and view.
+
+A photo's features are those of its plain view or of one that was augmented as in an epoch of
+ordinary training. Views are filled photo by photo, so an interrupted run goes on where it was, and
+another split or number of views computes only what is not there yet.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+
+from fashion.batches import PADDING, Batch
+from fashion.frontier import Crossing
+
+FORMAT = 1
+INDEX, DONE = "features.json", "done.u8"
+PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+COMMIT_BYTES = 2**28  # written between two waits for the disk
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Features on disk, `(N, ...)` for each crossing and view, memory-mapped when first read.
+
+    Attributes:
+        folder: Where it lies, one folder a view.
+        num_photos: N, with room for each photo of the catalogue.
+        crossings: What is kept of each photo.
+        dtype: In which it is kept, float32 or bfloat16.
+        views: Names of the views; the first is the plain one.
+    """
+
+    folder: Path
+    num_photos: int
+    crossings: tuple[Crossing, ...]
+    dtype: torch.dtype
+    views: tuple[str, ...]
+
+    @property
+    def bytes_per_photo(self) -> int:
+        """Bytes of one photo in one view."""
+        numbers = sum(torch.Size(crossing.shape).numel() for crossing in self.crossings)
+        return numbers * self.dtype.itemsize
+
+    def missing(self, view: int, slots: np.ndarray) -> np.ndarray:
+        """Return those of `slots` whose features are not there yet."""
+        path = self.folder / self.views[view] / DONE
+        done = np.fromfile(path, np.uint8) if path.exists() else np.zeros(0, np.uint8)
+        missing: np.ndarray = slots[np.pad(done, (0, self.num_photos))[slots] == 0]
+        return missing
+
+    def read(self, view: int, slots: np.ndarray) -> tuple[Tensor, ...]:
+        """Return the features of these photos, `(B, ...)` each; maps are channels last in memory.
+
+        They have to be there.
+        """
+        parts = []
+        for array in self._arrays[view]:
+            part = torch.from_numpy(np.take(array, slots, axis=0, mode="clip")).view(self.dtype)
+            parts.append(part.permute(0, 3, 1, 2) if part.ndim == 4 else part)
+        return tuple(parts)
+
+    @cached_property
+    def _arrays(self) -> list[list[np.ndarray]]:
+        shapes = [(self.num_photos, *_as_stored(crossing.shape)) for crossing in self.crossings]
+        return [
+            [
+                np.memmap(self.folder / view / f"{number}.bin", _bits(self.dtype), "r", shape=shape)
+                for number, shape in enumerate(shapes)
+            ]
+            for view in self.views
+        ]
+
+
+def open_features(
+    cache_dir: Path,
+    key: str,
+    num_photos: int,
+    crossings: tuple[Crossing, ...],
+    *,
+    precision: str,
+    views: tuple[str, ...],
+) -> FeatureStore:
+    """Return the store of this key, made when missing, its views filled or not.
+
+    Args:
+        cache_dir: The folder of all stores.
+        key: All that decides the features of the plain view: photos, weights, cut.
+        num_photos: N.
+        crossings: What crosses the cut.
+        precision: `bfloat16` or `float32`.
+        views: See `view_names`.
+    """
+    digest = hashlib.sha256(f"{FORMAT} {key} {precision} {num_photos} {crossings}".encode())
+    folder = cache_dir / "features" / digest.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = {crossing.name: crossing.shape for crossing in crossings}
+    index = {"photos": num_photos, "precision": precision, "crossings": shapes}
+    (folder / INDEX).write_text(json.dumps(index))
+    return FeatureStore(folder, num_photos, crossings, PRECISIONS[precision], views)
+
+
+def view_names(num_views: int, rotation: float, seed: int) -> tuple[str, ...]:
+    """Return the names of the views; all but the first, plain one depend on the augmentation."""
+    drawn = (f"{view}-rotation-{rotation:g}-seed-{seed}" for view in range(1, num_views))
+    return "plain", *drawn
+
+
+class FeatureDataset(Dataset[Batch]):
+    """The features and targets of one split, fetched a batch at a time.
+
+    Args:
+        store: Holds them.
+        slots: `(N,)` the place of each row in the store.
+        targets: `(N,)` int64.
+        num_views: How many views the epochs take in turn.
+    """
+
+    def __init__(
+        self, store: FeatureStore, slots: np.ndarray, targets: np.ndarray, num_views: int
+    ) -> None:
+        self.store = store
+        self.slots = slots
+        self.targets = targets
+        self.num_views = num_views
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.slots)
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
+        """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo."""
+        epoch, rows = item
+        places = np.maximum(rows, 0)
+        return Batch(
+            inputs=self.store.read(epoch % self.num_views, self.slots[places]),
+            targets=torch.from_numpy(self.targets[places]),
+            rows=torch.from_numpy(rows),
+        )
+
+
+class MissingSampler(Sampler[tuple[int, np.ndarray]]):
+    """Yields `(view, slots)`: what a store lacks, in batches of one length, the last padded.
+
+    Args:
+        store: The store to fill.
+        wanted: The slots that each view must have in the end.
+        batch_size: Photos of a batch.
+    """
+
+    def __init__(self, store: FeatureStore, wanted: list[np.ndarray], batch_size: int) -> None:
+        self.missing = [np.sort(store.missing(view, slots)) for view, slots in enumerate(wanted)]
+        self.part_size = batch_size
+
+    @property
+    def num_photos(self) -> int:
+        """Photos to compute, one counted in each view that lacks it."""
+        return sum(map(len, self.missing))
+
+    def __len__(self) -> int:
+        """Return the batches."""
+        return sum(-(-len(slots) // self.part_size) for slots in self.missing)
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Iterate over the batches, view after view."""
+        for view, slots in enumerate(self.missing):
+            padded = np.pad(slots, (0, -len(slots) % self.part_size), constant_values=PADDING)
+            yield from ((view, batch) for batch in padded.reshape(-1, self.part_size))
+
+
+def fill(
+    store: FeatureStore,
+    make_loader: Callable[[], Iterable[Batch]],
+    compute: Callable[[Tensor], tuple[Tensor, ...]],
+) -> None:
+    """Compute what a store lacks; of two processes that want the same one, the second waits.
+
+    Args:
+        store: The store to fill.
+        make_loader: Called once no other process is filling it; yields its photos in the order of
+            a `MissingSampler`, which is the loader's `sampler`.
+        compute: Turns uint8 photos `(B, 3, H, W)` into their features, on the host.
+
+    Raises:
+        OSError: The disk lacks the room.
+    """
+    with FileLock(f"{store.folder}.lock"):
+        loader = make_loader()
+        sampler: MissingSampler = loader.sampler  # type: ignore[attr-defined]
+        if not sampler.num_photos:
+            return
+        _check_room(store, sampler.num_photos)
+        bar = tqdm(total=sampler.num_photos, desc="Computing features", unit="photo", disable=None)
+        with bar, ExitStack() as views:
+            writers = {}
+            for (view, slots), batch in zip(sampler, loader, strict=True):
+                if view not in writers:
+                    views.close()
+                    writers = {view: views.enter_context(_Writer(store, view))}
+                assert isinstance(batch.inputs, Tensor)
+                real = slots != PADDING
+                features = [part[torch.from_numpy(real)] for part in compute(batch.inputs)]
+                writers[view].write(slots[real], features)
+                bar.update(int(real.sum()))
+
+
+class _Writer:
+    """Writes features of one view; a photo counts as done once its features are on the disk."""
+
+    def __init__(self, store: FeatureStore, view: int) -> None:
+        self.store = store
+        self.folder = store.folder / store.views[view]
+        self.pending: list[np.ndarray] = []
+
+    def __enter__(self) -> "_Writer":
+        self.folder.mkdir(exist_ok=True)
+        self.stack = ExitStack()
+        names = [f"{number}.bin" for number in range(len(self.store.crossings))]
+        *self.files, self.done = [
+            self.stack.enter_context(_open_sparse(self.folder / name)) for name in [*names, DONE]
+        ]
+        for file, crossing in zip(self.files, self.store.crossings, strict=True):
+            photo_bytes = torch.Size(crossing.shape).numel() * self.store.dtype.itemsize
+            os.truncate(file.fileno(), self.store.num_photos * photo_bytes)
+        os.truncate(self.done.fileno(), self.store.num_photos)
+        return self
+
+    def __exit__(self, kind: type | None, *args: object) -> None:
+        with self.stack:
+            # After Ctrl-C or SIGTERM what was computed counts; after a full disk nothing can.
+            if kind is None or not issubclass(kind, OSError):
+                self._commit()
+
+    def write(self, slots: np.ndarray, features: list[Tensor]) -> None:
+        """Write `(B, ...)` features to `(B,)` ascending slots."""
+        try:
+            for file, part in zip(self.files, features, strict=True):
+                stored = part.permute(0, 2, 3, 1) if part.ndim == 4 else part
+                array = stored.to(self.store.dtype).contiguous().view(_TORCH_BITS[self.store.dtype])
+                for run in np.split(np.arange(len(slots)), np.flatnonzero(np.diff(slots) != 1) + 1):
+                    rows = array[run[0] : run[-1] + 1].numpy()
+                    file.seek(int(slots[run[0]]) * rows[0].nbytes)
+                    file.write(rows.data)
+            self.pending.append(slots)
+            if sum(map(len, self.pending)) * self.store.bytes_per_photo >= COMMIT_BYTES:
+                self._commit()
+        except OSError as error:
+            raise _no_room(self.store, error) from error
+
+    def _commit(self) -> None:
+        for file in self.files:
+            file.flush()
+            os.fsync(file.fileno())
+        for slot in np.concatenate(self.pending) if self.pending else ():
+            self.done.seek(int(slot))
+            self.done.write(b"\1")
+        self.done.flush()
+        os.fsync(self.done.fileno())
+        self.pending = []
+
+
+_TORCH_BITS = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
+
+
+def _bits(dtype: torch.dtype) -> type[np.generic]:
+    return np.uint16 if dtype == torch.bfloat16 else np.float32
+
+
+def _as_stored(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[1], shape[2], shape[0]) if len(shape) == 3 else shape
+
+
+def _open_sparse(path: Path) -> BinaryIO:
+    path.touch()
+    return path.open("r+b")
+
+
+def _check_room(store: FeatureStore, num_photos: int) -> None:
+    num_bytes = num_photos * store.bytes_per_photo
+    free = shutil.disk_usage(store.folder).free
+    size = f"The features of {num_photos:,} photos ({_views(store)}) take {num_bytes / 1e9:.1f} GB"
+    log.info("%s in %s", size, store.folder)
+    if num_bytes > free:
+        raise OSError(f"{size}, but {free / 1e9:.1f} GB are free. {_ways_out(store)}")
+
+
+def _no_room(store: FeatureStore, error: OSError) -> OSError:
+    if error.errno != errno.ENOSPC:
+        return error
+    return OSError(f"The disk of {store.folder} is full. {_ways_out(store)}")
+
+
+def _ways_out(store: FeatureStore) -> str:
+    return (
+        f"data.views={len(store.views)}: pass fewer, 0 to train without a store, a smaller "
+        "model.input_size, data.cache_dir on a larger disk, or delete stores "
+        "(python -m fashion.store)."
+    )
+
+
+def _views(store: FeatureStore) -> str:
+    return f"{len(store.views)} views" if len(store.views) > 1 else "1 view"

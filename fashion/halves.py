@@ -1,0 +1,89 @@
+"""The two sides of a cut network as a run computes them, each at its fastest.
+
+The frozen side is a copy without gradients, its BatchNorms folded, in the type that the run
+computes in; the trainable side is made of the network's own layers.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, fx, nn
+from torch.amp.autocast_mode import is_autocast_available
+
+from fashion.frontier import Cut
+
+MIN_PHOTOS_TO_COMPILE = 20_000  # fewer than this take less time than the compiler gains
+log = logging.getLogger(__name__)
+
+
+class Halves:
+    """Frozen and trainable side of a network; `prepare` comes before any use.
+
+    Args:
+        network: Stays as it is and is trained in place.
+        cut: Where it is cut.
+        mean: Of the photos that it expects, `(1, 3, 1, 1)` in [0, 1].
+        std: As `mean`.
+    """
+
+    def __init__(self, network: nn.Module, cut: Cut, mean: Tensor, std: Tensor) -> None:
+        self.network = network
+        self.cut = cut
+        self.mean, self.std = mean, std
+        self.dtype = torch.float32
+        self._made_of: tuple[object, ...] = ()
+        self._compiled = False
+        self._frozen: Callable[..., tuple[Tensor, ...]]
+        self._tails: dict[bool, fx.GraphModule]
+
+    def prepare(self, device: torch.device, dtype: torch.dtype, *, compiled: bool = False) -> None:
+        """Follow the network to where it is now and to the weights that it has now.
+
+        Args:
+            device: Where both sides run.
+            dtype: That the frozen side computes in.
+            compiled: Compile the frozen side with PyTorch's inductor; once compiled it stays so.
+        """
+        self._tails = {mode: self.cut.tail(self.network, training=mode) for mode in (True, False)}
+        made_of = (self.cut.digest(self.network), device, dtype)
+        if made_of == self._made_of and (self._compiled or not compiled):
+            return
+        side = self.cut.frozen(self.network, dtype).to(device)
+        self.mean, self.std = self.mean.to(device), self.std.to(device)
+        self._frozen = _compile(side) if compiled else side
+        self.dtype, self._made_of, self._compiled = dtype, made_of, compiled
+
+    def key(self) -> str:
+        """Return what decides `frozen` beside the photos: weights, cut, input, precision."""
+        inputs = f"{self.mean.tolist()} {self.std.tolist()}"
+        return f"{self.cut.digest(self.network)} {inputs} {self.dtype}"
+
+    def frozen(self, photos: Tensor) -> tuple[Tensor, ...]:
+        """Return what crosses the cut for uint8 `photos` `(B, 3, H, W)`."""
+        kind = photos.device.type
+        # One state for all callers, or each would have the side compiled anew.
+        with torch.inference_mode(False), torch.no_grad():
+            images = (photos.float() / 255 - self.mean) / self.std
+            images = images.to(self.dtype, memory_format=torch.channels_last)
+            if not is_autocast_available(kind):
+                return self._frozen(images)
+            with torch.autocast(kind, enabled=False):
+                return self._frozen(images)
+
+    def trainable(self, features: Sequence[Tensor], *, training: bool) -> Tensor:
+        """Return logits `(B, K)`."""
+        logits: Tensor = self._tails[training](*(part.to(self.dtype) for part in features))
+        return logits
+
+
+def can_compile(device: torch.device) -> bool:
+    """Return whether compiling a frozen side in bfloat16 is possible and worth trying there."""
+    return device.type == "cpu" and any(map(shutil.which, ("c++", "g++", "clang++")))
+
+
+def _compile(side: fx.GraphModule) -> Callable[..., tuple[Tensor, ...]]:
+    log.info("The frozen side is compiled with its first batch, which takes up to a few minutes")
+    # Frozen, the weights become constants that are laid out for the processor once.
+    return torch.compile(side, dynamic=False, options={"freezing": True})
