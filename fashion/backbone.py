@@ -23,19 +23,19 @@ FROZEN_BATCH_NORMS = (FrozenBatchNorm2d, FrozenBatchNormAct2d)
 
 
 class Float32Linear(nn.Linear):
-    """A head that computes in float32 under autocast, too.
+    """A head that computes in its weights' own type under autocast, too.
 
     Logits of 8 bits would tie where the features still tell classes apart, and a ranking metric
     counts ties.
     """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, K)` float32."""
+        """Return logits `(B, K)`."""
         kind = features.device.type
         if not is_autocast_available(kind):
             return super().forward(features)
         with torch.autocast(kind, enabled=False):
-            return super().forward(features.float())
+            return super().forward(features.to(self.weight.dtype))
 
 
 def pretrained_cfg(backbone: str) -> PretrainedCfg:

@@ -12,11 +12,11 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -27,9 +27,10 @@ from tqdm import tqdm
 
 from fashion.batches import PADDING, Batch
 from fashion.frontier import Crossing
+from fashion.store import FEATURES_INDEX
 
 FORMAT = 1
-INDEX, DONE = "features.json", "done.u8"
+DONE = "done.u8"
 PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 COMMIT_BYTES = 2**28  # written between two waits for the disk
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def open_features(
     folder.mkdir(parents=True, exist_ok=True)
     shapes = {crossing.name: crossing.shape for crossing in crossings}
     index = {"photos": num_photos, "precision": precision, "crossings": shapes}
-    (folder / INDEX).write_text(json.dumps(index))
+    (folder / FEATURES_INDEX).write_text(json.dumps(index))
     return FeatureStore(folder, num_photos, crossings, PRECISIONS[precision], views)
 
 
@@ -250,29 +251,27 @@ class _Writer:
 
     def write(self, slots: np.ndarray, features: list[Tensor]) -> None:
         """Write `(B, ...)` features to `(B,)` ascending slots."""
-        try:
+        runs = np.split(np.arange(len(slots)), np.flatnonzero(np.diff(slots) != 1) + 1)
+        with _naming_the_way_out(self.store):
             for file, part in zip(self.files, features, strict=True):
                 stored = part.permute(0, 2, 3, 1) if part.ndim == 4 else part
-                array = stored.to(self.store.dtype).contiguous().view(_TORCH_BITS[self.store.dtype])
-                for run in np.split(np.arange(len(slots)), np.flatnonzero(np.diff(slots) != 1) + 1):
-                    rows = array[run[0] : run[-1] + 1].numpy()
+                bits = stored.to(self.store.dtype).contiguous().view(_TORCH_BITS[self.store.dtype])
+                for run in runs:
+                    rows = bits[run[0] : run[-1] + 1].numpy()
                     file.seek(int(slots[run[0]]) * rows[0].nbytes)
-                    file.write(rows.data)
+                    _write_all(file, rows)
             self.pending.append(slots)
             if sum(map(len, self.pending)) * self.store.bytes_per_photo >= COMMIT_BYTES:
                 self._commit()
-        except OSError as error:
-            raise _no_room(self.store, error) from error
 
     def _commit(self) -> None:
-        for file in self.files:
-            file.flush()
-            os.fsync(file.fileno())
-        for slot in np.concatenate(self.pending) if self.pending else ():
-            self.done.seek(int(slot))
-            self.done.write(b"\1")
-        self.done.flush()
-        os.fsync(self.done.fileno())
+        with _naming_the_way_out(self.store):
+            for file in self.files:
+                os.fsync(file.fileno())
+            for slot in np.concatenate(self.pending) if self.pending else ():
+                self.done.seek(int(slot))
+                self.done.write(b"\1")
+            os.fsync(self.done.fileno())
         self.pending = []
 
 
@@ -287,9 +286,25 @@ def _as_stored(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[1], shape[2], shape[0]) if len(shape) == 3 else shape
 
 
-def _open_sparse(path: Path) -> BinaryIO:
+def _open_sparse(path: Path) -> FileIO:
     path.touch()
-    return path.open("r+b")
+    return path.open("r+b", buffering=0)
+
+
+def _write_all(file: FileIO, rows: np.ndarray) -> None:
+    left = rows.data.cast("B")
+    while left:
+        left = left[file.write(left) :]
+
+
+@contextmanager
+def _naming_the_way_out(store: FeatureStore) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(f"The disk of {store.folder} is full. {_ways_out(store)}") from error
 
 
 def _check_room(store: FeatureStore, num_photos: int) -> None:
@@ -299,12 +314,6 @@ def _check_room(store: FeatureStore, num_photos: int) -> None:
     log.info("%s in %s", size, store.folder)
     if num_bytes > free:
         raise OSError(f"{size}, but {free / 1e9:.1f} GB are free. {_ways_out(store)}")
-
-
-def _no_room(store: FeatureStore, error: OSError) -> OSError:
-    if error.errno != errno.ENOSPC:
-        return error
-    return OSError(f"The disk of {store.folder} is full. {_ways_out(store)}")
 
 
 def _ways_out(store: FeatureStore) -> str:

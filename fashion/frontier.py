@@ -8,6 +8,7 @@ again on the trainable side where that saves bytes.
 
 import copy
 import hashlib
+import inspect
 import operator
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +67,7 @@ class Cut:
         return fx.GraphModule(network, self.tail_graphs[training])
 
     def frozen(
-        self, network: nn.Module, dtype: torch.dtype = torch.float32, *, fold: bool = True
+        self, network: nn.Module, dtype: torch.dtype = torch.float32, *, fold: bool
     ) -> fx.GraphModule:
         """Return a copy of the frozen side on the host, in evaluation mode, without gradients.
 
@@ -154,6 +155,7 @@ class _Probe(fx.Interpreter):
     def __init__(self, network: nn.Module, graph: fx.Graph) -> None:
         super().__init__(network, graph=graph)
         self.facts = _Facts()
+        self.images = next(iter(graph.nodes))
 
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401
         chance = torch.random.get_rng_state()
@@ -164,7 +166,7 @@ class _Probe(fx.Interpreter):
             facts.trained.add(n)
         if facts.trained.intersection(inputs):
             facts.trained.add(n)
-        elif n.op not in ("placeholder", "output") and facts.constant.issuperset(inputs):
+        elif n.op != "output" and n is not self.images and facts.constant.issuperset(inputs):
             facts.constant.add(n)
         if counter.get_total_flops():
             facts.costly.add(n)
@@ -188,8 +190,10 @@ class _Probe(fx.Interpreter):
 
 def _trace(network: nn.Module, training: bool) -> fx.Graph:
     network.train(training)
+    _, *others = inspect.signature(network.forward).parameters.values()
+    fixed = {each.name: each.default for each in others if each.default is not each.empty}
     try:
-        return _Tracer().trace(network)
+        return _Tracer().trace(network, concrete_args=fixed)
     except Exception as error:  # whatever the network's own code raises when it meets a proxy
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NoCutError(f"torch.fx can't trace it ({reason})") from error
@@ -226,7 +230,7 @@ def _minimum_cut(graph: fx.Graph, facts: _Facts) -> tuple[list[fx.Node], list[fx
         done, needed = (node, "again"), (node, "needed")
         weight = torch.Size(facts.shapes[node]).numel() if node in facts.shapes else None
         flow.add_edge(done, needed, **({} if weight is None else {"capacity": weight}))
-        if node in facts.costly or node.op == "placeholder":
+        if node in facts.costly or not node.all_input_nodes:
             flow.add_edge("source", done)
         for parent in node.all_input_nodes:
             if parent not in facts.constant:

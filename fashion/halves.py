@@ -1,7 +1,9 @@
 """The two sides of a cut network as a run computes them, each at its fastest.
 
-The frozen side is a copy without gradients, its BatchNorms folded, in the type that the run
-computes in; the trainable side is made of the network's own layers.
+The frozen side is a copy without gradients, in the type that the run computes in; the trainable
+side is made of the network's own layers. In bfloat16 the frozen side's BatchNorms are folded. In
+float32 they aren't: folding rounds otherwise, a ReLU near zero may flip by that, and training would
+no longer be that of the whole network to the last digits.
 """
 
 import logging
@@ -50,7 +52,7 @@ class Halves:
         made_of = (self.cut.digest(self.network), device, dtype)
         if made_of == self._made_of and (self._compiled or not compiled):
             return
-        side = self.cut.frozen(self.network, dtype).to(device)
+        side = self.cut.frozen(self.network, dtype, fold=dtype.itemsize < 4).to(device)
         self.mean, self.std = self.mean.to(device), self.std.to(device)
         self._frozen = _compile(side) if compiled else side
         self.dtype, self._made_of, self._compiled = dtype, made_of, compiled

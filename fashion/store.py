@@ -28,6 +28,7 @@ from fashion.root import CatalogueRoot
 
 FORMAT = 1
 PIXELS, INDEX, UNFINISHED = "photos.u8", "store.json", ".unfinished"
+FEATURES_INDEX = "features.json"  # of the stores that `fashion.features` keeps beside these
 CHUNK = 512  # photos decoded between two writes
 log = logging.getLogger(__name__)
 
@@ -182,25 +183,39 @@ def decode_or_say_why(decode: Callable[[], np.ndarray]) -> np.ndarray | str:
 
 
 def list_stores(cache_dir: Path) -> pd.DataFrame:
-    """Return one row a store: `key`, `photos`, `input_size`, `unreadable`, `gigabytes`, `state`.
+    """Return one row a store.
 
-    The state is `complete`, `being packed` or, where the packing was cut short, `unfinished`. A
-    store that is not complete has `-` for `photos`, `input_size` and `unreadable`.
+    The columns are `key`, `kind` (`photos`, or `features` of the frozen side of a network),
+    `photos`, `input_size`, `unreadable`, `gigabytes` and `state`. The state is `complete`, `being
+    packed` or, where the packing was cut short, `unfinished`; features, which are filled as they
+    are needed, are `kept` or `being filled`. What a store doesn't know is `-`.
     """
-    folder = cache_dir / "photos"
     rows = []
-    for key in sorted({path.parent.stem for path in folder.glob(f"*/{PIXELS}")}):
-        if is_packed(folder / key):
-            index = json.loads((folder / key / INDEX).read_text())
+    for kind, key, folder in _folders(cache_dir):
+        facts: list[object] = ["-"] * 3
+        free = _when_free(folder)
+        if kind == "features":
+            facts[0] = json.loads((folder / FEATURES_INDEX).read_text())["photos"]
+            used, state = folder, "kept" if free else "being filled"
+        elif is_packed(folder):
+            index = json.loads((folder / INDEX).read_text())
             facts = [index["photos"], index["input_size"], len(index["unreadable"])]
-            pixels, state = folder / key / PIXELS, "complete"
+            used, state = folder, "complete"
         else:
-            facts = ["-"] * 3
-            pixels = folder / f"{key}{UNFINISHED}" / PIXELS
-            state = "unfinished" if _when_free(folder / key) else "being packed"
-        rows.append((key, *facts, round(pixels.stat().st_size / 1e9, 3), state))
-    columns = ["key", "photos", "input_size", "unreadable", "gigabytes", "state"]
+            used, state = folder.with_suffix(UNFINISHED), "unfinished" if free else "being packed"
+        # What it takes of the disk: files of features have holes.
+        size = sum(path.stat().st_blocks * 512 for path in used.rglob("*.[ub]*"))
+        rows.append((key, kind, *facts, round(size / 1e9, 3), state))
+    columns = ["key", "kind", "photos", "input_size", "unreadable", "gigabytes", "state"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _folders(cache_dir: Path) -> list[tuple[str, str, Path]]:
+    """Return kind, key and folder of each store, finished or not."""
+    packed = {path.parent.stem for path in cache_dir.glob(f"photos/*/{PIXELS}")}
+    features = {path.parent.name for path in cache_dir.glob(f"features/*/{FEATURES_INDEX}")}
+    kinds = {"photos": packed, "features": features}
+    return [(kind, key, cache_dir / kind / key) for kind in kinds for key in sorted(kinds[kind])]
 
 
 def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
@@ -211,16 +226,15 @@ def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
     Raises:
         ValueError: A key names no store, or one that another process is using.
     """
-    folder = cache_dir / "photos"
-    there = list_stores(cache_dir)["key"].tolist()
-    unknown = [key for key in keys if key not in [*there, "all"]]
+    folders = {key: folder for _, key, folder in _folders(cache_dir)}
+    unknown = [key for key in keys if key not in [*folders, "all"]]
     if unknown:
         raise ValueError(
             f"There is no store {unknown[0]!r} in {cache_dir}; there are: "
-            f"{', '.join(there) or 'none'}."
+            f"{', '.join(folders) or 'none'}."
         )
-    chosen = there if "all" in keys else keys
-    deleted = [key for key in chosen if _when_free(folder / key, _remove)]
+    chosen = list(folders) if "all" in keys else keys
+    deleted = [key for key in chosen if _when_free(folders[key], _remove)]
     in_use = set(keys) - set(deleted) - {"all"}
     if in_use:
         raise ValueError(f"The store {min(in_use)!r} is in use by another process, so it stays.")

@@ -44,6 +44,7 @@ def make_run(class_names, **changes):
             **{"train": 80, "val": 10, "test": 10, "dropped": {"malformed": 2, "rare label": 18}},
             **{"split": "stratified", "split_seed": 42, "splits_sha256": "9f86d0"},
             **{"label_column": "articleType", "input_size": 224, "fit": "squash", "root": "/data"},
+            **{"views": 0},
         },
         "class_counts": {name: {"train": 8, "val": 1, "test": 1} for name in class_names},
         "trainable_parameters": {"backbone": 4_465_664, "head": 110_646},

@@ -346,8 +346,8 @@ def test_stores_are_listed_with_their_facts(copy, pack, tmp_path):
     listed = list_stores(tmp_path / "cache").set_index("key").to_dict("index")
     assert listed == {
         key: {
-            "photos": 120, "input_size": size, "unreadable": 1,
-            "gigabytes": round(120 * size**2 * 3 / 1e9, 3), "state": "complete",
+            "kind": "photos", "photos": 120, "input_size": size, "unreadable": 1,
+            "gigabytes": pytest.approx(120 * size**2 * 3 / 1e9, abs=1e-3), "state": "complete",
         }
         for key, size in stores.items()
     }  # fmt: skip
@@ -418,8 +418,8 @@ def test_the_command_lists_and_deletes(
     process.wait()
     key = pack(tiny_root, fit="squash").folder.name
     listed = run_main(monkeypatch, capsys, tmp_path, "list")
-    assert re.search(rf"{key} +120 +16 +0 +0\.0+ +complete", listed)
-    assert re.search(r"\w{16} +- +- +- +0\.0\d* +unfinished", listed)
+    assert re.search(rf"{key} +photos +120 +16 +0 +0\.0+ +complete", listed)
+    assert re.search(r"\w{16} +photos +- +- +- +0\.0\d* +unfinished", listed)
     deleted = run_main(monkeypatch, capsys, tmp_path, "delete", key)
     assert deleted.startswith("deleted 1 stores\n")
     assert key not in deleted

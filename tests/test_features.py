@@ -1,0 +1,368 @@
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fashion import features as features_module
+from fashion.batches import PADDING, ProductDataset
+from fashion.data import FashionDataModule
+from fashion.features import FeatureDataset, MissingSampler, open_features, view_names
+from fashion.frontier import Crossing
+from fashion.store import delete_stores, list_stores
+
+REPO = Path(__file__).parents[1]
+CROSSINGS = (Crossing("map", (3, 4, 2)), Crossing("row", (6,)))
+
+
+def command(*overrides, module=("train.py",)):
+    """Run a command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *module, *overrides],
+        cwd=REPO,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def features_of(photos):
+    """Features that tell photos apart: a map `(3, 4, 2)` and a row of 6."""
+    means = photos.float().mean((2, 3))
+    maps = means[:, :, None, None] + torch.arange(8.0).reshape(4, 2)
+    return maps, torch.cat([means, -means], dim=1)
+
+
+@pytest.fixture
+def datamodule(tiny_root, tmp_path):
+    """Returns datamodule(**settings) over the tiny catalogue, set up."""
+
+    def make(**settings):
+        given = {
+            **{"label_column": "articleType", "min_images": 20, "malformed_rows": "skip"},
+            **{"fit": "squash", "rotation": 10, "split": "random", "split_seed": 0},
+            **{"batch_size": 16, "num_workers": 0, "cache_dir": str(tmp_path / "cache")},
+            **{"views": 2, "views_precision": "float32", "backbone": "test_resnet"},
+            **{"input_size": 16, "seed": 0},
+        }
+        made = FashionDataModule(str(tiny_root), **given | settings)
+        made.setup()
+        return made
+
+    return make
+
+
+def counting(calls):
+    def compute(photos):
+        calls.append(len(photos))
+        return features_of(photos)
+
+    return compute
+
+
+def plain_photos(datamodule, split):
+    ids = {id_: slot for slot, id_ in enumerate(datamodule.store.ids)}
+    slots = [ids[id_] for id_ in datamodule.rows(split)["id"]]
+    return torch.from_numpy(datamodule.store.photos[slots]).permute(0, 3, 1, 2)
+
+
+def test_validation_reads_the_features_of_the_plain_photos(datamodule):
+    made = datamodule()
+    made.fill_features("key", CROSSINGS, features_of)
+    batches = list(made.val_dataloader())
+    for place, expected in enumerate(features_of(plain_photos(made, "val"))):
+        kept = torch.cat([batch.inputs[place] for batch in batches])[: len(expected)]
+        assert torch.equal(kept, expected)
+    assert batches[0].inputs[0].is_contiguous(memory_format=torch.channels_last)
+    rows = torch.cat([batch.rows for batch in batches])
+    assert rows[: len(made.rows("val"))].tolist() == list(range(len(made.rows("val"))))
+    assert set(rows[len(made.rows("val")) :].tolist()) <= {PADDING}
+
+
+def test_each_epoch_takes_the_next_view_and_then_the_first_again(datamodule):
+    made = datamodule(views=3)
+    made.fill_features("key", CROSSINGS, features_of)
+    loader = made.loader("train", evaluate=False)
+    num_photos = len(made.store.ids)
+    every = ProductDataset(
+        made.store, np.arange(num_photos), np.zeros(num_photos, np.int64), augment=True,
+        rotation=10, seed=0, plain_first=True,
+    )  # fmt: skip
+    plain = torch.from_numpy(np.array(made.store.photos)).permute(0, 3, 1, 2)
+    seen = []
+    for epoch in range(4):
+        loader.sampler.set_epoch(epoch)
+        view = epoch % 3
+        for batch, (_, rows) in zip(loader, loader.sampler, strict=True):
+            slots = made._slots("train")[rows]
+            photos = every[view, slots].inputs
+            assert torch.equal(photos, plain[slots]) == (view == 0)
+            for part, expected in zip(batch.inputs, features_of(photos), strict=True):
+                assert torch.equal(part, expected)
+        seen.append(batch.inputs[1])
+    assert made.facts()["views"] == 3
+
+
+def test_bfloat16_rounds_and_nothing_else(datamodule):
+    made = datamodule(views=1, views_precision="bfloat16")
+    made.fill_features("key", CROSSINGS, features_of)
+    (maps, rows), *_ = made.loader("val", evaluate=True).dataset[0, np.arange(5)]
+    expected = features_of(plain_photos(made, "val")[:5])
+    assert maps.dtype == rows.dtype == torch.bfloat16
+    assert torch.equal(maps, expected[0].bfloat16())
+    assert torch.equal(rows, expected[1].bfloat16())
+
+
+def test_what_is_there_is_not_computed_again(datamodule):
+    calls = []
+    datamodule(views=1).fill_features("key", CROSSINGS, counting(calls))
+    train, val = (len(datamodule().rows(split)) for split in ("train", "val"))
+    assert sum(calls) == -(-(train + val) // 16) * 16
+    calls.clear()
+    datamodule(views=1).fill_features("key", CROSSINGS, counting(calls))
+    assert calls == []
+    datamodule(views=2).fill_features("key", CROSSINGS, counting(calls))  # the second view alone
+    assert sum(calls) == -(-train // 16) * 16
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "crossings", "again"),
+    [
+        ({}, "key", CROSSINGS, 0),
+        ({"seed": 1}, "key", CROSSINGS, 1),  # the plain view stays
+        ({"rotation": 5}, "key", CROSSINGS, 1),
+        ({"views": 1, "seed": 1}, "key", CROSSINGS, 0),
+        ({}, "other weights", CROSSINGS, 2),
+        ({}, "key", CROSSINGS[::-1], 2),
+        ({"views_precision": "bfloat16"}, "key", CROSSINGS, 2),
+        ({"input_size": 24}, "key", CROSSINGS, 2),
+        ({"fit": "pad"}, "key", CROSSINGS, 2),
+    ],
+)
+def test_a_store_is_keyed_by_all_that_decides_it(datamodule, settings, key, crossings, again):
+    datamodule().fill_features("key", CROSSINGS, features_of)
+    calls = []
+    made = datamodule(**settings)
+
+    def compute(photos):
+        calls.append(len(photos))
+        return features_of(photos)[:: 1 if crossings is CROSSINGS else -1]
+
+    made.fill_features(key, crossings, compute)
+    train, val = -(-len(made.rows("train")) // 16), -(-(96 + 12) // 16)
+    assert len(calls) == (0, train, train + val)[again]
+
+
+def test_another_split_computes_only_the_photos_it_lacks(datamodule):
+    datamodule(views=1).fill_features("key", CROSSINGS, features_of)
+    made = datamodule(views=1, split_seed=1)
+    calls = []
+    made.fill_features("key", CROSSINGS, counting(calls))
+    assert 0 < sum(calls) < len(made.rows("train"))
+    for place, expected in enumerate(features_of(plain_photos(made, "val"))):
+        kept = torch.cat([batch.inputs[place] for batch in made.val_dataloader()])
+        assert torch.equal(kept[: len(expected)], expected)
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def test_an_interrupted_filling_goes_on_where_it_was(datamodule):
+    calls = []
+
+    def stop_at_the_fourth(photos):
+        if len(calls) == 3:
+            raise InterruptionError
+        return counting(calls)(photos)
+
+    with pytest.raises(InterruptionError):
+        datamodule().fill_features("key", CROSSINGS, stop_at_the_fourth)
+    made = datamodule()
+    calls.clear()
+    made.fill_features("key", CROSSINGS, counting(calls))
+    train, val = len(made.rows("train")), len(made.rows("val"))
+    assert len(calls) == -(-(train + val) // 16) + -(-train // 16) - 3
+    whole = datamodule(cache_dir=str(made.cache_dir / "other"))
+    whole.fill_features("key", CROSSINGS, features_of)
+    slots = made._slots("train")
+    for view in (0, 1):
+        for part, expected in zip(
+            made.features.read(view, slots), whole.features.read(view, slots), strict=True
+        ):
+            assert torch.equal(part, expected)
+
+
+def test_what_was_written_but_not_yet_on_the_disk_is_computed_again(datamodule, monkeypatch):
+    """The power fails: nothing that only the page cache knew counts as done."""
+
+    def fail(file):
+        raise PowerError
+
+    class PowerError(BaseException):
+        pass
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(PowerError):
+        datamodule(views=1).fill_features("key", CROSSINGS, features_of)
+    monkeypatch.undo()
+    calls = []
+    datamodule(views=1).fill_features("key", CROSSINGS, counting(calls))
+    assert len(calls) == -(-(96 + 12) // 16)
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_computed(datamodule, monkeypatch):
+    made = datamodule()
+    needed = (96 * 2 + 12) * (24 + 6) * 4
+    disk = namedtuple("disk", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, needed - 1))
+    calls = []
+    with pytest.raises(OSError, match=r"204 photos \(2 views\) take 0\.0 GB") as caught:
+        made.fill_features("key", CROSSINGS, counting(calls))
+    assert calls == []
+    for way_out in ("data.views=2: pass fewer, 0", "model.input_size", "data.cache_dir", "store"):
+        assert way_out in str(caught.value)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, needed))
+    made.fill_features("key", CROSSINGS, features_of)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_named_and_what_was_done_stays(datamodule, monkeypatch):
+    monkeypatch.setattr(features_module, "COMMIT_BYTES", 1)  # every batch
+    write_all, written = features_module._write_all, []
+
+    def write_until_full(file, rows):
+        written.append(len(rows))
+        if len(written) == 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_all(file, rows)
+
+    monkeypatch.setattr(features_module, "_write_all", write_until_full)
+    made = datamodule(views=1)
+    with pytest.raises(OSError, match=r"features/\w+ is full\. data\.views=1: pass fewer"):
+        made.fill_features("key", CROSSINGS, features_of)
+    monkeypatch.undo()
+    store = open_features(
+        made.cache_dir, f"{made.store.folder.name} key", 120, CROSSINGS,
+        precision="float32", views=("plain",),
+    )  # fmt: skip
+    assert 0 < len(store.missing(0, np.arange(120))) < 120
+
+
+def test_batches_of_missing_photos_are_padded_and_padding_is_not_written(tmp_path):
+    store = open_features(
+        tmp_path, "key", 7, CROSSINGS[1:], precision="float32", views=view_names(2, 10, 0)
+    )
+    sampler = MissingSampler(store, [np.array([5, 1, 2]), np.array([6])], 2)
+    assert [(view, slots.tolist()) for view, slots in sampler] == [
+        (0, [1, 2]), (0, [5, PADDING]), (1, [6, PADDING]),
+    ]  # fmt: skip
+    assert (len(sampler), sampler.num_photos) == (3, 4)
+    dataset = FeatureDataset(store, np.arange(7), np.zeros(7, np.int64), 2)
+    assert len(dataset) == 7
+
+
+def test_features_are_listed_and_deleted_like_photos(datamodule):
+    made = datamodule()
+    made.fill_features("key", CROSSINGS, features_of)
+    listed = list_stores(made.cache_dir).set_index("kind")
+    assert listed.loc["features", "photos"] == 120
+    assert listed.loc["features", "state"] == "kept"
+    key = listed.loc["features", "key"]
+    assert delete_stores(made.cache_dir, [key]) == [key]
+    assert list_stores(made.cache_dir)["kind"].tolist() == ["photos"]
+
+
+CUT = (
+    "model=timm",
+    "model.backbone=test_resnet",
+    "model.pretrained=false",
+    r"model.unfreeze=['^layer4\.']",
+    "model.input_size=48",
+    "model.optimizer.lr=1e-3",
+    "model.dropout=0",
+    "data.min_images=20",
+    "data.batch_size=16",
+    "data.num_workers=0",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=3",
+    "trainer.enable_progress_bar=false",
+)
+
+
+def train(folder, root, *overrides):
+    result = command(f"data.root={root}", f"hydra.run.dir={folder}", *CUT, *overrides)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return pd.read_csv(folder / "history.csv").drop(columns="seconds"), result.stdout
+
+
+def test_the_checkpoint_of_a_cut_run_is_an_ordinary_one(tiny_root, tmp_path):
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    both, _ = train(tmp_path / "a", tiny_root, cache, "data.views=1", "trainer.max_epochs=2")
+    page = (tmp_path / "a" / "report" / "index.html").read_text()
+    assert "the plain one in every epoch" in page
+    checkpoint = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    train(tmp_path / "b", tiny_root, cache, "trainer.max_epochs=1")
+    ordinary = torch.load(tmp_path / "b" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert weights.keys() == ordinary["state_dict"].keys()
+    on, log = train(
+        tmp_path / "c", tiny_root, cache, "trainer.max_epochs=3", f"ckpt_path={checkpoint}"
+    )
+    assert "data.views (1 -> 0)" in log
+    pd.testing.assert_frame_equal(on[:2], both)
+    assert len(on) == 3
+    result = command(f"ckpt_path={checkpoint}", module=("-m", "fashion.evaluate"))
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_run_killed_while_it_fills_the_store_goes_on(tiny_root, tmp_path):
+    expected, _ = train(
+        tmp_path / "whole", tiny_root, f"data.cache_dir={tmp_path / 'cache'}", "data.views=2"
+    )
+    script = """
+import os, runpy, signal
+from fashion import features
+write, features.COMMIT_BYTES = features._Writer.write, 1
+def killing(self, slots, parts, calls=[]):
+    calls.append(slots)
+    if len(calls) == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, slots, parts)
+features._Writer.write = killing
+runpy.run_path("train.py", run_name="__main__")
+"""
+    arguments = [
+        f"data.root={tiny_root}", f"hydra.run.dir={tmp_path / 'run'}",
+        f"data.cache_dir={tmp_path / 'other'}", "data.views=2", *CUT,
+    ]  # fmt: skip
+    killed = command(*arguments, module=("-c", script))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (done,) = (tmp_path / "other" / "features").glob("*/plain/done.u8")
+    done_before = np.fromfile(done, np.uint8).sum()
+    assert done_before > 0
+    resumed, log = train(
+        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'other'}", "data.views=2"
+    )
+    pd.testing.assert_frame_equal(resumed, expected)
+    told = re.search(r"features of (\d+) photos \(2 views\)", log)
+    assert int(told.group(1)) < 96 * 2 + 12
+
+
+def test_a_model_without_a_frozen_front_says_so_and_trains(tiny_root, tmp_path):
+    _, log = train(
+        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'cache'}",
+        "data.views=2", "model.unfreeze=all", "trainer.max_epochs=1",
+    )  # fmt: skip
+    assert "nothing in front of its first trainable layer is frozen" in log
+    assert "data.views=2 has no effect" in log
+    assert not (tmp_path / "cache" / "features").exists()

@@ -1,0 +1,310 @@
+import copy
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.nn import functional as F
+
+import train
+from fashion.backbone import BATCH_NORMS, FROZEN_BATCH_NORMS, build_backbone, set_trainable
+from fashion.frontier import NoCutError, find_cut
+from fashion.halves import Halves
+
+MODELS = ("nasnetlarge", "efficientnetv2m", "xception", "inceptionv3", "resnet50", "densenet201")
+# Families beside the six, with what trains of them and the input they are tried at.
+OTHERS = {
+    "vit_tiny_patch16_224": (r"^blocks\.11\.", 64),
+    "convnext_atto": (r"^stages\.3\.blocks\.1\.", 64),
+    "mobilenetv3_small_050": (r"^blocks\.5\.", 64),
+    "regnetx_002": (r"^s4\.b7\.", 64),
+}
+# Bytes of an image in bfloat16, at the study's input size: what reference figures allow at most.
+MOST_KIB = {
+    "nasnetlarge": 1429,
+    "efficientnetv2m": 706,
+    "xception": 514,
+    "inceptionv3": 488,
+    "resnet50": 196,
+    "densenet201": 187,
+}
+
+
+def study(model):
+    path = Path(train.__file__).parent / "conf" / "model" / f"{model}.yaml"
+    return yaml.safe_load(path.read_text())
+
+
+def pictures(input_size):
+    """Smooth images: what random weights make of noise hardly differs from image to image."""
+    return F.interpolate(torch.randn(8, 3, 6, 6), size=input_size, mode="bicubic")
+
+
+def calibrated(backbone, input_size, num_classes=5):
+    """A network of random weights whose BatchNorms know the statistics of its activations."""
+    torch.manual_seed(0)
+    network = build_backbone(backbone, num_classes, pretrained=False, input_size=input_size)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the mean of all batches
+            if not module.weight.any():
+                nn.init.constant_(module.weight, 0.2)  # at 0 no gradient passes
+            nn.init.normal_(module.bias, std=0.1)
+    with torch.no_grad():
+        for _ in range(2):
+            network.train()(pictures(input_size))
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 0.1
+    return network
+
+
+def steps(logits_of, network, optimizer, targets, num_steps):
+    """Train and return the first step's logits and gradients and the weights at the end."""
+    first = {}
+    for step in range(num_steps):
+        logits = logits_of()
+        F.cross_entropy(logits, targets, label_smoothing=0.1).backward()
+        if step == 0:
+            first = {"logits": logits.detach()}
+            for name, parameter in network.named_parameters():
+                if parameter.requires_grad:
+                    first[f"gradient of {name}"] = parameter.grad.clone()
+        optimizer.step()
+        optimizer.zero_grad()
+    return first | {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def assert_equal(cut, whole, tolerance):
+    assert cut.keys() == whole.keys()
+    for name, expected in whole.items():
+        if expected.is_floating_point():
+            largest = expected.abs().max().clamp(min=1e-12)
+            assert (cut[name] - expected).abs().max() <= tolerance * largest, name
+
+
+def compare(backbone, unfreeze, input_size, *, make_optimizer, dtype, tolerance):
+    network = calibrated(backbone, input_size)
+    set_trainable(network, unfreeze)
+    cut = find_cut(network, input_size)
+    network = network.to(dtype)
+    # As the classifier has it; in another layout the kernels would round otherwise.
+    whole = copy.deepcopy(network).train().to(memory_format=torch.channels_last)
+    images = pictures(input_size).to(dtype, memory_format=torch.channels_last)
+    targets = torch.arange(8) % 5
+    features = cut.frozen(network, dtype, fold=False)(images)
+    tail = cut.tail(network.train(), training=True)
+    results = []
+    for net, logits_of in (
+        (network, lambda: tail(*(part.clone() for part in features))),
+        (whole, lambda: whole(images)),
+    ):
+        optimizer = make_optimizer(p for p in net.parameters() if p.requires_grad)
+        results.append(steps(logits_of, net, optimizer, targets, 3))
+    assert_equal(*results, tolerance)
+    evaluated = cut.tail(network.eval(), training=False)(*features)
+    assert_equal({"logits": evaluated}, {"logits": whole.eval()(images)}, tolerance)
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=1e-3)
+
+
+def adamw(parameters):
+    return torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.004)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_six_learn_cut_what_they_learn_whole(model):
+    conf = study(model)
+    compare(
+        *(conf["backbone"], conf["unfreeze"], 96),
+        make_optimizer=sgd, dtype=torch.float32, tolerance=1e-5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_six_agree_to_the_ninth_digit_in_float64(model):
+    conf = study(model)
+    compare(
+        *(conf["backbone"], conf["unfreeze"], 96),
+        make_optimizer=adamw, dtype=torch.float64, tolerance=1e-9,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backbone", OTHERS)
+def test_other_families_learn_cut_what_they_learn_whole(backbone):
+    unfreeze, input_size = OTHERS[backbone]
+    compare(
+        *(backbone, [unfreeze], input_size),
+        make_optimizer=sgd, dtype=torch.float32, tolerance=1e-5,
+    )  # fmt: skip
+    compare(
+        *(backbone, [unfreeze], input_size),
+        make_optimizer=adamw, dtype=torch.float64, tolerance=1e-9,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_folding_batch_norms_changes_rounding_only(model):
+    conf = study(model)
+    network = calibrated(conf["backbone"], 96)
+    set_trainable(network, conf["unfreeze"])
+    cut = find_cut(network, 96)
+    images = pictures(96)
+    folded = dict(enumerate(cut.frozen(network, fold=True)(images)))
+    assert_equal(folded, dict(enumerate(cut.frozen(network, fold=False)(images))), 2e-5)
+    norms = [module for module in cut.frozen(network, fold=True).modules() if _is_norm(module)]
+    assert not norms
+
+
+def _is_norm(module):
+    return isinstance(module, (*BATCH_NORMS, *FROZEN_BATCH_NORMS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_no_more_bytes_cross_than_in_the_reference(model):
+    conf = study(model)
+    network = build_backbone(conf["backbone"], 54, pretrained=False)
+    set_trainable(network, conf["unfreeze"])
+    cut = find_cut(network, conf["input_size"])
+    numbers = sum(torch.Size(crossing.shape).numel() for crossing in cut.crossings)
+    assert 2 * numbers / 1024 <= MOST_KIB[model]
+
+
+def test_any_unfreeze_moves_the_cut():
+    def crossings(unfreeze):
+        network = build_backbone("resnet50", 5, pretrained=False)
+        set_trainable(network, unfreeze)
+        return [crossing.shape for crossing in find_cut(network, 64).crossings]
+
+    assert crossings([]) == [(2048,)]
+    assert crossings([r"^layer4\.2\."]) == [(2048, 2, 2)]
+    assert crossings([r"^layer4\."]) == [(1024, 4, 4)]
+    assert crossings([r"^layer4\.2\.conv3\."]) == [(2048, 2, 2), (512, 2, 2)]
+
+
+class Small(nn.Module):
+    """A frozen convolution, cheap frozen operators and a trainable layer."""
+
+    pretrained_cfg: ClassVar = {"classifier": "head"}
+
+    def __init__(self, chance=0.0):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.drop = nn.Dropout(chance)
+        self.late = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Conv2d(16, 5, 1)
+        self.requires_grad_(False).head.requires_grad_(True)
+
+    def forward(self, x):
+        y = self.late(self.drop(self.stem(x)))
+        both = torch.cat([y, torch.relu(y)], dim=1)
+        return self.head(torch.cat([both, both + 1], dim=1)).mean((2, 3))
+
+
+class Pooled(Small):
+    """The same, whose trainable layer sees the mean of each of the 16 channels."""
+
+    def forward(self, x):
+        y = self.late(self.drop(self.stem(x)))
+        both = torch.cat([y, torch.relu(y)], dim=1)
+        means = torch.cat([both, both + 1], dim=1).mean((2, 3), keepdim=True)
+        return self.head(means).flatten(1)
+
+
+def test_of_all_places_the_one_that_fewest_bytes_cross_is_taken():
+    cut = find_cut(Small(), 8)
+    assert [crossing.shape for crossing in cut.crossings] == [(4, 8, 8)]  # not (16, 8, 8)
+    assert len(cut.again) == 4  # both cats, the ReLU and the sum are cheap
+    cut = find_cut(Pooled(), 8)
+    assert [crossing.shape for crossing in cut.crossings] == [(16, 1, 1)]
+    assert cut.again == ()
+
+
+def test_what_chance_acts_on_stays_on_the_trainable_side():
+    network = Small(chance=0.5)
+    cut = find_cut(network, 8)
+    assert [crossing.name for crossing in cut.crossings] == ["stem"]
+
+
+def test_a_network_without_a_frozen_front_says_so():
+    network = build_backbone("test_resnet", 5, pretrained=False)
+    with pytest.raises(NoCutError, match="nothing in front of its first trainable layer"):
+        find_cut(network, 64)
+
+
+def test_a_network_that_decides_by_its_input_says_so():
+    class Deciding(Small):
+        def forward(self, x):
+            return super().forward(-x if x.mean() < 0 else x)
+
+    with pytest.raises(NoCutError, match=r"torch\.fx can't trace it"):
+        find_cut(Deciding(), 8)
+
+
+def test_a_network_that_computes_something_else_once_traced_is_not_cut():
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return x * self.calls
+
+    class Stateful(Small):
+        def __init__(self):
+            super().__init__()
+            self.drop = Counting()
+
+    with pytest.raises(NoCutError, match="compute something else"):
+        find_cut(Stateful(), 8)
+
+
+def test_finding_the_cut_leaves_network_and_chance_alone():
+    network = build_backbone("test_resnet", 5, pretrained=False, dropout=0.3)
+    set_trainable(network, [r"^layer4\."])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    find_cut(network, 64)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_the_digest_tells_frozen_weights_and_cuts_apart():
+    network = build_backbone("test_resnet", 5, pretrained=False)
+    set_trainable(network, [r"^layer4\."])
+    cut = find_cut(network, 64)
+    digest = cut.digest(network)
+    with torch.no_grad():
+        network.get_parameter("fc.bias").add_(1)
+        assert cut.digest(network) == digest
+        network.get_parameter("conv1.0.weight").view(-1)[0] += 1e-3
+    assert cut.digest(network) != digest
+    set_trainable(network, [r"^layer3\."])
+    assert find_cut(network, 64).digest(network) != digest
+
+
+def test_halves_follow_the_network_to_new_weights():
+    network = calibrated("test_resnet", 64)
+    set_trainable(network, [r"^layer4\."])
+    mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
+    halves = Halves(network, find_cut(network, 64), mean, std)
+    photos = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+
+    def difference():
+        halves.prepare(torch.device("cpu"), torch.float32)
+        expected = network.eval()((photos / 255 - mean) / std)
+        logits = halves.trainable(halves.frozen(photos), training=False)
+        return ((logits - expected).abs().max() / expected.abs().max()).item()
+
+    assert difference() < 1e-5
+    first = halves.frozen(photos)
+    network.load_state_dict(calibrated("test_resnet", 64).state_dict(), strict=False)
+    with torch.no_grad():
+        network.get_parameter("conv1.0.weight").mul_(-1)
+    assert difference() < 1e-5
+    assert not torch.allclose(first[0], halves.frozen(photos)[0])
