@@ -228,6 +228,21 @@ def test_accumulated_gradients_keep_the_step_and_compile_a_graph_for_each_part(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("device", ON_XLA)
+def test_a_cut_network_fills_its_store_and_trains_from_it(device, run, tmp_path):
+    cut = (*SMALL[:2], r"model.unfreeze=['^layer4\.']", "model.input_size=48", "data.views=2")
+    cut += ("data.views_precision=float32",)
+    folder = run(device, *cut, f"data.cache_dir={tmp_path}")  # a store of its own
+    assert_same_answer(folder, run("cpu", *cut))
+    xla = summary_of(folder)["xla"]
+    # The frozen side, a training and an evaluation step; the test split goes through both sides.
+    assert xla["graphs_by_epoch"] == [3, 0, 0]
+    assert xla["graphs"] == 4
+    assert xla["fallbacks"] == {}
+    assert "more graphs" not in (folder / "stderr.txt").read_text()
+
+
+@pytest.mark.slow
 def test_bfloat16_is_autocast_over_float32(run):
     folder = run("xla-8", *SMALL, "trainer.precision=bf16-mixed")
     checkpoint = load_checkpoint(folder / "checkpoints" / "last.ckpt")
