@@ -39,25 +39,24 @@ def study(model):
 
 def pictures(input_size):
     """Smooth images: what random weights make of noise hardly differs from image to image."""
-    return F.interpolate(torch.randn(8, 3, 6, 6), size=input_size, mode="bicubic")
+    noise = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    return F.interpolate(noise, size=input_size, mode="bicubic")
 
 
 def calibrated(backbone, input_size, num_classes=5):
-    """A network of random weights whose BatchNorms know the statistics of its activations."""
+    """A network of random weights whose BatchNorms know the statistics of these pictures."""
     torch.manual_seed(0)
     network = build_backbone(backbone, num_classes, pretrained=False, input_size=input_size)
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = None  # the mean of all batches
-            if not module.weight.any():
-                nn.init.constant_(module.weight, 0.2)  # at 0 no gradient passes
-            nn.init.normal_(module.bias, std=0.1)
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1
+        if not norm.weight.any():
+            nn.init.constant_(norm.weight, 0.2)  # at 0 no gradient passes
+        nn.init.normal_(norm.bias, std=0.1)
     with torch.no_grad():
-        for _ in range(2):
-            network.train()(pictures(input_size))
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = 0.1
+        network.train()(pictures(input_size))
+    for norm in norms:
+        norm.momentum = 0.1
     return network
 
 
@@ -78,10 +77,17 @@ def steps(logits_of, network, optimizer, targets, num_steps):
 
 
 def assert_equal(cut, whole, tolerance):
+    """Compare each tensor by its largest entry.
+
+    A gradient that is 0 but for rounding, as that of a bias in front of a BatchNorm, is measured by a
+    tenth of the largest gradient of all.
+    """
     assert cut.keys() == whole.keys()
+    gradients = [value.abs().max() for name, value in whole.items() if "gradient" in name]
     for name, expected in whole.items():
         if expected.is_floating_point():
-            largest = expected.abs().max().clamp(min=1e-12)
+            floor = 0.1 * max(gradients) if "gradient" in name else 1e-12
+            largest = expected.abs().max().clamp(min=floor)
             assert (cut[name] - expected).abs().max() <= tolerance * largest, name
 
 
@@ -148,16 +154,20 @@ def test_other_families_learn_cut_what_they_learn_whole(backbone):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_folding_batch_norms_changes_rounding_only(model):
+def test_folding_batch_norms_changes_no_more_than_rounding(model):
     conf = study(model)
     network = calibrated(conf["backbone"], 96)
     set_trainable(network, conf["unfreeze"])
     cut = find_cut(network, 96)
-    images = pictures(96)
-    folded = dict(enumerate(cut.frozen(network, fold=True)(images)))
-    assert_equal(folded, dict(enumerate(cut.frozen(network, fold=False)(images))), 2e-5)
-    norms = [module for module in cut.frozen(network, fold=True).modules() if _is_norm(module)]
-    assert not norms
+    names = [crossing.name for crossing in cut.crossings]
+    network, images = network.double(), pictures(96).double()
+    folded, plain = (
+        dict(zip(names, cut.frozen(network, torch.float64, fold=fold)(images), strict=True))
+        for fold in (True, False)
+    )
+    assert_equal(folded, plain, 1e-9)
+    assert not any(map(_is_norm, cut.frozen(network, fold=True).modules()))
+    assert any(map(_is_norm, cut.frozen(network, fold=False).modules()))
 
 
 def _is_norm(module):
