@@ -206,7 +206,6 @@ class DeviceLoader:
     def __init__(self, loader: BatchLoader, transfer: Callable[[Batch], Batch]) -> None:
         self.loader = loader
         self.transfer = transfer
-        self.dataset = loader.dataset
         self.sampler = loader.sampler
         self.batch_sampler = loader.batch_sampler
         self.state_dict = loader.state_dict

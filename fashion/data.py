@@ -56,12 +56,12 @@ class FashionDataModule(LightningDataModule):
         num_workers: Loader processes; None takes one less than the cores, 1 to 8.
         cache_dir: Where packed photos, features and the drawn sample are kept; None is the user's
             cache.
-        views: How many augmented views of each training photo are kept as features, from which
-            then all epochs train; 0 trains from the photos. See `fashion.features`.
-        views_precision: `bfloat16` or `float32`, in which features are kept.
         backbone: timm's name; decides the interpolation.
         input_size: Side of the input, in pixels.
         seed: Seeds order and augmentation.
+        views: How many views of each training photo, the first plain and the others augmented,
+            are kept as features for all epochs to train from; 0 trains from the photos.
+        views_precision: `bfloat16` or `float32`, in which features are kept.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class FashionDataModule(LightningDataModule):
         batch_size: int,
         num_workers: int | None,
         cache_dir: str | None,
-        views: int,
-        views_precision: str,
         backbone: str,
         input_size: int,
         seed: int,
+        views: int = 0,  # checkpoints of earlier versions hold neither this nor the next
+        views_precision: str = "bfloat16",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

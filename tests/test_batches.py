@@ -72,7 +72,7 @@ def test_skipping_leaves_out_the_first_batches_of_one_epoch_only():
 class Loader:
     """A loader of numbers that notes what has been fetched; `fault` is raised in its place."""
 
-    sampler = None
+    sampler = batch_sampler = None
 
     def __init__(self, count, fault=None):
         self.count = count

@@ -79,8 +79,8 @@ def steps(logits_of, network, optimizer, targets, num_steps):
 def assert_equal(cut, whole, tolerance):
     """Compare each tensor by its largest entry.
 
-    A gradient that is 0 but for rounding, as that of a bias in front of a BatchNorm, is measured by a
-    tenth of the largest gradient of all.
+    A gradient that is 0 but for rounding, as that of a bias in front of a BatchNorm, is measured by
+    a tenth of the largest gradient of all.
     """
     assert cut.keys() == whole.keys()
     gradients = [value.abs().max() for name, value in whole.items() if "gradient" in name]

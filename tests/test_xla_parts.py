@@ -218,6 +218,7 @@ def test_batches_arrive_as_they_lie_and_whole(strategy):
     loader = strategy.process_dataloader(
         SimpleNamespace(
             sampler=None,
+            batch_sampler=None,
             state_dict=dict,
             load_state_dict=None,
             __iter__=None,
