@@ -1,6 +1,5 @@
 """ProductClassifier: loss, metrics and optimiser around a timm network."""
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -27,8 +26,6 @@ from fashion.frontier import NoCutError, find_cut
 from fashion.halves import MIN_PHOTOS_TO_COMPILE, Halves, can_compile
 from fashion.metrics import classification_metrics
 
-log = logging.getLogger(__name__)
-
 
 class ProductClassifier(LightningModule):
     """A partly frozen timm network that classifies uint8 photos.
@@ -54,6 +51,7 @@ class ProductClassifier(LightningModule):
 
     Attributes:
         backbone: The timm network, head included.
+        uncut_reason: Why `halves` can't cut it.
     """
 
     mean: Tensor
@@ -107,6 +105,7 @@ class ProductClassifier(LightningModule):
         self._ddp_params_and_buffers_to_ignore = ["train_sums"]  # each process has its own
         self.optimizer = optimizer
         self._evaluated: list[dict[str, Tensor]] = []
+        self.uncut_reason = ""
         self._halves: list[Halves] | None = None  # in a list, since they hold modules
 
     def forward(self, images: Tensor) -> Tensor:
@@ -121,7 +120,7 @@ class ProductClassifier(LightningModule):
                 cut = find_cut(self.backbone, self.hparams["input_size"])
                 self._halves = [Halves(self.backbone, cut, self.mean, self.std)]
             except NoCutError as error:
-                log.info("%s is not cut: %s", self.hparams["backbone"], error)
+                self.uncut_reason = str(error)
                 self._halves = []
         return self._halves[0] if self._halves else None
 

@@ -108,6 +108,8 @@ def find_cut(network: nn.Module, input_size: int) -> Cut:
         NoCutError: torch.fx can't trace the network, nothing in it is frozen, or the two halves
             don't compute what the whole does.
     """
+    if all(parameter.requires_grad for parameter in network.parameters()):
+        raise NoCutError("all its layers train")
     trial = copy.deepcopy(network).cpu().float()
     with torch.random.fork_rng(devices=[]):
         images = torch.randn(PROBE, 3, input_size, input_size)

@@ -78,8 +78,11 @@ def fill_features(
     """
     halves = classifier.halves()
     if halves is None:
-        views = datamodule.hparams["views"]
-        log.warning("data.views=%d has no effect: the model can't be cut, see above", views)
+        log.warning(
+            "data.views=%d has no effect: %s can't be cut in two (%s); it trains from the photos",
+            *(datamodule.hparams["views"], classifier.hparams["backbone"]),
+            classifier.uncut_reason,
+        )
         return
     strategy: Any = trainer.strategy
     num_photos = datamodule.hparams["views"] * len(datamodule.rows("train"))

@@ -35,6 +35,7 @@ FREE_KEYS = (
     "data.cache_dir",
     "model.pretrained",
     "model.weights",
+    "model.compile",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",

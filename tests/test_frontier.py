@@ -243,6 +243,9 @@ def test_what_chance_acts_on_stays_on_the_trainable_side():
 
 def test_a_network_without_a_frozen_front_says_so():
     network = build_backbone("test_resnet", 5, pretrained=False)
+    with pytest.raises(NoCutError, match="all its layers train"):
+        find_cut(network, 64)
+    set_trainable(network, [r"^conv1\.0\."])
     with pytest.raises(NoCutError, match="nothing in front of its first trainable layer"):
         find_cut(network, 64)
 

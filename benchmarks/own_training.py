@@ -1,0 +1,274 @@
+"""Times this project's own training: ordinary steps, filling a feature store, epochs from it.
+
+Ordinary steps all take the same batch, which lies in memory, as the peers' do. The store is a
+subset's, on the disk; its epochs go through the loaders of a run.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from lightning import Callback, Trainer, seed_everything
+from torch.utils.data import DataLoader, Dataset
+
+from fashion.batches import Batch, BatchLoader, BatchSampler, DeviceLoader
+from fashion.classifier import ProductClassifier
+from fashion.features import FeatureDataset, FeatureStore, MissingSampler, fill, open_features
+from fashion.halves import Halves
+from fashion.store import default_cache_dir
+from fashion.study import load_study
+
+CONF = Path(__file__).parents[1] / "conf" / "model"
+STUDY = load_study()
+MODELS = list(STUDY["models"])
+
+
+class Clock(Callback):
+    """Reads the clock around every training step, training epoch and evaluation step."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.epochs: list[float] = []
+        self.evaluations: list[float] = []
+        self._started = 0.0
+
+    def on_train_epoch_start(self, *args: Any) -> None:
+        """Start an epoch."""
+        self._started = time.perf_counter()
+        self._readings = [self._started]
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """End a step."""
+        self._readings.append(time.perf_counter())
+
+    def on_train_epoch_end(self, *args: Any) -> None:
+        """End an epoch."""
+        self.epochs.append(time.perf_counter() - self._started)
+        self.steps += [end - start for start, end in itertools.pairwise(self._readings)]
+
+    def on_validation_epoch_start(self, *args: Any) -> None:
+        """Start an evaluation."""
+        self._evaluation = time.perf_counter()
+
+    def on_validation_epoch_end(self, *args: Any) -> None:
+        """End an evaluation."""
+        self.evaluations.append(time.perf_counter() - self._evaluation)
+
+
+class Photos(Dataset[Batch]):
+    """Batches of random photos for the slots that a `MissingSampler` asks for."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
+        """Return the one batch."""
+        return self.batch
+
+
+def build_classifier(options: argparse.Namespace) -> ProductClassifier:
+    """Build a run's model from random weights."""
+    files = (CONF / "base.yaml", CONF / f"{options.model}.yaml")
+    base, own = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
+    settings = base | own
+    given = {key: settings[key] for key in ("backbone", "unfreeze", "dropout", "label_smoothing")}
+    optimizer = {key: settings["optimizer"][key] for key in ("lr", "weight_decay")}
+    return ProductClassifier(
+        STUDY["class_names"],
+        **given,
+        pretrained=False,
+        weights=None,
+        input_size=options.input_size or settings["input_size"],
+        fit="squash",
+        compile=options.compile,
+        optimizer=partial(torch.optim.AdamW, **optimizer),
+    )
+
+
+def make_batch(batch_size: int, input_size: int) -> Batch:
+    """Return random photos as a loader would."""
+    photos = torch.randint(0, 256, (batch_size, input_size, input_size, 3), dtype=torch.uint8)
+    targets = torch.randint(len(STUDY["class_names"]), (batch_size,))
+    return Batch(photos.permute(0, 3, 1, 2), targets, torch.arange(batch_size))
+
+
+def build_trainer(clock: Clock, options: argparse.Namespace, max_epochs: int) -> Trainer:
+    """Build the trainer of a run, without what writes files."""
+    return Trainer(
+        accelerator="cpu",
+        precision=options.precision,
+        max_epochs=max_epochs,
+        callbacks=[clock],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def ordinary(classifier: ProductClassifier, options: argparse.Namespace) -> dict[str, Any]:
+    """Time ordinary steps, from photos to the optimiser's step."""
+    batch = make_batch(options.batch_size, classifier.hparams["input_size"])
+    start = time.perf_counter()
+    cut = classifier.halves()
+    cut_seconds = time.perf_counter() - start
+    clock = Clock()
+    batches = [batch] * (options.warmup + options.steps)
+    build_trainer(clock, options, 1).fit(classifier, DataLoader(batches, batch_size=None))
+    timed = clock.steps[options.warmup :]
+    return {
+        "images_per_second": round(options.batch_size / statistics.median(timed), 3),
+        "all_seconds": [round(seconds, 4) for seconds in timed],
+        "cut_seconds": round(cut_seconds, 2) if cut else None,
+        "compile_seconds": round(clock.steps[0], 2),
+    }
+
+
+def from_store(classifier: ProductClassifier, options: argparse.Namespace) -> dict[str, Any]:
+    """Time filling a subset's store and the epochs from it, the first without the page cache."""
+    halves = classifier.halves()
+    assert halves is not None
+    trainer = build_trainer(Clock(), options, 1)
+    classifier.prepare_halves(trainer, 0)
+    cache_dir = default_cache_dir()
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=cache_dir) as folder:
+        store = open_features(
+            Path(folder), "", options.photos, halves.cut.crossings,
+            precision="bfloat16", views=("plain",),
+        )  # fmt: skip
+        seconds = time_filling(store, halves, classifier.hparams["input_size"], options)
+        for path in store.folder.rglob("*.bin"):
+            drop_page_cache(path)
+        clock = Clock()
+        trainer = build_trainer(clock, options, options.epochs + 1)
+        trainer.fit(classifier, loader(store, options, 0), loader(store, options, None))
+    batches = options.photos // options.batch_size
+    rates = [batches * options.batch_size / epoch for epoch in clock.epochs]
+    evaluated = [options.photos / evaluation for evaluation in clock.evaluations]
+    return {
+        "fill_photos_per_second": round(options.batch_size / statistics.median(seconds[1:]), 3),
+        "first_batch_seconds": round(seconds[0], 2),
+        "cold_images_per_second": round(rates[0], 3),
+        "images_per_second": round(statistics.median(rates[1:]), 3),
+        "all_images_per_second": [round(rate, 3) for rate in rates],
+        "evaluate_images_per_second": round(statistics.median(evaluated[1:]), 3),
+        "photos": options.photos,
+        "bytes_per_photo": store.bytes_per_photo,
+    }
+
+
+def time_filling(
+    store: FeatureStore, halves: Halves, input_size: int, options: argparse.Namespace
+) -> list[float]:
+    """Fill the store and return the seconds from each batch to the next, writing included."""
+    readings = [time.perf_counter()]
+
+    def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = halves.frozen(photos)
+        readings.append(time.perf_counter())
+        return features
+
+    def photos() -> BatchLoader:
+        sampler = MissingSampler(store, [np.arange(options.photos)], options.batch_size)
+        batch = make_batch(options.batch_size, input_size)
+        return BatchLoader(Photos(batch), batch_size=None, sampler=sampler)  # type: ignore[arg-type]
+
+    fill(store, photos, compute)
+    return [end - start for start, end in itertools.pairwise(readings)]
+
+
+def loader(
+    store: FeatureStore, options: argparse.Namespace, shuffle_seed: int | None
+) -> DeviceLoader:
+    """Return the loader of a run for training (`shuffle_seed`) or validation."""
+    slots = np.arange(options.photos)
+    targets = slots % len(STUDY["class_names"])
+    sampler = BatchSampler(options.photos, options.batch_size, shuffle_seed=shuffle_seed)
+    batches: Any = BatchLoader(
+        FeatureDataset(store, slots, targets, 1),  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=sampler,
+    )
+    return DeviceLoader(batches, lambda batch: batch)
+
+
+def drop_page_cache(path: Path) -> None:
+    """Have the system forget a file's pages; mapped ones can't be dropped."""
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(file)
+
+
+MODES: dict[str, Callable[[ProductClassifier, argparse.Namespace], dict[str, Any]]] = {
+    "ordinary": ordinary,
+    "store": from_store,
+}
+
+
+def parse() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mode", choices=MODES, default="ordinary", help="default: %(default)s")
+    parser.add_argument("--model", choices=MODELS, default="resnet50", help="default: %(default)s")
+    parser.add_argument("--precision", default="bf16-mixed", help="default: %(default)s")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=False,
+        help="compile the frozen side; default: no",
+    )  # fmt: skip
+    parser.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
+    parser.add_argument("--input-size", type=int, help="default: the study's")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=10, help="timed; default: %(default)s")
+    parser.add_argument("--warmup", type=int, default=3, help="not timed; default: %(default)s")
+    parser.add_argument("--photos", type=int, default=512, help="in the store; default: 512")
+    parser.add_argument("--epochs", type=int, default=3, help="warm ones; default: %(default)s")
+    options = parser.parse_args()
+    if min(options.steps, options.warmup, options.epochs) < 1:
+        parser.error("--steps, --warmup and --epochs must be 1 at least")
+    if options.photos < 2 * options.batch_size:
+        parser.error("--photos must be two batches at least")
+    return options
+
+
+def main() -> None:
+    """Measure and print the figures as one line of JSON."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    seed_everything(0)
+    classifier = build_classifier(options)
+    figures = MODES[options.mode](classifier, options)
+    line = {
+        "peer": f"fashion {options.mode}",
+        "model": options.model,
+        "input_size": classifier.hparams["input_size"],
+        "precision": options.precision,
+        "compile": options.compile,
+        "batch_size": options.batch_size,
+        "threads": options.threads,
+        **figures,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
