@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 OUTPUT ?= outputs/make-train
+KERAS := benchmarks/.venv-keras
 
 .PHONY: install train test test-all check bench clean
 
@@ -35,8 +36,15 @@ test: check
 test-all: check
 	$(BIN)/pytest --durations=10
 
-bench: $(READY)
+# Keras, the peer of the training benchmark, has an environment of its own.
+$(KERAS)/.installed: benchmarks/keras-requirements.txt
+	@test -x $(KERAS)/bin/python || $(PYTHON) -m venv $(KERAS)
+	$(KERAS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/keras-requirements.txt
+	@touch $@
+
+bench: $(READY) $(KERAS)/.installed
 	$(BIN)/python benchmarks/feed.py
+	$(BIN)/python benchmarks/training.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(KERAS) .mypy_cache .pytest_cache .ruff_cache
