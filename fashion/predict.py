@@ -75,6 +75,7 @@ def fill_features(
 
     Raises:
         OSError: The disk lacks the room.
+        ValueError: Several TPU hosts take part.
     """
     halves = classifier.halves()
     if halves is None:
@@ -85,11 +86,17 @@ def fill_features(
         )
         return
     strategy: Any = trainer.strategy
+    on_xla = hasattr(strategy, "compute")
+    if on_xla and strategy.distributed_sampler_kwargs["num_replicas"] > 1:
+        raise ValueError(
+            f"data.views={datamodule.hparams['views']}: several TPU hosts can't fill a store "
+            "together. Pass data.views=0, or train on one host."
+        )
     num_photos = datamodule.hparams["views"] * len(datamodule.rows("train"))
     classifier.prepare_halves(trainer, num_photos)
 
     def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if hasattr(strategy, "compute"):
+        if on_xla:
             return strategy.compute(halves.frozen, photos)  # type: ignore[no-any-return]
         features = halves.frozen(photos.to(strategy.root_device))
         return tuple(part.cpu() for part in features)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from fashion.batches import PADDING, ProductDataset
 from fashion.data import FashionDataModule
 from fashion.features import FeatureDataset, MissingSampler, open_features, view_names
 from fashion.frontier import Crossing
+from fashion.predict import fill_features
 from fashion.store import delete_stores, list_stores
 
 REPO = Path(__file__).parents[1]
@@ -365,3 +367,10 @@ def test_a_model_without_a_frozen_front_says_so_and_trains(tiny_root, tmp_path):
     )  # fmt: skip
     assert "data.views=2 has no effect: test_resnet can't be cut in two (all its layers" in log
     assert not (tmp_path / "cache" / "features").exists()
+
+
+def test_several_tpu_hosts_are_refused(datamodule):
+    classifier = SimpleNamespace(halves=lambda: object())
+    strategy = SimpleNamespace(compute=None, distributed_sampler_kwargs={"num_replicas": 2})
+    with pytest.raises(ValueError, match=r"data\.views=2: several TPU hosts can't fill"):
+        fill_features(SimpleNamespace(strategy=strategy), classifier, datamodule())
