@@ -74,9 +74,8 @@ def prepare(
         classifier = build_classifier(cfg, datamodule.class_names)
     if checkpoint:
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
-        classifier.load_state_dict(
-            checkpoint["state_dict"]
-        )  # the features are of its frozen layers
+        # Features are made of its frozen layers, before the trainer loads the checkpoint.
+        classifier.load_state_dict(checkpoint["state_dict"])
     if trainer.is_global_zero:
         datamodule.write_tables(output_dir)
     if datamodule.hparams["views"]:

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from lightning import Callback, Trainer, seed_everything
+from plain_training import MODELS, STUDY, load_settings
 from torch.utils.data import DataLoader, Dataset
 
 from fashion.batches import Batch, BatchLoader, BatchSampler, DeviceLoader
@@ -30,11 +30,6 @@ from fashion.classifier import ProductClassifier
 from fashion.features import FeatureDataset, FeatureStore, MissingSampler, fill, open_features
 from fashion.halves import Halves
 from fashion.store import default_cache_dir
-from fashion.study import load_study
-
-CONF = Path(__file__).parents[1] / "conf" / "model"
-STUDY = load_study()
-MODELS = list(STUDY["models"])
 
 
 class Clock(Callback):
@@ -82,9 +77,7 @@ class Photos(Dataset[Batch]):
 
 def build_classifier(options: argparse.Namespace) -> ProductClassifier:
     """Build a run's model from random weights."""
-    files = (CONF / "base.yaml", CONF / f"{options.model}.yaml")
-    base, own = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
-    settings = base | own
+    settings = load_settings(options.model)
     given = {key: settings[key] for key in ("backbone", "unfreeze", "dropout", "label_smoothing")}
     optimizer = {key: settings["optimizer"][key] for key in ("lr", "weight_decay")}
     return ProductClassifier(

@@ -193,16 +193,16 @@ def list_stores(cache_dir: Path) -> pd.DataFrame:
     rows = []
     for kind, key, folder in _folders(cache_dir):
         facts: list[object] = ["-"] * 3
-        free = _when_free(folder)
         if kind == "features":
             facts[0] = json.loads((folder / FEATURES_INDEX).read_text())["photos"]
-            used, state = folder, "kept" if free else "being filled"
+            used, state = folder, "kept" if _when_free(folder) else "being filled"
         elif is_packed(folder):
             index = json.loads((folder / INDEX).read_text())
             facts = [index["photos"], index["input_size"], len(index["unreadable"])]
             used, state = folder, "complete"
         else:
-            used, state = folder.with_suffix(UNFINISHED), "unfinished" if free else "being packed"
+            used = folder.with_suffix(UNFINISHED)
+            state = "unfinished" if _when_free(folder) else "being packed"
         # What it takes of the disk: files of features have holes.
         size = sum(path.stat().st_blocks * 512 for path in used.rglob("*.[ub]*"))
         rows.append((key, kind, *facts, round(size / 1e9, 3), state))
