@@ -1,5 +1,6 @@
 """Which devices a run takes: the one place that decides it from the trainer's settings."""
 
+import logging
 import os
 from collections.abc import Mapping
 from glob import glob
@@ -12,6 +13,8 @@ from lightning.pytorch.plugins import MixedPrecision, Precision
 
 ACCELERATORS = ("tpu", "xla")
 GOOGLE_PCI_VENDOR = "0x1ae0"
+BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")  # as x86-64 and arm64 list what they compute
+log = logging.getLogger(__name__)
 
 
 def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,6 +33,8 @@ def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     keep_from_metadata_host()
     accelerator = check(settings)
     if accelerator not in ACCELERATORS:
+        if accelerator == "cpu" and "bf16" in str(settings.get("precision")):
+            _warn_of_slow_bfloat16(settings)
         return {}
     from fashion import xla
 
@@ -125,6 +130,13 @@ def num_tpu_chips() -> int:
     return int(tpu.num_available_chips())
 
 
+def cpu_has_bfloat16() -> bool:
+    """Return whether the processor multiplies in bfloat16, as far as Linux tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    return any(flag in flags for flag in BFLOAT16)
+
+
 def keep_from_metadata_host() -> None:
     """Keep torch_xla from asking a cloud's metadata host where there can be no TPU.
 
@@ -133,6 +145,15 @@ def keep_from_metadata_host() -> None:
     if not _has_google_device():
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "none")
+
+
+def _warn_of_slow_bfloat16(settings: Mapping[str, Any]) -> None:
+    if not cpu_has_bfloat16():
+        log.warning(
+            "trainer.precision=%s: this processor has no instructions for bfloat16 and may take "
+            "many times as long as in float32; pass trainer.precision=32-true.",
+            settings["precision"],
+        )
 
 
 def _precision(asked: object) -> Precision:

@@ -65,6 +65,11 @@ def normalisation(backbone: str) -> tuple[torch.Tensor, torch.Tensor]:
     return mean.reshape(1, 3, 1, 1), std.reshape(1, 3, 1, 1)
 
 
+def normalise(photos: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Return float32 images `(B, 3, H, W)` for uint8 `photos` of that shape."""
+    return (photos.float() / 255 - mean) / std
+
+
 def build_backbone(
     backbone: str,
     num_classes: int,

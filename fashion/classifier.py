@@ -18,6 +18,7 @@ from fashion.backbone import (
     build_backbone,
     check_unfreeze,
     normalisation,
+    normalise,
     pretrained_cfg,
     set_trainable,
 )
@@ -43,7 +44,7 @@ class ProductClassifier(LightningModule):
         dropout: Drop rate before the head, in [0, 1).
         label_smoothing: Weight of the uniform distribution in the targets, in [0, 1).
         optimizer: Takes the trainable parameters; None for a model that only predicts.
-        compile: Compile the frozen side; None does so where it pays, on a CPU in bfloat16.
+        compile: Compile the frozen side; None does so where it pays, on a CPU.
         seed: Seeds dropout together with rank and batch number.
 
     Raises:
@@ -110,7 +111,7 @@ class ProductClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits `(B, K)` for uint8 `images` `(B, 3, H, W)`, of the network as a whole."""
-        logits: Tensor = self.backbone((images.float() / 255 - self.mean) / self.std)
+        logits: Tensor = self.backbone(normalise(images, self.mean, self.std))
         return logits
 
     def halves(self) -> Halves | None:
@@ -135,8 +136,7 @@ class ProductClassifier(LightningModule):
                 dtype = torch.get_autocast_dtype(device.type)
         compiled = self.hparams["compile"]
         if compiled is None:
-            pays = dtype == torch.bfloat16 and num_photos >= MIN_PHOTOS_TO_COMPILE
-            compiled = pays and can_compile(device)
+            compiled = num_photos >= MIN_PHOTOS_TO_COMPILE and can_compile(device, dtype)
         halves.prepare(device, dtype, compiled=compiled)
 
     def on_fit_start(self) -> None:
@@ -154,6 +154,9 @@ class ProductClassifier(LightningModule):
         if self.optimizer is None:
             raise RuntimeError("This ProductClassifier was built without an optimizer.")
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
+        for group in optimizer.param_groups:
+            if group.get("fused", False) is None and self.device.type in ("cpu", "cuda"):
+                group["fused"] = True  # PyTorch's fastest, which it takes only where it is told to
         schedule = LambdaLR(optimizer, self._cosine)
         return {
             "optimizer": optimizer,

@@ -25,7 +25,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch.autograd.graph import saved_tensors_hooks
 
-from fashion.accelerators import ACCELERATORS, check, chosen, keep_from_metadata_host, missing
+from fashion.accelerators import (
+    ACCELERATORS,
+    check,
+    chosen,
+    cpu_has_bfloat16,
+    keep_from_metadata_host,
+    missing,
+)
 from fashion.backbone import check_hub, count_parameters, count_trainable, pretrained_cfg
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
@@ -36,7 +43,6 @@ from fashion.store import is_packed, store_bytes, store_folder
 CONF = Path(__file__).parents[1] / "conf"
 OK, ABSENT, WRONG = "ok", "--", "!!"
 NAMES = {"tpu": "the TPU", "xla": "XLA's device", "gpu": "the GPU", "cpu": "the CPU"}
-BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")  # as x86-64 and arm64 list what they compute
 
 
 class Finding(NamedTuple):
@@ -60,7 +66,7 @@ def examine_machine() -> Iterator[Finding]:
     python, torch_xla = found.pop("python"), found.pop("torch_xla", None)
     yield Finding(OK, f"Python {python} on {platform.system()} {platform.machine()}")
     yield Finding(OK, ", ".join(f"{name} {version}" for name, version in found.items()))
-    bfloat16 = "with" if _cpu_has_bfloat16() else "without"
+    bfloat16 = "with" if cpu_has_bfloat16() else "without"
     memory = psutil.virtual_memory().total / 1e9
     yield Finding(OK, f"CPU: {os.cpu_count()} cores {bfloat16} bfloat16, {memory:.0f} GB of memory")
     yield _gpu()
@@ -100,7 +106,7 @@ def command(overrides: list[str], findings: list[Finding], cfg: DictConfig) -> s
         words += {
             "tpu": ["trainer=tpu"],
             "gpu": ["trainer.accelerator=gpu", *["trainer.precision=bf16-mixed"] * _gpu_bfloat16()],
-            "cpu": ["trainer.precision=bf16-mixed"] if _cpu_has_bfloat16() else [],
+            "cpu": ["trainer.precision=bf16-mixed"] if cpu_has_bfloat16() else [],
         }.get(chosen(cfg.trainer.accelerator), [])
     return shlex.join([*words, *(finding.remedy for finding in wrong)])
 
@@ -141,12 +147,6 @@ def _pjrt() -> str:
         return f"PJRT_DEVICE is not set, so it takes {'CPU' if missing('tpu') else 'TPU'}"
     count = os.environ.get("CPU_NUM_DEVICES", "1")
     return f"PJRT_DEVICE={device}" + f", CPU_NUM_DEVICES={count}" * (device == "CPU")
-
-
-def _cpu_has_bfloat16() -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
-    return any(flag in flags for flag in BFLOAT16)
 
 
 def _catalogue(datamodule: FashionDataModule) -> Iterator[Finding]:

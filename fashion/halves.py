@@ -3,7 +3,7 @@
 The frozen side is a copy without gradients, in the type that the run computes in; the trainable
 side is made of the network's own layers. In bfloat16 the frozen side's BatchNorms are folded. In
 float32 they aren't: folding rounds otherwise, a ReLU near zero may flip by that, and training would
-no longer be that of the whole network to the last digits.
+no longer be that of the whole network to the last digits. Compiling keeps them.
 """
 
 import logging
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.amp.autocast_mode import is_autocast_available
 
+from fashion.backbone import normalise
 from fashion.frontier import Cut
 
 MIN_PHOTOS_TO_COMPILE = 20_000  # fewer than this take less time than the compiler gains
@@ -52,8 +53,8 @@ class Halves:
         made_of = (self.cut.digest(self.network), device, dtype)
         if made_of == self._made_of and (self._compiled or not compiled):
             return
-        side = self.cut.frozen(self.network, dtype, fold=dtype.itemsize < 4).to(device)
-        self.mean, self.std = self.mean.to(device), self.std.to(device)
+        layers = self.cut.frozen(self.network, dtype, fold=dtype.itemsize < 4)
+        side = _FrozenSide(layers, self.mean, self.std, dtype).to(device)
         self._frozen = _compile(side) if compiled else side
         self.dtype, self._made_of, self._compiled = dtype, made_of, compiled
 
@@ -67,12 +68,10 @@ class Halves:
         kind = photos.device.type
         # One state for all callers, or each would have the side compiled anew.
         with torch.inference_mode(False), torch.no_grad():
-            images = (photos.float() / 255 - self.mean) / self.std
-            images = images.to(self.dtype, memory_format=torch.channels_last)
             if not is_autocast_available(kind):
-                return self._frozen(images)
+                return self._frozen(photos)
             with torch.autocast(kind, enabled=False):
-                return self._frozen(images)
+                return self._frozen(photos)
 
     def trainable(self, features: Sequence[Tensor], *, training: bool) -> Tensor:
         """Return logits `(B, K)`."""
@@ -80,12 +79,35 @@ class Halves:
         return logits
 
 
-def can_compile(device: torch.device) -> bool:
-    """Return whether compiling a frozen side in bfloat16 is possible and worth trying there."""
-    return device.type == "cpu" and any(map(shutil.which, ("c++", "g++", "clang++")))
+class _FrozenSide(nn.Module):
+    """The frozen layers with what turns photos into their input, so that both are compiled."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, layers: fx.GraphModule, mean: Tensor, std: Tensor, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.layers = layers
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.dtype = dtype
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
+        images = normalise(photos, self.mean, self.std)
+        images = images.to(self.dtype, memory_format=torch.channels_last)
+        features: tuple[Tensor, ...] = self.layers(images)
+        return features
 
 
-def _compile(side: fx.GraphModule) -> Callable[..., tuple[Tensor, ...]]:
+def can_compile(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether compiling a frozen side is possible there and known to be faster."""
+    on_cpu = device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+    return on_cpu and any(map(shutil.which, ("c++", "g++", "clang++")))
+
+
+def _compile(side: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
     log.info("The frozen side is compiled with its first batch, which takes up to a few minutes")
     # Frozen, the weights become constants that are laid out for the processor once.
     return torch.compile(side, dynamic=False, options={"freezing": True})

@@ -323,15 +323,17 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         """
         optimizer = getattr(optimizer, "optimizer", optimizer)
         groups = optimizer.param_groups if isinstance(optimizer, Adam) else []
-        rates = [group["lr"] for group in groups]
-        for group, lr in zip(groups, rates, strict=True):
+        before = [{key: group[key] for key in ("lr", "capturable", "fused")} for group in groups]
+        for group in groups:
             # So computed, a rate of 0 would be NaN where the gradient has always been 0.
-            group.update(lr=self._send(torch.tensor([max(lr, 1e-30)])), capturable=True)
+            rate = self._send(torch.tensor([max(group["lr"], 1e-30)]))
+            # A checkpoint from another device may ask for a fused step, which XLA has not.
+            group.update(lr=rate, capturable=True, fused=False)
         try:
             yield
         finally:
-            for group, lr in zip(groups, rates, strict=True):
-                group.update(lr=lr, capturable=False)
+            for group, settings in zip(groups, before, strict=True):
+                group.update(settings)
 
 
 def _track_unbiased_variance(module: _BatchNorm) -> list[RemovableHandle]:

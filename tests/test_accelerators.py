@@ -167,6 +167,21 @@ def test_nothing_is_asked_of_a_metadata_host_that_is_not_there(monkeypatch):
     assert XLAAccelerator.is_available() is False
 
 
+def test_bfloat16_on_a_processor_without_it_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr(accelerators, "cpu_has_bfloat16", lambda: False)
+    assert trainer_arguments({"accelerator": "cpu", "precision": "32-true"}) == {}
+    assert not caplog.text
+    assert trainer_arguments({"accelerator": "cpu", "precision": "bf16-mixed"}) == {}
+    assert "trainer.precision=bf16-mixed: this processor has no" in caplog.text
+    assert "pass trainer.precision=32-true" in caplog.text
+
+
+def test_bfloat16_on_a_processor_with_it_is_not(monkeypatch, caplog):
+    monkeypatch.setattr(accelerators, "cpu_has_bfloat16", lambda: True)
+    assert trainer_arguments({"accelerator": "cpu", "precision": "bf16-mixed"}) == {}
+    assert not caplog.text
+
+
 def test_the_command_ends_with_one_line_and_no_traceback(tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "PJRT_DEVICE"}
     result = subprocess.run(

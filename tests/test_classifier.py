@@ -119,6 +119,15 @@ def test_the_learning_rate_falls_along_a_cosine_over_all_steps():
     assert rates == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("fused", "expected"), [(None, True), (False, False)])
+def test_the_fused_optimiser_is_taken_where_nothing_is_said(fused, expected):
+    classifier = build(optimizer=partial(torch.optim.AdamW, lr=1e-3, fused=fused))
+    fitted = trainer(max_epochs=1, limit_val_batches=0)
+    fitted.fit(classifier, loader(batches(8)))
+    (group,) = fitted.optimizers[0].param_groups
+    assert group["fused"] is expected
+
+
 def test_training_figures_are_the_mean_over_the_epoch():
     classifier = build(optimizer=partial(torch.optim.SGD, lr=0.0))
     items = batches(16)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import train
 from fashion.backbone import BATCH_NORMS, FROZEN_BATCH_NORMS, build_backbone, set_trainable
 from fashion.frontier import NoCutError, find_cut
-from fashion.halves import Halves
+from fashion.halves import Halves, can_compile
 
 MODELS = ("nasnetlarge", "efficientnetv2m", "xception", "inceptionv3", "resnet50", "densenet201")
 # Families beside the six, with what trains of them and the input they are tried at.
@@ -301,7 +301,10 @@ def test_the_digest_tells_frozen_weights_and_cuts_apart():
     assert find_cut(network, 64).digest(network) != digest
 
 
-def test_halves_follow_the_network_to_new_weights():
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_halves_follow_the_network_to_new_weights(compiled):
+    if compiled and not can_compile(torch.device("cpu"), torch.float32):
+        pytest.skip("there is no C++ compiler")
     network = calibrated("test_resnet", 64)
     set_trainable(network, [r"^layer4\."])
     mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
@@ -309,7 +312,7 @@ def test_halves_follow_the_network_to_new_weights():
     photos = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
 
     def difference():
-        halves.prepare(torch.device("cpu"), torch.float32)
+        halves.prepare(torch.device("cpu"), torch.float32, compiled=compiled)
         expected = network.eval()((photos / 255 - mean) / std)
         logits = halves.trainable(halves.frozen(photos), training=False)
         return ((logits - expected).abs().max() / expected.abs().max()).item()
