@@ -8,6 +8,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from lightning.pytorch.plugins import MixedPrecision, Precision
 
@@ -128,6 +129,13 @@ def num_tpu_chips() -> int:
     from torch_xla._internal import tpu
 
     return int(tpu.num_available_chips())
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that a device has left, or None where PyTorch doesn't tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available) if device.type == "cpu" else None
 
 
 def cpu_has_bfloat16() -> bool:

@@ -12,7 +12,7 @@ import torch
 from lightning import LightningDataModule
 
 from fashion.backbone import pretrained_cfg
-from fashion.batches import BatchLoader, BatchSampler, DeviceLoader, ProductDataset
+from fashion.batches import Batch, BatchLoader, BatchSampler, DeviceLoader, ProductDataset
 from fashion.catalogue import (
     SPLITS,
     Catalogue,
@@ -24,9 +24,11 @@ from fashion.catalogue import (
 )
 from fashion.features import (
     PRECISIONS,
+    DeviceFeatures,
     FeatureDataset,
     FeatureStore,
     MissingSampler,
+    feature_bytes,
     fill,
     open_features,
     view_names,
@@ -62,6 +64,9 @@ class FashionDataModule(LightningDataModule):
         views: How many views of each training photo, the first plain and the others augmented,
             are kept as features for all epochs to train from; 0 trains from the photos.
         views_precision: `bfloat16` or `float32`, in which features are kept.
+        views_mirrored: Have each epoch mirror half of the stored maps, as if the photos were.
+        views_on_device: Keep the features in the memory of the device that trains, too; None does
+            so on a GPU with twice the room.
     """
 
     def __init__(
@@ -81,8 +86,10 @@ class FashionDataModule(LightningDataModule):
         backbone: str,
         input_size: int,
         seed: int,
-        views: int = 0,  # checkpoints of earlier versions hold neither this nor the next
+        views: int = 0,  # checkpoints of earlier versions hold neither this nor the next ones
         views_precision: str = "bfloat16",
+        views_mirrored: bool = False,
+        views_on_device: bool | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -91,6 +98,7 @@ class FashionDataModule(LightningDataModule):
         self.catalogue: Catalogue | None = None
         self.store: PhotoStore | None = None
         self.features: FeatureStore | None = None  # from `fill_features` on
+        self.device_features: DeviceFeatures | None = None  # from `keep_on_device` on
         self.table: pd.DataFrame  # with its splits, from `load_catalogue` on
         self._class_names: list[str] | None = None
 
@@ -192,6 +200,7 @@ class FashionDataModule(LightningDataModule):
             "input_size": hparams.input_size,
             "fit": hparams.fit,
             "views": hparams.views if self.features is not None else 0,
+            "views_mirrored": hparams.views_mirrored and self.features is not None,
         }
 
     def class_counts(self) -> dict[str, dict[str, int]]:
@@ -220,10 +229,10 @@ class FashionDataModule(LightningDataModule):
         Raises:
             OSError: The disk lacks the room.
         """
-        assert self.store is not None
-        hparams: Any = self.hparams
-        num_photos = len(self.store.ids)
         photos = self.store
+        assert photos is not None
+        hparams: Any = self.hparams
+        num_photos = len(photos.ids)
         store = open_features(
             self.cache_dir,
             f"{photos.folder.name} {key}",
@@ -232,8 +241,6 @@ class FashionDataModule(LightningDataModule):
             precision=hparams.views_precision,
             views=view_names(hparams.views, hparams.rotation, hparams.seed),
         )
-        train, val = self._slots("train"), self._slots("val")
-        wanted = [np.concatenate([train, val]), *[train] * (hparams.views - 1)]
 
         def loader() -> BatchLoader:
             dataset = ProductDataset(
@@ -245,10 +252,64 @@ class FashionDataModule(LightningDataModule):
                 seed=hparams.seed,
                 plain_first=True,
             )
-            return self._batches(dataset, MissingSampler(store, wanted, hparams.batch_size))
+            sampler = MissingSampler(store, self._slots_by_view(), hparams.batch_size)
+            return self._batches(dataset, sampler)
 
         fill(store, loader, compute)
         self.features = store
+
+    def fits_device(
+        self, device: torch.device, crossings: tuple[Crossing, ...], free: int | None
+    ) -> bool:
+        """Return whether the features are to lie in the device's memory.
+
+        Args:
+            device: The one that trains.
+            crossings: What crosses the model's cut.
+            free: Bytes that it has left, if that is known.
+
+        Raises:
+            ValueError: They are, but it lacks the room.
+        """
+        hparams: Any = self.hparams
+        wanted = hparams.views_on_device
+        num_photos = sum(map(len, self._slots_by_view()))
+        num_bytes = num_photos * feature_bytes(crossings, PRECISIONS[hparams.views_precision])
+        if wanted is None:
+            return device.type == "cuda" and free is not None and 2 * num_bytes <= free
+        if wanted and free is not None and num_bytes > free:
+            raise ValueError(
+                f"data.views_on_device=true: the features of {num_photos:,} photos take "
+                f"{num_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free on {device}. Pass "
+                "data.views_on_device=false, fewer data.views or a smaller model.input_size."
+            )
+        return bool(wanted)
+
+    def keep_on_device(
+        self,
+        device: torch.device,
+        send: Callable[[torch.Tensor], torch.Tensor] = lambda part: part,
+    ) -> None:
+        """Bring the features to a device; the loaders then yield their places there.
+
+        Args:
+            device: As in `DeviceFeatures`.
+            send: As in `DeviceFeatures`.
+        """
+        assert self.features is not None
+        self.device_features = DeviceFeatures(self.features, self._slots_by_view(), device, send)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Take the features whose places a batch names."""
+        places = batch.inputs
+        if self.device_features is None or not isinstance(places, torch.Tensor) or places.ndim > 1:
+            return batch
+        return batch._replace(inputs=self.device_features.take(places))
+
+    def teardown(self, stage: str) -> None:
+        """Free the device's memory of features when training is over."""
+        if stage == "fit":
+            self.device_features = None
 
     def train_dataloader(self) -> BatchLoader | DeviceLoader:
         """Return augmented, shuffled batches."""
@@ -281,8 +342,14 @@ class FashionDataModule(LightningDataModule):
             shuffle_seed=hparams.seed if train else None,
         )
         if self.features is not None and split in ("train", "val"):
-            num_views = hparams.views if train else 1
-            kept = FeatureDataset(self.features, slots, targets, num_views)
+            kept = FeatureDataset(
+                self.features,
+                slots,
+                targets,
+                num_views=hparams.views if train else 1,
+                mirror_seed=hparams.seed if train and hparams.views_mirrored else None,
+                on_device=self.device_features,
+            )
             return BatchLoader(kept, batch_size=None, sampler=sampler)
         dataset = ProductDataset(
             self.store, slots, targets, augment=train, rotation=hparams.rotation, seed=hparams.seed
@@ -332,6 +399,11 @@ class FashionDataModule(LightningDataModule):
         assert self.store is not None
         places = pd.Series(range(len(self.store.ids)), index=self.store.ids)
         return places[self.rows(split)["id"]].to_numpy()
+
+    def _slots_by_view(self) -> list[np.ndarray]:
+        """Return the photos of which each view is kept: validation takes the plain one alone."""
+        train, val = self._slots("train"), self._slots("val")
+        return [np.concatenate([train, val]), *[train] * (self.hparams["views"] - 1)]
 
     def _batches(
         self,
@@ -393,6 +465,10 @@ class FashionDataModule(LightningDataModule):
         ):
             if value not in choices:
                 raise ValueError(f"{key}={value!r} is unknown; pass {' or '.join(choices)}.")
+        for key, kinds in (("views_mirrored", (bool,)), ("views_on_device", (bool, type(None)))):
+            if not isinstance(hparams[key], kinds):
+                null = " or null" if type(None) in kinds else ""
+                raise ValueError(f"data.{key}={hparams[key]!r}: pass true, false{null}.")
         least = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "seed": 0}
         least["views"] = 0
         for key, lowest in least.items():

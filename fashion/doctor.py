@@ -30,6 +30,7 @@ from fashion.accelerators import (
     check,
     chosen,
     cpu_has_bfloat16,
+    free_memory,
     keep_from_metadata_host,
     missing,
 )
@@ -218,8 +219,8 @@ def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
     accelerator = chosen(cfg.trainer.accelerator)
     if accelerator in ACCELERATORS or (accelerator != "cpu" and not torch.cuda.is_available()):
         return Finding(OK, text)
-    on_gpu = accelerator in ("gpu", "cuda")
-    free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
+    free = free_memory(torch.device("cpu" if accelerator == "cpu" else "cuda"))
+    assert free is not None
     if needed < free:
         return Finding(OK, f"{text}; {free / 1e9:.1f} GB are free")
     way_out = "pass a smaller data.batch_size or model.input_size"

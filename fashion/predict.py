@@ -20,8 +20,10 @@ import torch
 from lightning import Trainer
 from tqdm import tqdm
 
+from fashion.accelerators import free_memory
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
+from fashion.features import check_mirrors
 from fashion.images import decode_image
 from fashion.report import Predictions
 from fashion.root import PHOTO_SUFFIXES, read_entry
@@ -75,7 +77,8 @@ def fill_features(
 
     Raises:
         OSError: The disk lacks the room.
-        ValueError: Several TPU hosts take part.
+        ValueError: Several TPU hosts take part, the device lacks the room that it was asked for,
+            or what crosses the cut can't be mirrored.
     """
     halves = classifier.halves()
     if halves is None:
@@ -92,6 +95,10 @@ def fill_features(
             f"data.views={datamodule.hparams['views']}: several TPU hosts can't fill a store "
             "together. Pass data.views=0, or train on one host."
         )
+    if datamodule.hparams["views_mirrored"]:
+        check_mirrors(halves.cut.crossings, getattr(classifier.backbone, "output_fmt", "NCHW"))
+    free = strategy.free_bytes() if on_xla else free_memory(strategy.root_device)
+    goes_on_device = datamodule.fits_device(strategy.root_device, halves.cut.crossings, free)
     num_photos = datamodule.hparams["views"] * len(datamodule.rows("train"))
     classifier.prepare_halves(trainer, num_photos)
 
@@ -102,6 +109,10 @@ def fill_features(
         return tuple(part.cpu() for part in features)
 
     datamodule.fill_features(halves.key(), halves.cut.crossings, compute)
+    if goes_on_device and on_xla:
+        datamodule.keep_on_device(torch.device("cpu"), strategy.keep)
+    elif goes_on_device:
+        datamodule.keep_on_device(strategy.root_device)
 
 
 def load_classifier(checkpoint: dict[str, Any]) -> ProductClassifier:

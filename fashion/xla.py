@@ -170,9 +170,13 @@ class XLAStrategy(SingleDeviceXLAStrategy):
             self._replicate([*self.model.parameters(), *self.model.buffers()])
             self._replicate(value for state in states for value in state.values())
 
-    def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Trace the step."""
-        return super().training_step(_channels_first(batch), *args, **kwargs)
+    def batch_to_device(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Have a batch, which is on the device already, channels first, in the step's own graph."""
+        inputs = batch.inputs
+        first = (
+            _transposed(inputs) if isinstance(inputs, Tensor) else tuple(map(_transposed, inputs))
+        )
+        return super().batch_to_device(batch._replace(inputs=first), *args, **kwargs)
 
     def backward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Cut the graph after a backward pass that no optimizer's step follows."""
@@ -191,11 +195,11 @@ class XLAStrategy(SingleDeviceXLAStrategy):
 
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Return the step's tensors whole, in a graph of their own."""
-        return self._whole(super().validation_step(_channels_first(batch), *args, **kwargs))
+        return self._whole(super().validation_step(batch, *args, **kwargs))
 
     def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Return the step's tensors whole, in the graph of `validation_step`."""
-        return self._whole(super().predict_step(_channels_first(batch), *args, **kwargs))
+        return self._whole(super().predict_step(batch, *args, **kwargs))
 
     def compute(
         self, function: Callable[[Tensor], tuple[Tensor, ...]], photos: Tensor
@@ -209,6 +213,22 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         outputs = function(_transposed(self._send_images(photos)))
         whole = self._whole(dict(enumerate(outputs)))
         return tuple(part.cpu() for part in whole.values())
+
+    def keep(self, part: Tensor) -> Tensor:
+        """Return a tensor of the host whole on every device."""
+        kept = self._send(part)
+        self._replicate([kept])
+        return kept
+
+    def free_bytes(self) -> int | None:
+        """Return how much memory a device has left, or None where XLA doesn't tell."""
+        import torch_xla.core.xla_model as xm
+
+        try:
+            info = xm.get_memory_info(self.root_device)
+        except RuntimeError:
+            return None
+        return int(info["bytes_limit"]) - int(info["bytes_used"])
 
     def on_train_end(self) -> None:
         """Close the last epoch's count."""
@@ -358,13 +378,6 @@ def _track_unbiased_variance(module: _BatchNorm) -> list[RemovableHandle]:
         module.register_forward_pre_hook(remember),
         module.register_forward_hook(correct),
     ]
-
-
-def _channels_first(batch: Batch) -> Batch:
-    inputs = batch.inputs
-    if isinstance(inputs, Tensor):
-        return batch._replace(inputs=_transposed(inputs))
-    return batch._replace(inputs=tuple(map(_transposed, inputs)))
 
 
 def _transposed(images: Tensor) -> Tensor:

@@ -13,11 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.nn import functional as F
 
 from fashion import features as features_module
 from fashion.batches import PADDING, ProductDataset
 from fashion.data import FashionDataModule
-from fashion.features import FeatureDataset, MissingSampler, open_features, view_names
+from fashion.features import (
+    FeatureDataset,
+    MissingSampler,
+    check_mirrors,
+    open_features,
+    view_names,
+)
 from fashion.frontier import Crossing
 from fashion.predict import fill_features
 from fashion.store import delete_stores, list_stores
@@ -62,6 +69,11 @@ def datamodule(tiny_root, tmp_path):
         return made
 
     return make
+
+
+def maps_of(photos):
+    """Features that are mirrored when the photos are, and a row that stays."""
+    return F.adaptive_avg_pool2d(photos.float(), (4, 2)), photos.float().mean((2, 3)).repeat(1, 2)
 
 
 def counting(calls):
@@ -113,6 +125,99 @@ def test_each_epoch_takes_the_next_view_and_then_the_first_again(datamodule):
                 assert torch.equal(part, expected)
         seen.append(batch.inputs[1])
     assert made.facts()["views"] == 3
+
+
+def test_half_of_the_maps_are_mirrored_other_ones_each_epoch(datamodule):
+    made = datamodule(views=1, views_mirrored=True)
+    made.fill_features("key", CROSSINGS, maps_of)
+    plain, rows = maps_of(plain_photos(made, "train"))
+    dataset = made.loader("train", evaluate=False).dataset
+    every = np.arange(len(plain))
+    drawn = []
+    for epoch in range(3):
+        maps, row = dataset[epoch, every].inputs
+        mirrored = (maps == plain.flip(3)).all((1, 2, 3))
+        assert torch.equal(mirrored, (maps != plain).any((1, 2, 3)))
+        assert torch.equal(row, rows)
+        assert 0.3 < mirrored.float().mean() < 0.7
+        assert torch.equal(dataset[epoch, every[::3]].inputs[0], maps[::3])
+        drawn.append(mirrored)
+    assert not torch.equal(drawn[0], drawn[1])
+    assert made.facts()["views_mirrored"] is True
+    validation = made.loader("val", evaluate=True).dataset[1, np.arange(5)].inputs[0]
+    assert torch.equal(validation, maps_of(plain_photos(made, "val")[:5])[0])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_device_yields_what_the_store_does(datamodule, mirrored):
+    made = datamodule(views=3, views_mirrored=mirrored)
+    made.fill_features("key", CROSSINGS, maps_of)
+    loaders = [made.loader("train", evaluate=False), made.loader("val", evaluate=True)]
+    made.keep_on_device(torch.device("cpu"))
+    for kept, expected in zip(
+        [made.loader("train", evaluate=False), made.loader("val", evaluate=True)],
+        loaders,
+        strict=True,
+    ):
+        for epoch in range(4):
+            kept.sampler.set_epoch(epoch)
+            expected.sampler.set_epoch(epoch)
+            for batch, other in zip(kept, expected, strict=True):
+                assert batch.inputs.shape == (16,)
+                batch = made.on_after_batch_transfer(batch, 0)
+                for part, wanted in zip(batch.inputs, other.inputs, strict=True):
+                    assert torch.equal(part, wanted)
+                assert torch.equal(batch.targets, other.targets)
+    made.teardown("fit")
+    assert isinstance(made.loader("val", evaluate=True).dataset[0, np.arange(3)].inputs, tuple)
+
+
+def test_what_is_no_map_is_not_mirrored():
+    maps, gate, row = Crossing("a", (8, 4, 4)), Crossing("b", (8, 1, 1)), Crossing("c", (8,))
+    check_mirrors((maps, gate, row), "NCHW")
+    tokens = Crossing("d", (17, 8))
+    for crossings, layout in (
+        ((maps, tokens), "NCHW"),
+        ((gate, row), "NCHW"),
+        ((maps,), "NHWC"),
+    ):
+        with pytest.raises(ValueError, match=r"data\.views_mirrored=true: .* Pass data"):
+            check_mirrors(crossings, layout)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "free", "expected"),
+    [
+        (None, "cpu", 10**9, False),
+        (None, "cuda", 10**9, True),
+        (None, "cuda", 10**4, False),
+        (None, "cuda", None, False),
+        (False, "cuda", 10**9, False),
+        (True, "cpu", 10**9, True),
+        (True, "xla", None, True),
+    ],
+)
+def test_features_go_to_the_device_where_it_has_the_room(
+    datamodule, wanted, device, free, expected
+):
+    made = datamodule(views_on_device=wanted)
+    assert made.fits_device(torch.device(device), CROSSINGS, free) is expected
+
+
+def test_a_device_without_the_room_that_it_was_asked_for_is_refused(datamodule):
+    made = datamodule(views_on_device=True)
+    with pytest.raises(
+        ValueError, match=r"data\.views_on_device=true: .* free on cuda.* Pass data"
+    ):
+        made.fits_device(torch.device("cuda"), CROSSINGS, 10**3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("views_mirrored", None), ("views_mirrored", 1), ("views_on_device", "yes")]
+)
+def test_a_wrong_switch_is_named(datamodule, key, value):
+    with pytest.raises(ValueError, match=rf"data\.{key}={value!r}: pass true, false"):
+        datamodule(**{key: value})
 
 
 def test_bfloat16_rounds_and_nothing_else(datamodule):

@@ -228,11 +228,13 @@ def test_accumulated_gradients_keep_the_step_and_compile_a_graph_for_each_part(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("on_device", [False, True])
 @pytest.mark.parametrize("device", ON_XLA)
-def test_a_cut_network_fills_its_store_and_trains_from_it(device, run, tmp_path):
+def test_a_cut_network_fills_its_store_and_trains_from_it(device, on_device, run, tmp_path):
     cut = (*SMALL[:2], r"model.unfreeze=['^layer4\.']", "model.input_size=48", "data.views=2")
-    cut += ("data.views_precision=float32",)
-    folder = run(device, *cut, f"data.cache_dir={tmp_path}")  # a store of its own
+    cut += ("data.views_precision=float32", "data.views_mirrored=true")
+    place = f"data.views_on_device={on_device}"
+    folder = run(device, *cut, place, f"data.cache_dir={tmp_path}")  # a store of its own
     assert_same_answer(folder, run("cpu", *cut))
     xla = summary_of(folder)["xla"]
     # The frozen side, a training and an evaluation step; the test split goes through both sides.
