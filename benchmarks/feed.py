@@ -8,7 +8,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import drop_page_cache, machine
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -29,7 +29,6 @@ from fashion.sample import draw_sample
 from fashion.store import PIXELS, PhotoStore, default_cache_dir, open_store
 
 BIG = (1800, 2400)
-INSTRUCTION_SETS = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "neon")
 
 
 class OriginalPhotos(Dataset[torch.Tensor]):
@@ -74,17 +73,6 @@ class Feed:
         """Return the same batches from the files."""
         return DataLoader(self.original, **self._one_worker())
 
-    def drop_page_cache(self) -> float:
-        """Have the system forget the store, and return the fraction that it still remembers."""
-        path = self.store.folder / PIXELS
-        file = os.open(path, os.O_RDONLY)
-        os.fsync(file)
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-        places = np.linspace(0, path.stat().st_size - 1, 200, dtype=np.int64)
-        cached = sum(_is_cached(file, int(place)) for place in places)
-        os.close(file)
-        return cached / len(places)
-
     def _one_worker(self) -> dict[str, object]:
         sampler = BatchSampler(len(self.slots), self.batch_size, shuffle_seed=0)
         return {
@@ -103,14 +91,6 @@ def _files(root: CatalogueRoot, photos: Iterator[str], folder: Path) -> list[str
         path.write_bytes(root.read(photo))
         paths.append(str(path))
     return paths
-
-
-def _is_cached(file: int, place: int) -> bool:
-    try:
-        os.preadv(file, [bytearray(1)], place, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def packed_photos(batch: Batch) -> torch.Tensor:
@@ -149,7 +129,7 @@ def measure(feed: Feed, repetitions: int) -> dict[str, object]:
     still_cached, cold, warm, original = [], [], [], []
     for _ in range(repetitions):
         # Before any other worker has the store mapped: mapped pages can't be dropped.
-        still_cached.append(feed.drop_page_cache())
+        still_cached.append(drop_page_cache(feed.store.folder / PIXELS))
         cold.append(photos_per_second(feed.packed_loader()))
     packed, files = feed.packed_loader(), feed.original_loader()
     compared = check_identical(packed, files)
@@ -168,23 +148,6 @@ def measure(feed: Feed, repetitions: int) -> dict[str, object]:
         "store_fraction_cached_when_cold": max(still_cached),
         "store_megabytes": round((feed.store.folder / PIXELS).stat().st_size / 1e6, 1),
         "original_megabytes": round(feed.original_bytes / 1e6, 1),
-    }
-
-
-def machine() -> dict[str, object]:
-    """Return the processor's name, its vector instructions and the number of cores."""
-    facts = {}
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        facts = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
-    flags = facts.get("flags", facts.get("Features", "")).split()
-    return {
-        "cpu": facts.get("model name", platform.processor() or platform.machine()).strip(),
-        "cpu_flags": [flag for flag in flags if flag.startswith(INSTRUCTION_SETS)],
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "system": platform.platform(),
-        "torch": torch.__version__,
     }
 
 

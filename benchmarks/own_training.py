@@ -6,12 +6,7 @@ subset's, on the disk; its epochs go through the loaders of a run.
 
 import argparse
 import itertools
-import json
-import os
-import platform
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,8 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import Callback, Trainer, seed_everything
-from plain_training import MODELS, STUDY, load_settings
+from lightning import Trainer, seed_everything
+from machine import drop_page_cache
+from steps import (
+    SILENT,
+    STUDY,
+    StepClock,
+    check_positive,
+    load_settings,
+    print_line,
+    step_options,
+)
 from torch.utils.data import DataLoader, Dataset
 
 from fashion.batches import Batch, BatchLoader, BatchSampler, DeviceLoader
@@ -32,36 +36,30 @@ from fashion.halves import Halves
 from fashion.store import default_cache_dir
 
 
-class Clock(Callback):
-    """Reads the clock around every training step, training epoch and evaluation step."""
+class EpochClock(StepClock):
+    """Reads the clock around every training epoch and every evaluation, too."""
 
     def __init__(self) -> None:
-        self.steps: list[float] = []
+        super().__init__()
         self.epochs: list[float] = []
         self.evaluations: list[float] = []
-        self._started = 0.0
+        self._starts = {"epoch": 0.0, "evaluation": 0.0}
 
     def on_train_epoch_start(self, *args: Any) -> None:
         """Start an epoch."""
-        self._started = time.perf_counter()
-        self._readings = [self._started]
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        """End a step."""
-        self._readings.append(time.perf_counter())
+        self._starts["epoch"] = time.perf_counter()
 
     def on_train_epoch_end(self, *args: Any) -> None:
-        """End an epoch."""
-        self.epochs.append(time.perf_counter() - self._started)
-        self.steps += [end - start for start, end in itertools.pairwise(self._readings)]
+        """Note when its last step ended: Lightning has evaluated since."""
+        self.epochs.append(self.readings[-1] - self._starts["epoch"])
 
     def on_validation_epoch_start(self, *args: Any) -> None:
         """Start an evaluation."""
-        self._evaluation = time.perf_counter()
+        self._starts["evaluation"] = time.perf_counter()
 
     def on_validation_epoch_end(self, *args: Any) -> None:
         """End an evaluation."""
-        self.evaluations.append(time.perf_counter() - self._evaluation)
+        self.evaluations.append(time.perf_counter() - self._starts["evaluation"])
 
 
 class Photos(Dataset[Batch]):
@@ -99,19 +97,15 @@ def make_batch(batch_size: int, input_size: int) -> Batch:
     return Batch(photos.permute(0, 3, 1, 2), targets, torch.arange(batch_size))
 
 
-def build_trainer(clock: Clock, options: argparse.Namespace, max_epochs: int) -> Trainer:
+def build_trainer(clock: StepClock, options: argparse.Namespace, max_epochs: int) -> Trainer:
     """Build the trainer of a run, without what writes files."""
     return Trainer(
-        accelerator="cpu",
+        **SILENT,
         precision=options.precision,
         max_epochs=max_epochs,
         callbacks=[clock],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
 
 
@@ -121,15 +115,12 @@ def ordinary(classifier: ProductClassifier, options: argparse.Namespace) -> dict
     start = time.perf_counter()
     cut = classifier.halves()
     cut_seconds = time.perf_counter() - start
-    clock = Clock()
+    clock = StepClock()
     batches = [batch] * (options.warmup + options.steps)
     build_trainer(clock, options, 1).fit(classifier, DataLoader(batches, batch_size=None))
-    timed = clock.steps[options.warmup :]
     return {
-        "images_per_second": round(options.batch_size / statistics.median(timed), 3),
-        "all_seconds": [round(seconds, 4) for seconds in timed],
+        **clock.figures(options),
         "cut_seconds": round(cut_seconds, 2) if cut else None,
-        "compile_seconds": round(clock.steps[0], 2),
     }
 
 
@@ -137,7 +128,7 @@ def from_store(classifier: ProductClassifier, options: argparse.Namespace) -> di
     """Time filling a subset's store and the epochs from it, the first without the page cache."""
     halves = classifier.halves()
     assert halves is not None
-    trainer = build_trainer(Clock(), options, 1)
+    trainer = build_trainer(StepClock(), options, 1)
     classifier.prepare_halves(trainer, 0)
     cache_dir = default_cache_dir()
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -149,7 +140,7 @@ def from_store(classifier: ProductClassifier, options: argparse.Namespace) -> di
         seconds = time_filling(store, halves, classifier.hparams["input_size"], options)
         for path in store.folder.rglob("*.bin"):
             drop_page_cache(path)
-        clock = Clock()
+        clock = EpochClock()
         trainer = build_trainer(clock, options, options.epochs + 1)
         trainer.fit(classifier, loader(store, options, 0), loader(store, options, None))
     batches = options.photos // options.batch_size
@@ -202,14 +193,6 @@ def loader(
     return DeviceLoader(batches, lambda batch: batch)
 
 
-def drop_page_cache(path: Path) -> None:
-    """Have the system forget a file's pages; mapped ones can't be dropped."""
-    file = os.open(path, os.O_RDONLY)
-    os.fsync(file)
-    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(file)
-
-
 MODES: dict[str, Callable[[ProductClassifier, argparse.Namespace], dict[str, Any]]] = {
     "ordinary": ordinary,
     "store": from_store,
@@ -218,24 +201,18 @@ MODES: dict[str, Callable[[ProductClassifier, argparse.Namespace], dict[str, Any
 
 def parse() -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = step_options(__doc__.splitlines()[0], "bf16-mixed")
     parser.add_argument("--mode", choices=MODES, default="ordinary", help="default: %(default)s")
-    parser.add_argument("--model", choices=MODELS, default="resnet50", help="default: %(default)s")
-    parser.add_argument("--precision", default="bf16-mixed", help="default: %(default)s")
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=False,
         help="compile the frozen side; default: no",
     )  # fmt: skip
-    parser.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
-    parser.add_argument("--input-size", type=int, help="default: the study's")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=10, help="timed; default: %(default)s")
-    parser.add_argument("--warmup", type=int, default=3, help="not timed; default: %(default)s")
     parser.add_argument("--photos", type=int, default=512, help="in the store; default: 512")
     parser.add_argument("--epochs", type=int, default=3, help="warm ones; default: %(default)s")
     options = parser.parse_args()
-    if min(options.steps, options.warmup, options.epochs) < 1:
-        parser.error("--steps, --warmup and --epochs must be 1 at least")
+    check_positive(parser, options)
+    if options.epochs < 1:
+        parser.error("--epochs must be 1 at least")
     if options.photos < 2 * options.batch_size:
         parser.error("--photos must be two batches at least")
     return options
@@ -248,19 +225,8 @@ def main() -> None:
     seed_everything(0)
     classifier = build_classifier(options)
     figures = MODES[options.mode](classifier, options)
-    line = {
-        "peer": f"fashion {options.mode}",
-        "model": options.model,
-        "input_size": classifier.hparams["input_size"],
-        "precision": options.precision,
-        "compile": options.compile,
-        "batch_size": options.batch_size,
-        "threads": options.threads,
-        **figures,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
-    sys.stdout.write(json.dumps(line) + "\n")
+    size = {"input_size": classifier.hparams["input_size"]}
+    print_line(f"fashion {options.mode}", options, size | figures)
 
 
 if __name__ == "__main__":

@@ -6,33 +6,24 @@ takes the same batch, which lies in memory.
 """
 
 import argparse
-import itertools
-import json
-import os
-import platform
 import re
-import resource
-import statistics
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
-import lightning
 import timm
 import torch
-import yaml
-from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning import LightningModule, Trainer, seed_everything
+from steps import (
+    NUM_CLASSES,
+    SILENT,
+    StepClock,
+    check_positive,
+    load_settings,
+    print_line,
+    step_options,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
-
-from fashion.study import load_study
-
-CONF = Path(__file__).parents[1] / "conf" / "model"
-STUDY = load_study()
-MODELS = list(STUDY["models"])
-NUM_CLASSES = len(STUDY["class_names"])
 
 
 class PlainClassifier(LightningModule):
@@ -65,32 +56,6 @@ class PlainClassifier(LightningModule):
         )
 
 
-class StepClock(Callback):
-    """Reads the clock at the start of `fit` and after every step."""
-
-    def __init__(self) -> None:
-        self.readings: list[float] = []
-
-    def on_train_start(self, *args: Any) -> None:
-        """Start."""
-        self.readings.append(time.perf_counter())
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        """End a step."""
-        self.readings.append(time.perf_counter())
-
-    def seconds(self) -> list[float]:
-        """Return the seconds of each step, its batch's delivery included."""
-        return [end - start for start, end in itertools.pairwise(self.readings)]
-
-
-def load_settings(model: str) -> dict[str, Any]:
-    """Return `conf/model/base.yaml` with what `model` changes of it, nothing interpolated."""
-    files = (CONF / "base.yaml", CONF / f"{model}.yaml")
-    base, own = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
-    return base | own
-
-
 def count_trainable(network: nn.Module) -> int:
     """Count a timm network's trainable parameters, those of its head left out."""
     total = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -103,76 +68,29 @@ def make_batch(batch_size: int, input_size: int) -> tuple[Tensor, Tensor]:
     return images, torch.randint(NUM_CLASSES, (batch_size,))
 
 
-def time_steps(
-    classifier: PlainClassifier, batch: tuple[Tensor, Tensor], options: argparse.Namespace
-) -> list[float]:
-    """Return the seconds of each training step, warm-up included."""
-    clock = StepClock()
-    trainer = Trainer(
-        accelerator="cpu",
-        precision=options.precision,
-        max_epochs=1,
-        callbacks=[clock],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    batches = [batch] * (options.warmup + options.steps)
-    trainer.fit(classifier, DataLoader(batches, batch_size=None))
-    return clock.seconds()
-
-
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Build the model, time it and return the figures."""
     settings = load_settings(options.model)
     input_size = options.input_size or settings["input_size"]
-    classifier = PlainClassifier(settings)
-    seconds = time_steps(classifier, make_batch(options.batch_size, input_size), options)
-    timed = seconds[options.warmup :]
+    classifier, clock = PlainClassifier(settings), StepClock()
+    batches = [make_batch(options.batch_size, input_size)] * (options.warmup + options.steps)
+    trainer = Trainer(**SILENT, precision=options.precision, max_epochs=1, callbacks=[clock])
+    trainer.fit(classifier, DataLoader(batches, batch_size=None))
     return {
-        "peer": "plain",
-        "model": options.model,
         "input_size": input_size,
-        "precision": options.precision,
-        "batch_size": options.batch_size,
-        "threads": options.threads,
-        "images_per_second": round(options.batch_size / statistics.median(timed), 3),
-        "all_seconds": [round(second, 4) for second in timed],
-        "compile_seconds": round(seconds[0], 3),
         "trainable_parameters": count_trainable(classifier.network),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "lightning": lightning.__version__,
-            "timm": timm.__version__,
-        },
+        **clock.figures(options),
     }
-
-
-def parse() -> argparse.Namespace:
-    """Return the options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=MODELS, default="resnet50", help="default: %(default)s")
-    parser.add_argument("--precision", default="32-true", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
-    parser.add_argument("--input-size", type=int, help="default: the study's")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=10, help="timed; default: %(default)s")
-    parser.add_argument("--warmup", type=int, default=3, help="not timed; default: %(default)s")
-    options = parser.parse_args()
-    if min(options.steps, options.warmup) < 1:
-        parser.error("--steps and --warmup must be 1 at least")
-    return options
 
 
 def main() -> None:
     """Measure and print the figures as one line of JSON."""
-    options = parse()
+    parser = step_options(__doc__.splitlines()[0], "32-true")
+    options = parser.parse_args()
+    check_positive(parser, options)
     torch.set_num_threads(options.threads)
     seed_everything(0)
-    sys.stdout.write(json.dumps(measure(options)) + "\n")
+    print_line("plain", options, measure(options))
 
 
 if __name__ == "__main__":

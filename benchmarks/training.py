@@ -15,8 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from feed import machine
+from machine import machine
 
+from fashion.accelerators import cpu_has_bfloat16
 from fashion.study import load_study
 
 HERE = Path(__file__).parent
@@ -32,9 +33,13 @@ KERAS = [
 ]
 OWN = [
     {"precision": "32-true", "compile": False},
+    {"precision": "32-true", "compile": True},
     {"precision": "bf16-mixed", "compile": False},
     {"precision": "bf16-mixed", "compile": True},
 ]
+if not cpu_has_bfloat16():  # without its instructions it takes several times as long
+    KERAS = [settings for settings in KERAS if "bfloat16" not in settings["precision"]]
+    OWN = [settings for settings in OWN if "bf16" not in settings["precision"]]
 Line = dict[str, Any]
 
 
@@ -67,7 +72,7 @@ def ratios(lines: dict[str, list[Line]]) -> Line:
     """Return what the measurements say, best setting against best setting."""
     keras, own = fastest(lines["keras"]), fastest(lines["ordinary"])
     floats = [
-        rate([line for line in lines[peer] if line["precision"] in ("float32", "32-true")])
+        rate([line for line in lines[peer] if "32" in line["precision"]])
         for peer in ("ordinary", "keras")
     ]
     store, ordinary = lines["store"], rate(lines["ordinary"])
