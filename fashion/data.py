@@ -258,6 +258,10 @@ class FashionDataModule(LightningDataModule):
         fill(store, loader, compute)
         self.features = store
 
+    def num_kept_photos(self) -> int:
+        """Return of how many photos features are kept, one counted in each view."""
+        return int(self.hparams["views"]) * len(self.rows("train")) + len(self.rows("val"))
+
     def fits_device(
         self, device: torch.device, crossings: tuple[Crossing, ...], free: int | None
     ) -> bool:
@@ -273,7 +277,7 @@ class FashionDataModule(LightningDataModule):
         """
         hparams: Any = self.hparams
         wanted = hparams.views_on_device
-        num_photos = sum(map(len, self._slots_by_view()))
+        num_photos = self.num_kept_photos()
         num_bytes = num_photos * feature_bytes(crossings, PRECISIONS[hparams.views_precision])
         if wanted is None:
             return device.type == "cuda" and free is not None and 2 * num_bytes <= free

@@ -37,6 +37,7 @@ from fashion.accelerators import (
 from fashion.backbone import check_hub, count_parameters, count_trainable, pretrained_cfg
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
+from fashion.features import PRECISIONS, feature_bytes
 from fashion.run import versions
 from fashion.sample import PHOTOS
 from fashion.store import is_packed, store_bytes, store_folder
@@ -86,6 +87,8 @@ def examine_run(cfg: DictConfig) -> Iterator[Finding]:
         yield from _catalogue(datamodule)
         yield _weights(cfg)
         yield _memory(cfg, datamodule)
+        if cfg.data.views:
+            yield _features(cfg, datamodule)
     except ValueError as error:  # a setting of data or model is wrong
         yield Finding(WRONG, str(error))
     except RuntimeError as error:
@@ -178,11 +181,33 @@ def _disk(photos: int, packed: bool, input_size: int, cache_dir: Path) -> Findin
     size = f"{photos:,} photos at {input_size} px take {needed / 1e9:.1f} GB in {cache_dir}"
     if packed:
         return Finding(OK, f"disk: {size}, and are packed there already")
-    there = next(path for path in (cache_dir, *cache_dir.absolute().parents) if path.exists())
+    way_out = "pass data.cache_dir on a larger disk or a smaller model.input_size"
+    return _room(size, needed, cache_dir, way_out)
+
+
+def _features(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
+    """Find room for what `data.views` keeps, as if nothing of it were there yet."""
+    settings = _container(cfg.model) | {"pretrained": False, "weights": None, "optimizer": None}
+    classifier = ProductClassifier(class_names=_class_names(datamodule), **settings)
+    halves, views = classifier.halves(), cfg.data.views
+    if halves is None:
+        reason = f"{cfg.model.backbone} can't be cut in two ({classifier.uncut_reason})"
+        return Finding(ABSENT, f"features: data.views={views} has no effect, {reason}")
+    photos = (
+        datamodule.num_kept_photos() if datamodule.catalogue else int(PHOTOS * (0.8 * views + 0.1))
+    )
+    dtype = PRECISIONS[cfg.data.views_precision]
+    needed = photos * feature_bytes(halves.cut.crossings, dtype)
+    size = f"the features of {photos:,} photos ({views} views) take {needed / 1e9:.1f} GB"
+    way_out = "pass fewer data.views, data.cache_dir on a larger disk or a smaller model.input_size"
+    return _room(f"{size} in {datamodule.cache_dir}", needed, datamodule.cache_dir, way_out)
+
+
+def _room(size: str, needed: int, folder: Path, way_out: str) -> Finding:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if needed < free:
         return Finding(OK, f"disk: {size}, where {free / 1e9:.1f} GB are free")
-    way_out = "pass data.cache_dir on a larger disk or a smaller model.input_size"
     return Finding(WRONG, f"disk: {size}, where only {free / 1e9:.1f} GB are free; {way_out}.")
 
 
@@ -205,9 +230,8 @@ def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
     """Compare what a training step keeps with what the device has."""
     settings = _container(cfg.model) | {"pretrained": False, "weights": None}
     settings["optimizer"] = instantiate(cfg.model.optimizer)
-    names = datamodule.class_names if datamodule.catalogue else ["some"] * 54
     with torch.device("meta"):
-        classifier = ProductClassifier(class_names=names, **settings)
+        classifier = ProductClassifier(class_names=_class_names(datamodule), **settings)
     trained = sum(count_trainable(classifier.backbone).values())
     state = 4 * (count_parameters(classifier.backbone) + 3 * trained)
     kept = cfg.data.batch_size * _saved_bytes(classifier, cfg.model.input_size)
@@ -225,6 +249,10 @@ def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
         return Finding(OK, f"{text}; {free / 1e9:.1f} GB are free")
     way_out = "pass a smaller data.batch_size or model.input_size"
     return Finding(WRONG, f"{text}, but only {free / 1e9:.1f} GB are free; {way_out}.")
+
+
+def _class_names(datamodule: FashionDataModule) -> list[str]:
+    return datamodule.class_names if datamodule.catalogue else ["some"] * 54
 
 
 def _saved_bytes(classifier: ProductClassifier, input_size: int) -> int:

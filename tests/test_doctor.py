@@ -1,4 +1,5 @@
 import importlib.util
+import re
 import shutil
 import sys
 from collections import namedtuple
@@ -131,6 +132,20 @@ def test_a_full_disk_and_a_full_memory_are_found_before_the_run(examine, small, 
     _, text, _ = examine(*small, "trainer.accelerator=cpu")
     assert "!!  memory: weights, gradients and AdamW's state take" in text
     assert "pass a smaller data.batch_size" in text
+
+
+def test_what_the_views_take_is_told_before_the_run(examine, small, monkeypatch):
+    cut = (*small, "model.unfreeze=['^layer4']", "data.views=3")
+    status, text, _ = examine(*cut)
+    assert status == 0
+    assert re.search(r"ok  disk: the features of 300 photos \(3 views\) take 0\.0 GB in ", text)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
+    _, text, _ = examine(*cut)
+    assert "!!  disk: the features of 300 photos (3 views)" in text
+    assert "pass fewer data.views" in text
+    _, text, _ = examine(*small, "model.unfreeze=all", "data.views=3")
+    assert "--  features: data.views=3 has no effect, test_resnet can't be cut in two" in text
 
 
 def test_photos_that_are_packed_already_need_no_room(examine, small, tiny_root, tmp_path):
