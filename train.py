@@ -74,11 +74,11 @@ def prepare(
         classifier = build_classifier(cfg, datamodule.class_names)
     if checkpoint:
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
-        # Features are made of its frozen layers, before the trainer loads the checkpoint.
-        classifier.load_state_dict(checkpoint["state_dict"])
     if trainer.is_global_zero:
         datamodule.write_tables(output_dir)
     if datamodule.hparams["views"]:
+        if checkpoint:  # features are made of its frozen layers, before the trainer loads it
+            classifier.load_state_dict(checkpoint["state_dict"])
         fill_features(trainer, classifier, datamodule)
     return ckpt_path, record, trainer, datamodule, classifier
 

@@ -68,10 +68,11 @@ class Halves:
         kind = photos.device.type
         # One state for all callers, or each would have the side compiled anew.
         with torch.inference_mode(False), torch.no_grad():
+            parts = torch.split(photos, _photos_at_once(photos))
             if not is_autocast_available(kind):
-                return self._frozen(photos)
+                return _joined([self._frozen(part) for part in parts])
             with torch.autocast(kind, enabled=False):
-                return self._frozen(photos)
+                return _joined([self._frozen(part) for part in parts])
 
     def trainable(self, features: Sequence[Tensor], *, training: bool) -> Tensor:
         """Return logits `(B, K)`."""
@@ -105,6 +106,24 @@ def can_compile(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether compiling a frozen side is possible there and known to be faster."""
     on_cpu = device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
     return on_cpu and any(map(shutil.which, ("c++", "g++", "clang++")))
+
+
+def _photos_at_once(photos: Tensor) -> int:
+    """Return how many photos to compute at once, a divisor of how many there are.
+
+    On a CPU the activations of one photo a thread stay in its caches, where a batch's don't. It
+    isn't one alone: for that PyTorch may take kernels that round otherwise.
+    """
+    if photos.device.type != "cpu":
+        return len(photos)
+    most = min(len(photos), max(2, torch.get_num_threads()))
+    return max(number for number in range(1, most + 1) if len(photos) % number == 0)
+
+
+def _joined(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True))
 
 
 def _compile(side: nn.Module) -> Callable[..., tuple[Tensor, ...]]:

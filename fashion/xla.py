@@ -263,10 +263,10 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         assert self.lightning_module is not None
         return self.lightning_module.trainer
 
-    def _send(self, tensor: Tensor) -> Tensor:
+    def _send(self, tensor: Tensor, sharding: Any = None) -> Tensor:  # noqa: ANN401
         import torch_xla.core.xla_model as xm
 
-        sent: Tensor = xm.send_cpu_data_to_device(tensor, self.root_device)[0]
+        sent: Tensor = xm.send_cpu_data_to_device(tensor, self.root_device, sharding)[0]
         return sent
 
     def _send_batch(self, batch: Batch) -> Batch:
@@ -285,19 +285,13 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         return self._send_share(images.permute(0, 2, 3, 1) if images.ndim == 4 else images)
 
     def _send_share(self, part: Tensor) -> Tensor:
-        import torch_xla.core.xla_model as xm
-
-        sharding = self._sharding(part.ndim)
-        sent: Tensor = xm.send_cpu_data_to_device(part, self.root_device, sharding)[0]
-        return sent
-
-    def _sharding(self, ndim: int) -> Any:  # noqa: ANN401
         import torch_xla.distributed.spmd as xs
 
         if self._mesh is None:
-            return None
+            return self._send(part)
         # minibatch: what a host passes is its own part of the batch.
-        return xs.ShardingSpec(self._mesh, ("data", *[None] * (ndim - 1)), minibatch=True)
+        shares = xs.ShardingSpec(self._mesh, ("data", *[None] * (part.ndim - 1)), minibatch=True)
+        return self._send(part, shares)
 
     def _whole(self, outputs: Any) -> Any:  # noqa: ANN401
         if self._mesh is not None:

@@ -122,35 +122,28 @@ def adamw(parameters):
     return torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.004)
 
 
+EXACTLY = pytest.mark.parametrize(
+    "exactly",
+    [
+        {"make_optimizer": sgd, "dtype": torch.float32, "tolerance": 1e-5},
+        {"make_optimizer": adamw, "dtype": torch.float64, "tolerance": 1e-9},
+    ],
+    ids=["float32", "float64"],
+)
+
+
+@EXACTLY
 @pytest.mark.parametrize("model", MODELS)
-def test_the_six_learn_cut_what_they_learn_whole(model):
+def test_the_six_learn_cut_what_they_learn_whole(model, exactly):
     conf = study(model)
-    compare(
-        *(conf["backbone"], conf["unfreeze"], 96),
-        make_optimizer=sgd, dtype=torch.float32, tolerance=1e-5,
-    )  # fmt: skip
+    compare(conf["backbone"], conf["unfreeze"], 96, **exactly)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_the_six_agree_to_the_ninth_digit_in_float64(model):
-    conf = study(model)
-    compare(
-        *(conf["backbone"], conf["unfreeze"], 96),
-        make_optimizer=adamw, dtype=torch.float64, tolerance=1e-9,
-    )  # fmt: skip
-
-
+@EXACTLY
 @pytest.mark.parametrize("backbone", OTHERS)
-def test_other_families_learn_cut_what_they_learn_whole(backbone):
+def test_other_families_learn_cut_what_they_learn_whole(backbone, exactly):
     unfreeze, input_size = OTHERS[backbone]
-    compare(
-        *(backbone, [unfreeze], input_size),
-        make_optimizer=sgd, dtype=torch.float32, tolerance=1e-5,
-    )  # fmt: skip
-    compare(
-        *(backbone, [unfreeze], input_size),
-        make_optimizer=adamw, dtype=torch.float64, tolerance=1e-9,
-    )  # fmt: skip
+    compare(backbone, [unfreeze], input_size, **exactly)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -324,3 +317,24 @@ def test_halves_follow_the_network_to_new_weights(compiled):
         network.get_parameter("conv1.0.weight").mul_(-1)
     assert difference() < 1e-5
     assert not torch.allclose(first[0], halves.frozen(photos)[0])
+
+
+@pytest.mark.parametrize(
+    ("photos", "threads", "calls"),
+    [(8, 2, [2] * 4), (9, 4, [3] * 3), (7, 2, [1] * 7), (6, 1, [2] * 3)],
+)
+def test_a_cpu_computes_a_few_photos_at_once(photos, threads, calls, monkeypatch):
+    network = calibrated("test_resnet", 64)
+    set_trainable(network, [r"^layer4\."])
+    mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
+    halves = Halves(network, find_cut(network, 64), mean, std)
+    halves.prepare(torch.device("cpu"), torch.float32)
+    whole, seen = halves._frozen, []
+    batch = torch.randint(0, 256, (photos, 3, 64, 64), dtype=torch.uint8)
+    expected = whole(batch)
+    monkeypatch.setattr(halves, "_frozen", lambda part: seen.append(len(part)) or whole(part))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    for part, wanted in zip(halves.frozen(batch), expected, strict=True):
+        torch.testing.assert_close(part, wanted, rtol=0, atol=1e-5 * wanted.abs().max().item())
+        assert part.is_contiguous(memory_format=torch.channels_last)
+    assert seen == calls
