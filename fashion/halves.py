@@ -17,6 +17,7 @@ from torch.amp.autocast_mode import is_autocast_available
 from fashion.backbone import normalise
 from fashion.frontier import Cut
 
+PIXELS_A_THREAD = 2**17  # of photos computed at once: two of 299 px on two cores
 MIN_PHOTOS_TO_COMPILE = 20_000  # fewer than this take less time than the compiler gains
 log = logging.getLogger(__name__)
 
@@ -111,12 +112,13 @@ def can_compile(device: torch.device, dtype: torch.dtype) -> bool:
 def _photos_at_once(photos: Tensor) -> int:
     """Return how many photos to compute at once, a divisor of how many there are.
 
-    On a CPU the activations of one photo a thread stay in its caches, where a batch's don't. It
-    isn't one alone: for that PyTorch may take kernels that round otherwise.
+    On a CPU the activations of a few large photos stay in its caches, where a batch's don't. It is
+    never one alone if it can be two: for one PyTorch may take kernels that round otherwise.
     """
     if photos.device.type != "cpu":
         return len(photos)
-    most = min(len(photos), max(2, torch.get_num_threads()))
+    pixels = photos.shape[2] * photos.shape[3]
+    most = min(len(photos), max(2, torch.get_num_threads() * PIXELS_A_THREAD // pixels))
     return max(number for number in range(1, most + 1) if len(photos) % number == 0)
 
 

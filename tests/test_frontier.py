@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import train
+from fashion import halves as halves_module
 from fashion.backbone import BATCH_NORMS, FROZEN_BATCH_NORMS, build_backbone, set_trainable
 from fashion.frontier import NoCutError, find_cut
 from fashion.halves import Halves, can_compile
@@ -334,6 +335,7 @@ def test_a_cpu_computes_a_few_photos_at_once(photos, threads, calls, monkeypatch
     expected = whole(batch)
     monkeypatch.setattr(halves, "_frozen", lambda part: seen.append(len(part)) or whole(part))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(halves_module, "PIXELS_A_THREAD", 64 * 64)
     for part, wanted in zip(halves.frozen(batch), expected, strict=True):
         torch.testing.assert_close(part, wanted, rtol=0, atol=1e-5 * wanted.abs().max().item())
         assert part.is_contiguous(memory_format=torch.channels_last)
