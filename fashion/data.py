@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from lightning import LightningDataModule
 
 from fashion.backbone import pretrained_cfg
-from fashion.batches import Batch, BatchLoader, BatchSampler, DeviceLoader, ProductDataset
+from fashion.batches import PADDING, Batch, BatchLoader, BatchSampler, DeviceLoader, ProductDataset
 from fashion.catalogue import (
     SPLITS,
     Catalogue,
@@ -407,6 +408,13 @@ class FashionDataModule(LightningDataModule):
     def _slots_by_view(self) -> list[np.ndarray]:
         """Return the photos of which each view is kept: validation takes the plain one alone."""
         train, val = self._slots("train"), self._slots("val")
+        if self.trainer is not None and self.trainer.fast_dev_run:
+            # A trial of a few batches is not to wait for all the others.
+            num_batches = int(self.trainer.limit_train_batches or 0)
+            train, val = (
+                slots[_first_rows(self.loader(split, evaluate=split == "val"), num_batches)]
+                for split, slots in (("train", train), ("val", val))
+            )
         return [np.concatenate([train, val]), *[train] * (self.hparams["views"] - 1)]
 
     def _batches(
@@ -479,3 +487,8 @@ class FashionDataModule(LightningDataModule):
             kind = (int, float) if key == "rotation" else int
             if not isinstance(hparams[key], kind) or hparams[key] < lowest:
                 raise ValueError(f"data.{key}={hparams[key]!r} must be {lowest} or more.")
+
+
+def _first_rows(loader: BatchLoader, num_batches: int) -> np.ndarray:
+    rows = np.concatenate([rows for _, rows in islice(loader.sampler, num_batches)])
+    return rows[rows != PADDING]

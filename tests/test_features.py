@@ -474,6 +474,18 @@ def test_a_model_without_a_frozen_front_says_so_and_trains(tiny_root, tmp_path):
     assert not (tmp_path / "cache" / "features").exists()
 
 
+def test_a_trial_computes_the_features_of_its_batches_alone(tiny_root, tmp_path):
+    _, log = train(
+        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'cache'}",
+        "trainer=debug", "trainer.fast_dev_run=2", "data.views=2", "data.batch_size=8",
+    )  # fmt: skip
+    assert "The features of 44 photos (2 views)" in log
+    [plain] = (tmp_path / "cache" / "features").glob("*/plain/done.u8")
+    [view] = (tmp_path / "cache" / "features").glob("*/1-rotation-*/done.u8")
+    assert np.fromfile(plain, np.uint8).sum() == 2 * 8 + 12  # validation has 12 photos
+    assert np.fromfile(view, np.uint8).sum() == 2 * 8
+
+
 def test_several_tpu_hosts_are_refused(datamodule):
     classifier = SimpleNamespace(halves=lambda: object())
     strategy = SimpleNamespace(compute=None, distributed_sampler_kwargs={"num_replicas": 2})
