@@ -179,9 +179,11 @@ def test_a_run_goes_on_on_another_device_with_the_same_figures(first, second, ru
         "+callbacks.last.save_top_k=-1",
         "+callbacks.last.auto_insert_metric_name=false",
     )
-    whole = run(first, *SMALL, *every_epoch)
+    # AdamW's steps on next to no gradient are of full length and differ between processors, too.
+    slow = (*SMALL, "model.optimizer.lr=3e-5")
+    whole = run(first, *slow, *every_epoch)
     checkpoint_path = whole / "checkpoints" / "epoch0.ckpt"
-    resumed = run(second, *SMALL, f"ckpt_path={checkpoint_path}")
+    resumed = run(second, *slow, f"ckpt_path={checkpoint_path}")
     assert_same_answer(resumed, whole)
     if second != "cpu":
         xla = summary_of(resumed)["xla"]
