@@ -408,9 +408,10 @@ class FashionDataModule(LightningDataModule):
     def _slots_by_view(self) -> list[np.ndarray]:
         """Return the photos of which each view is kept: validation takes the plain one alone."""
         train, val = self._slots("train"), self._slots("val")
-        if self.trainer is not None and self.trainer.fast_dev_run:
+        trainer: Any = self.trainer
+        if trainer is not None and trainer.fast_dev_run:
             # A trial of a few batches is not to wait for all the others.
-            num_batches = int(self.trainer.limit_train_batches or 0)
+            num_batches = trainer.limit_train_batches
             train, val = (
                 slots[_first_rows(self.loader(split, evaluate=split == "val"), num_batches)]
                 for split, slots in (("train", train), ("val", val))
@@ -490,5 +491,6 @@ class FashionDataModule(LightningDataModule):
 
 
 def _first_rows(loader: BatchLoader, num_batches: int) -> np.ndarray:
-    rows = np.concatenate([rows for _, rows in islice(loader.sampler, num_batches)])
-    return rows[rows != PADDING]
+    rows: np.ndarray = np.concatenate([rows for _, rows in islice(loader.sampler, num_batches)])
+    kept: np.ndarray = rows[rows != PADDING]
+    return kept
