@@ -34,8 +34,8 @@ def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     keep_from_metadata_host()
     accelerator = check(settings)
     if accelerator not in ACCELERATORS:
-        if accelerator == "cpu" and "bf16" in str(settings.get("precision")):
-            _warn_of_slow_bfloat16(settings)
+        if accelerator == "cpu":
+            _warn_of_slow_bfloat16(settings.get("precision"))
         return {}
     from fashion import xla
 
@@ -132,10 +132,20 @@ def num_tpu_chips() -> int:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that a device has left, or None where PyTorch doesn't tell."""
+    """Return the bytes that a device has left, or None where that isn't known."""
+    if device.type == "cpu":
+        return int(psutil.virtual_memory().available)
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available) if device.type == "cpu" else None
+    if device.type != "xla":
+        return None
+    import torch_xla.core.xla_model as xm
+
+    try:
+        info = xm.get_memory_info(device)
+    except RuntimeError:  # XLA's CPU device doesn't tell
+        return None
+    return int(info["bytes_limit"]) - int(info["bytes_used"])
 
 
 def cpu_has_bfloat16() -> bool:
@@ -155,12 +165,12 @@ def keep_from_metadata_host() -> None:
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "none")
 
 
-def _warn_of_slow_bfloat16(settings: Mapping[str, Any]) -> None:
-    if not cpu_has_bfloat16():
+def _warn_of_slow_bfloat16(precision: object) -> None:
+    if "bf16" in str(precision) and not cpu_has_bfloat16():
         log.warning(
             "trainer.precision=%s: this processor has no instructions for bfloat16 and may take "
             "many times as long as in float32; pass trainer.precision=32-true.",
-            settings["precision"],
+            precision,
         )
 
 

@@ -36,6 +36,16 @@ class Batch(NamedTuple):
     rows: Tensor
 
 
+def channels_last(part: Tensor) -> Tensor:
+    """Return maps `(B, C, H, W)` as `(B, H, W, C)`, and anything else as it is."""
+    return part.permute(0, 2, 3, 1) if part.ndim == 4 else part
+
+
+def channels_first(part: Tensor) -> Tensor:
+    """Return maps `(B, H, W, C)` as `(B, C, H, W)`, and anything else as it is."""
+    return part.permute(0, 3, 1, 2) if part.ndim == 4 else part
+
+
 class ProductDataset(Dataset[Batch]):
     """The photos and targets of one split, fetched a batch at a time.
 

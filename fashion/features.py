@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
-from fashion.batches import PADDING, Batch
+from fashion.batches import PADDING, Batch, channels_first, channels_last
 from fashion.frontier import Crossing
 from fashion.store import FEATURES_INDEX
 
@@ -76,7 +76,7 @@ class FeatureStore:
         parts = []
         for array in self._arrays[view]:
             part = torch.from_numpy(np.take(array, slots, axis=0, mode="clip")).view(self.dtype)
-            parts.append(part.permute(0, 3, 1, 2) if part.ndim == 4 else part)
+            parts.append(channels_first(part))
         return tuple(parts)
 
     @cached_property
@@ -165,8 +165,7 @@ class DeviceFeatures:
                 for first in range(0, len(slots), CHUNK):
                     chunk = slice(first, first + CHUNK)
                     for part, read in zip(parts, store.read(view, slots[chunk]), strict=True):
-                        stored = read.permute(0, 2, 3, 1) if read.ndim == 4 else read
-                        part[places[chunk][0] : places[chunk][-1] + 1] = stored
+                        part[places[chunk][0] : places[chunk][-1] + 1] = channels_last(read)
                     bar.update(len(slots[chunk]))
         self._parts = [send(part) for part in parts]
 
@@ -179,8 +178,7 @@ class DeviceFeatures:
         """Return the features at `(B,)` int64 places, `(B, ...)` each, as `FeatureStore.read`."""
         mirrored = places >= self.num_places
         taken = (part.index_select(0, places % self.num_places) for part in self._parts)
-        parts = (part.permute(0, 3, 1, 2) if part.ndim == 4 else part for part in taken)
-        return tuple(mirror(part, mirrored) for part in parts)
+        return tuple(mirror(channels_first(part), mirrored) for part in taken)
 
 
 def mirror(part: Tensor, which: Tensor) -> Tensor:
@@ -228,7 +226,7 @@ class FeatureDataset(Dataset[Batch]):
         epoch, rows = item
         chosen = np.maximum(rows, 0)
         view, slots = epoch % self.num_views, self.slots[chosen]
-        mirrored = self._mirrored(epoch)[chosen]
+        mirrored = self._mirrored(epoch, chosen)
         inputs: Tensor | tuple[Tensor, ...]
         if self.on_device:
             places = self.on_device.places(view, slots)
@@ -239,10 +237,12 @@ class FeatureDataset(Dataset[Batch]):
                 inputs = tuple(mirror(part, torch.from_numpy(mirrored)) for part in inputs)
         return Batch(inputs, torch.from_numpy(self.targets[chosen]), torch.from_numpy(rows))
 
-    def _mirrored(self, epoch: int) -> np.ndarray:
+    def _mirrored(self, epoch: int, chosen: np.ndarray) -> np.ndarray:
         if self.mirror_seed is None:
-            return np.zeros(len(self), bool)
-        return np.random.default_rng((self.mirror_seed, epoch, MIRRORS)).random(len(self)) < 0.5
+            return np.zeros(len(chosen), bool)
+        draw = np.random.default_rng((self.mirror_seed, epoch, MIRRORS)).random(len(self))
+        mirrored: np.ndarray = draw[chosen] < 0.5
+        return mirrored
 
 
 class MissingSampler(Sampler[tuple[int, np.ndarray]]):
@@ -362,8 +362,8 @@ class _Writer:
         runs = np.split(np.arange(len(slots)), np.flatnonzero(np.diff(slots) != 1) + 1)
         with _naming_the_way_out(self.store):
             for file, part in zip(self.files, features, strict=True):
-                stored = part.permute(0, 2, 3, 1) if part.ndim == 4 else part
-                bits = stored.to(self.store.dtype).contiguous().view(_TORCH_BITS[self.store.dtype])
+                stored = channels_last(part).to(self.store.dtype)
+                bits = stored.contiguous().view(_TORCH_BITS[self.store.dtype])
                 for run in runs:
                     rows = bits[run[0] : run[-1] + 1].numpy()
                     file.seek(int(slots[run[0]]) * rows[0].nbytes)

@@ -9,6 +9,7 @@ no longer be that of the whole network to the last digits. Compiling keeps them.
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, fx, nn
@@ -67,13 +68,13 @@ class Halves:
     def frozen(self, photos: Tensor) -> tuple[Tensor, ...]:
         """Return what crosses the cut for uint8 `photos` `(B, 3, H, W)`."""
         kind = photos.device.type
+        as_it_is = (
+            torch.autocast(kind, enabled=False) if is_autocast_available(kind) else nullcontext()
+        )
         # One state for all callers, or each would have the side compiled anew.
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), as_it_is:
             parts = torch.split(photos, _photos_at_once(photos))
-            if not is_autocast_available(kind):
-                return _joined([self._frozen(part) for part in parts])
-            with torch.autocast(kind, enabled=False):
-                return _joined([self._frozen(part) for part in parts])
+            return _joined([self._frozen(part) for part in parts])
 
     def trainable(self, features: Sequence[Tensor], *, training: bool) -> Tensor:
         """Return logits `(B, K)`."""

@@ -97,22 +97,22 @@ def fill_features(
         )
     if datamodule.hparams["views_mirrored"]:
         check_mirrors(halves.cut.crossings, getattr(classifier.backbone, "output_fmt", "NCHW"))
-    free = strategy.free_bytes() if on_xla else free_memory(strategy.root_device)
-    goes_on_device = datamodule.fits_device(strategy.root_device, halves.cut.crossings, free)
+    device = strategy.root_device
+    goes_on_device = datamodule.fits_device(device, halves.cut.crossings, free_memory(device))
     num_photos = datamodule.hparams["views"] * len(datamodule.rows("train"))
     classifier.prepare_halves(trainer, num_photos)
 
     def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if on_xla:
             return strategy.compute(halves.frozen, photos)  # type: ignore[no-any-return]
-        features = halves.frozen(photos.to(strategy.root_device))
+        features = halves.frozen(photos.to(device))
         return tuple(part.cpu() for part in features)
 
     datamodule.fill_features(halves.key(), halves.cut.crossings, compute)
     if goes_on_device and on_xla:
         datamodule.keep_on_device(torch.device("cpu"), strategy.keep)
     elif goes_on_device:
-        datamodule.keep_on_device(strategy.root_device)
+        datamodule.keep_on_device(device)
 
 
 def load_classifier(checkpoint: dict[str, Any]) -> ProductClassifier:

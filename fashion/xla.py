@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam, Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from fashion.batches import Batch, DeviceLoader
+from fashion.batches import Batch, DeviceLoader, channels_first, channels_last
 from fashion.compilations import Compilations
 
 log = logging.getLogger(__name__)
@@ -173,9 +173,10 @@ class XLAStrategy(SingleDeviceXLAStrategy):
     def batch_to_device(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Have a batch, which is on the device already, channels first, in the step's own graph."""
         inputs = batch.inputs
-        first = (
-            _transposed(inputs) if isinstance(inputs, Tensor) else tuple(map(_transposed, inputs))
-        )
+        if isinstance(inputs, Tensor):
+            first: Tensor | tuple[Tensor, ...] = channels_first(inputs)
+        else:
+            first = tuple(map(channels_first, inputs))
         return super().batch_to_device(batch._replace(inputs=first), *args, **kwargs)
 
     def backward(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -210,7 +211,7 @@ class XLAStrategy(SingleDeviceXLAStrategy):
             function: Its tensors lie on the device.
             photos: `(B, 3, H, W)` uint8 on the host.
         """
-        outputs = function(_transposed(self._send_images(photos)))
+        outputs = function(channels_first(self._send_images(photos)))
         whole = self._whole(dict(enumerate(outputs)))
         return tuple(part.cpu() for part in whole.values())
 
@@ -219,16 +220,6 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         kept = self._send(part)
         self._replicate([kept])
         return kept
-
-    def free_bytes(self) -> int | None:
-        """Return how much memory a device has left, or None where XLA doesn't tell."""
-        import torch_xla.core.xla_model as xm
-
-        try:
-            info = xm.get_memory_info(self.root_device)
-        except RuntimeError:
-            return None
-        return int(info["bytes_limit"]) - int(info["bytes_used"])
 
     def on_train_end(self) -> None:
         """Close the last epoch's count."""
@@ -282,7 +273,7 @@ class XLAStrategy(SingleDeviceXLAStrategy):
     def _send_images(self, images: Tensor) -> Tensor:
         # As they lie in memory: transposing them is the device's work. It isn't done here, since a
         # graph that is cut meanwhile would take in what is pending on this thread.
-        return self._send_share(images.permute(0, 2, 3, 1) if images.ndim == 4 else images)
+        return self._send_share(channels_last(images))
 
     def _send_share(self, part: Tensor) -> Tensor:
         import torch_xla.distributed.spmd as xs
@@ -372,10 +363,6 @@ def _track_unbiased_variance(module: _BatchNorm) -> list[RemovableHandle]:
         module.register_forward_pre_hook(remember),
         module.register_forward_hook(correct),
     ]
-
-
-def _transposed(images: Tensor) -> Tensor:
-    return images.permute(0, 3, 1, 2) if images.ndim == 4 else images
 
 
 def _sync() -> None:
