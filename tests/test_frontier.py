@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from torch import nn
+from torch._inductor.utils import run_and_get_code
 from torch.nn import functional as F
 
 import train
@@ -320,16 +321,41 @@ def test_halves_follow_the_network_to_new_weights(compiled):
     assert not torch.allclose(first[0], halves.frozen(photos)[0])
 
 
-@pytest.mark.parametrize(
-    ("photos", "threads", "calls"),
-    [(8, 2, [2] * 4), (9, 4, [3] * 3), (7, 2, [1] * 7), (6, 1, [2] * 3)],
-)
-def test_a_cpu_computes_a_few_photos_at_once(photos, threads, calls, monkeypatch):
+@pytest.mark.slow
+def test_a_compiled_side_in_bfloat16_is_frozen():
+    if not can_compile(torch.device("cpu"), torch.bfloat16):
+        pytest.skip("there is no C++ compiler")
     network = calibrated("test_resnet", 64)
     set_trainable(network, [r"^layer4\."])
     mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
     halves = Halves(network, find_cut(network, 64), mean, std)
-    halves.prepare(torch.device("cpu"), torch.float32)
+    photos = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    halves.prepare(torch.device("cpu"), torch.bfloat16)
+    expected = halves.frozen(photos)
+    halves.prepare(torch.device("cpu"), torch.bfloat16, compiled=True)
+    features, (code,) = run_and_get_code(halves.frozen, photos)
+    for part, wanted in zip(features, expected, strict=True):
+        close = 8 * torch.finfo(torch.bfloat16).eps * wanted.abs().max().item()
+        torch.testing.assert_close(part, wanted, rtol=0, atol=close)
+    assert "_frozen_param" in code
+
+
+@pytest.mark.parametrize(
+    ("photos", "threads", "dtype", "calls"),
+    [
+        (8, 2, torch.float32, [2] * 4),
+        (8, 2, torch.bfloat16, [4] * 2),
+        (9, 4, torch.float32, [3] * 3),
+        (7, 2, torch.float32, [1] * 7),
+        (6, 1, torch.float32, [2] * 3),
+    ],
+)
+def test_a_cpu_computes_a_few_photos_at_once(photos, threads, dtype, calls, monkeypatch):
+    network = calibrated("test_resnet", 64)
+    set_trainable(network, [r"^layer4\."])
+    mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
+    halves = Halves(network, find_cut(network, 64), mean, std)
+    halves.prepare(torch.device("cpu"), dtype)
     whole, seen = halves._frozen, []
     batch = torch.randint(0, 256, (photos, 3, 64, 64), dtype=torch.uint8)
     expected = whole(batch)
@@ -337,6 +363,7 @@ def test_a_cpu_computes_a_few_photos_at_once(photos, threads, calls, monkeypatch
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(halves_module, "PIXELS_A_THREAD", 64 * 64)
     for part, wanted in zip(halves.frozen(batch), expected, strict=True):
-        torch.testing.assert_close(part, wanted, rtol=0, atol=1e-5 * wanted.abs().max().item())
+        close = 8 * torch.finfo(dtype).eps * wanted.abs().max().item()
+        torch.testing.assert_close(part, wanted, rtol=0, atol=close)
         assert part.is_contiguous(memory_format=torch.channels_last)
     assert seen == calls
