@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fashion.batches import Batch, BatchLoader, BatchSampler, DeviceLoader
 from fashion.classifier import ProductClassifier
-from fashion.features import FeatureDataset, FeatureStore, MissingSampler, fill, open_features
+from fashion.feature_data import FeatureDataset
+from fashion.features import FeatureStore, MissingSampler, fill, open_features
 from fashion.halves import Halves
 from fashion.store import default_cache_dir
 

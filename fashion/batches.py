@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: Photos `(B, 3, H, W)` uint8, channels last in memory, or what a frozen side made of
-            them, or `(B,)` int64 the places of that on the device, see `fashion.features`.
+            them, or `(B,)` int64 the places of that on the device, see `fashion.feature_data`.
         targets: `(B,)` int64 in [0, K).
         rows: `(B,)` int64, the row of each photo in its split; `PADDING` marks those that only fill
             the batch.

@@ -23,10 +23,9 @@ from fashion.catalogue import (
     splits_sha256,
     write_tables,
 )
+from fashion.feature_data import DeviceFeatures, FeatureDataset
 from fashion.features import (
     PRECISIONS,
-    DeviceFeatures,
-    FeatureDataset,
     FeatureStore,
     MissingSampler,
     feature_bytes,

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from fashion.accelerators import free_memory
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
-from fashion.features import check_mirrors
+from fashion.feature_data import check_mirrors
 from fashion.images import decode_image
 from fashion.report import Predictions
 from fashion.root import PHOTO_SUFFIXES, read_entry

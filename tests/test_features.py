@@ -18,13 +18,8 @@ from torch.nn import functional as F
 from fashion import features as features_module
 from fashion.batches import PADDING, ProductDataset
 from fashion.data import FashionDataModule
-from fashion.features import (
-    FeatureDataset,
-    MissingSampler,
-    check_mirrors,
-    open_features,
-    view_names,
-)
+from fashion.feature_data import FeatureDataset, check_mirrors
+from fashion.features import MissingSampler, open_features, view_names
 from fashion.frontier import Crossing
 from fashion.predict import fill_features
 from fashion.store import delete_stores, list_stores
