@@ -11,7 +11,7 @@ INSTRUCTION_SETS = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "neon")
 
 
 def machine() -> dict[str, object]:
-    """Return the processor's name, its vector instructions and the number of cores."""
+    """Return the processor's name, its vector instructions, its cores and the memory."""
     facts = {}
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -21,6 +21,7 @@ def machine() -> dict[str, object]:
         "cpu": facts.get("model name", platform.processor() or platform.machine()).strip(),
         "cpu_flags": [flag for flag in flags if flag.startswith(INSTRUCTION_SETS)],
         "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "load_average": os.getloadavg()[0],
         "system": platform.platform(),
         "torch": torch.__version__,

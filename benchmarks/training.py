@@ -43,8 +43,8 @@ if not cpu_has_bfloat16():  # without its instructions it takes several times as
 Line = dict[str, Any]
 
 
-def measure(model: str, options: argparse.Namespace) -> Line:
-    """Time all peers on one backbone and return their lines with the ratios."""
+def measure(model: str, options: argparse.Namespace) -> dict[str, list[Line]]:
+    """Time all peers on one backbone."""
     common = ["--model", model, "--batch-size", str(options.batch_size)]
     common += ["--threads", str(options.threads), "--warmup", str(options.warmup)]
     if options.input_size:
@@ -53,6 +53,8 @@ def measure(model: str, options: argparse.Namespace) -> Line:
     lines: dict[str, list[Line]] = {"keras": [], "plain": [], "ordinary": [], "store": []}
     for repetition in range(options.repetitions):
         for settings in _worth_repeating(KERAS, lines["keras"], repetition):
+            if settings["jit"] and _jit_is_hopeless(lines["keras"]):
+                continue
             arguments = ["--precision", settings["precision"], *["--jit"] * settings["jit"]]
             arguments += ["--evaluate-steps", str(options.steps)]
             script = [options.keras_python, HERE / "keras_training.py"]
@@ -61,15 +63,21 @@ def measure(model: str, options: argparse.Namespace) -> Line:
         for settings in _worth_repeating(OWN, lines["ordinary"], repetition):
             arguments = _own_arguments(settings)
             lines["ordinary"].append(run(*own, *steps, *arguments))
-        lines["plain"].append(run(sys.executable, HERE / "plain_training.py", *steps))
+        if repetition == 0:  # several times as slow as the others: its median is that of its steps
+            lines["plain"].append(run(sys.executable, HERE / "plain_training.py", *steps))
         best = _own_arguments(fastest(lines["ordinary"]))
         photos = ["--photos", str(options.photos), "--mode", "store"]
         lines["store"].append(run(*own, *common, *best, *photos))
-    return {**ratios(lines), "lines": lines}
+    return lines
 
 
-def ratios(lines: dict[str, list[Line]]) -> Line:
-    """Return what the measurements say, best setting against best setting."""
+def ratios(lines: dict[str, list[Line]], memory_gb: float) -> Line:
+    """Return what the measurements say, best setting against best setting.
+
+    Args:
+        lines: The measurements of each peer.
+        memory_gb: Of the machine. A run whose store is larger reads each epoch from the disk.
+    """
     keras, own = fastest(lines["keras"]), fastest(lines["ordinary"])
     floats = [
         rate([line for line in lines[peer] if "32" in line["precision"]])
@@ -79,7 +87,7 @@ def ratios(lines: dict[str, list[Line]]) -> Line:
     warm, cold = rate(store), _median(store, "cold_images_per_second")
     evaluation = _median(_alike(lines["keras"], keras), "evaluate_images_per_second")
     keras_run = EPOCHS * (TRAIN / rate(lines["keras"]) + VAL / evaluation)
-    runs = {views: _own_run(store, views, own["compile_seconds"]) for views in (1, 4)}
+    runs = {views: own["compile_seconds"] + _own_run(store, views, memory_gb) for views in (1, 4)}
     return {
         "keras": {key: keras[key] for key in ("precision", "jit")},
         "own": {key: own[key] for key in ("precision", "compile")},
@@ -103,11 +111,22 @@ def ratios(lines: dict[str, list[Line]]) -> Line:
     }
 
 
-def _own_run(store: list[Line], views: int, compile_seconds: float) -> float:
+def six_run_ratio(models: dict[str, Line]) -> dict[str, float]:
+    """Return how many times as long all runs together take with Keras, by the views kept."""
+    keras = sum(figures["keras_run_seconds"] for figures in models.values())
+    return {
+        views: round(keras / sum(figures[key] for figures in models.values()), 2)
+        for views, key in (("1", "run_seconds"), ("4", "run_seconds_4_views"))
+    }
+
+
+def _own_run(store: list[Line], views: int, memory_gb: float) -> float:
     """Return the seconds of a whole run: filling, and all epochs with their validation."""
-    filling = (views * TRAIN + VAL) / _median(store, "fill_photos_per_second")
-    epoch = TRAIN / rate(store) + VAL / _median(store, "evaluate_images_per_second")
-    return compile_seconds + filling + EPOCHS * epoch
+    num_photos = views * TRAIN + VAL
+    kept = num_photos * store[0]["bytes_per_photo"] / 1e9 < memory_gb
+    trained = _median(store, "images_per_second" if kept else "cold_images_per_second")
+    epoch = TRAIN / trained + VAL / _median(store, "evaluate_images_per_second")
+    return num_photos / _median(store, "fill_photos_per_second") + EPOCHS * epoch
 
 
 def fastest(lines: list[Line]) -> Line:
@@ -130,11 +149,19 @@ def _median(lines: list[Line], key: str) -> float:
 
 
 def _worth_repeating(settings: list[Line], lines: list[Line], repetition: int) -> list[Line]:
-    """Return all settings at first, and later the fastest one and those without bfloat16."""
+    """Return all settings at first, and later the fastest one."""
     if repetition == 0:
         return settings
     best = fastest(lines)
     return [one for one in settings if all(one[key] == best[key] for key in one)]
+
+
+def _jit_is_hopeless(lines: list[Line]) -> bool:
+    """Return whether XLA took most of the rate in float32; then bfloat16 can't make it the best."""
+    plain, compiled = (
+        [line["images_per_second"] for line in lines if line["jit"] == jit] for jit in (False, True)
+    )
+    return bool(compiled) and 3 * max(compiled) < max(plain)
 
 
 def _own_arguments(settings: Line) -> list[str]:
@@ -160,8 +187,9 @@ def run(*command: object) -> Line:
 def table(results: Line) -> str:
     """Return the README's table."""
     lines = [
-        "| model, input | Keras' best | plain loop | ordinary | from the store | ordinary : Keras "
-        "| store : ordinary (cold) | 30 epochs : Keras, V = 1 (V = 4) | store, GB a view |",
+        "| model, input | Keras' best | plain loop | ordinary | from the store "
+        "| ordinary : Keras (float32) | store : ordinary (cold) | 30 epochs : Keras, V = 1 (V = 4) "
+        f"| a view of {TRAIN + VAL:,} photos (measured) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for model, figures in results["models"].items():
@@ -172,13 +200,15 @@ def table(results: Line) -> str:
             f"| {figures['plain_images_per_second']:.1f} "
             f"| {figures['ordinary_images_per_second']:.1f} "
             f"| {figures['store_images_per_second']:.0f} "
-            f"| {figures['ordinary_ratio']:.2f} "
+            f"| {figures['ordinary_ratio']:.2f} ({figures['ordinary_ratio_float32']:.2f}) "
             f"| {figures['store_epoch_ratio']:.1f} ({figures['store_epoch_ratio_cold']:.1f}) "
             f"| {figures['run_ratio']:.1f} ({figures['run_ratio_4_views']:.1f}) "
-            f"| {figures['store_gigabytes']:.1f} |"
+            f"| {figures['store_gigabytes']:.1f} GB ({figures['store_photos']} photos) |"
         )
     total = results["six_run_ratio"]
-    lines.append(f"| all six | | | | | | | {total['1']:.1f} ({total['4']:.1f}) | |")
+    lines.append(
+        f"| all {len(results['models'])} | | | | | | | {total['1']:.1f} ({total['4']:.1f}) | |"
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -206,22 +236,15 @@ def main() -> None:
     """Measure, or print the table of what was measured."""
     options = parse()
     results = json.loads(options.json.read_text()) if options.json.exists() else {"models": {}}
-    if not options.table:
-        for model in options.models:
-            sys.stderr.write(f"{model}\n")
-            results["models"][model] = measure(model, options)
-            results["models"] = {
-                name: results["models"][name] for name in MODELS if name in results["models"]
-            }
-            measured = results["models"].values()
-            results["six_run_ratio"] = {
-                views: round(
-                    sum(m["keras_run_seconds"] for m in measured) / sum(m[key] for m in measured), 2
-                )
-                for views, key in (("1", "run_seconds"), ("4", "run_seconds_4_views"))
-            }
-            results["machine"] = machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d}"}
-            options.json.write_text(json.dumps(results, indent=2) + "\n")
+    for model in () if options.table else options.models:
+        sys.stderr.write(f"{model}\n")
+        here = machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        lines = measure(model, options)
+        figures = ratios(lines, here["memory_gb"])
+        models = results["models"] | {model: figures | {"lines": lines, "machine": here}}
+        results["models"] = {name: models[name] for name in MODELS if name in models}
+        results["six_run_ratio"] = six_run_ratio(results["models"])
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
     sys.stdout.write(table(results))
 
 

@@ -1,0 +1,91 @@
+"""The benchmarks' arithmetic and what the README tells of them; nothing is timed here."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+import train
+
+ROOT = Path(train.__file__).parent
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def training(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("training")
+
+
+@pytest.fixture
+def results():
+    return json.loads((BENCHMARKS / "results.json").read_text())
+
+
+def test_the_readme_has_the_table_of_the_results(training, results):
+    assert training.table(results) in (ROOT / "README.md").read_text()
+
+
+def test_the_ratios_of_the_results_follow_from_their_measurements(training, results):
+    assert [model for model in training.MODELS if model in results["models"]] == [
+        *results["models"]
+    ]
+    for figures in results["models"].values():
+        lines, machine = figures.pop("lines"), figures.pop("machine")
+        assert training.ratios(lines, machine["memory_gb"]) == figures
+    assert training.six_run_ratio(results["models"]) == results["six_run_ratio"]
+
+
+def test_the_best_setting_is_compared_with_the_best_by_medians(training):
+    def keras(rate, *, jit, precision="mixed_bfloat16"):
+        line = {"images_per_second": rate, "precision": precision, "jit": jit}
+        return line | {"evaluate_images_per_second": 3 * rate}
+
+    def own(rate, *, compiled, precision="bf16-mixed"):
+        line = {"images_per_second": rate, "precision": precision, "compile": compiled}
+        return line | {"compile_seconds": 100}
+
+    def store(rate):
+        line = {"images_per_second": rate, "cold_images_per_second": rate / 2}
+        line |= {"precision": "bf16-mixed", "compile": True, "photos": 512, "peak_mib": int(rate)}
+        line |= {"fill_photos_per_second": 50, "evaluate_images_per_second": 2 * rate}
+        return line | {"bytes_per_photo": 1_000_000}
+
+    lines = {
+        # One process of the slower setting was lucky, and one of the faster was not.
+        "keras": [
+            keras(33, jit=True),
+            keras(20, jit=True),
+            keras(10, jit=True),
+            keras(30, jit=False),
+            keras(32, jit=False),
+            keras(5, jit=False),
+            keras(16, jit=False, precision="float32"),
+        ],
+        "ordinary": [
+            own(45, compiled=True),
+            own(40, compiled=False),
+            own(24, compiled=True, precision="32-true"),
+        ],
+        "plain": [{"images_per_second": 9, "precision": "32-true"}],
+        "store": [store(200), store(300), store(250)],
+    }
+    figures = training.ratios(lines, memory_gb=100)
+    assert figures["keras"] == {"precision": "mixed_bfloat16", "jit": False}
+    assert figures["own"] == {"precision": "bf16-mixed", "compile": True}
+    assert figures["keras_images_per_second"] == 30
+    assert figures["ordinary_ratio"] == 1.5
+    assert figures["ordinary_ratio_float32"] == 1.5
+    assert figures["plain_ratio"] == 5
+    assert figures["store_epoch_ratio"] == round(250 / 45, 2)
+    assert figures["store_epoch_ratio_cold"] == round(125 / 45, 2)
+    assert figures["peak_mib"] == 300
+    train, val = 33_720, 4_215
+    keras_run = 30 * (train / 30 + val / 90)
+    assert figures["keras_run_seconds"] == round(keras_run)
+    for key, views, speed in (("run_ratio", 1, 250), ("run_ratio_4_views", 4, 125)):
+        epochs = 30 * (train / speed + val / 500)
+        own_run = 100 + (views * train + val) / 50 + epochs  # four views exceed the memory
+        assert figures[key] == round(keras_run / own_run, 2)
+    assert figures["store_gigabytes"] == round((train + val) / 1000, 1)
