@@ -63,7 +63,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, list[Line]]:
         for settings in _worth_repeating(OWN, lines["ordinary"], repetition):
             arguments = _own_arguments(settings)
             lines["ordinary"].append(run(*own, *steps, *arguments))
-        if repetition == 0:  # several times as slow as the others: its median is that of its steps
+        if repetition == 0:  # it is too slow to be repeated: its median is that of its steps
             lines["plain"].append(run(sys.executable, HERE / "plain_training.py", *steps))
         best = _own_arguments(fastest(lines["ordinary"]))
         photos = ["--photos", str(options.photos), "--mode", "store"]
@@ -157,9 +157,14 @@ def _worth_repeating(settings: list[Line], lines: list[Line], repetition: int) -
 
 
 def _jit_is_hopeless(lines: list[Line]) -> bool:
-    """Return whether XLA took most of the rate in float32; then bfloat16 can't make it the best."""
+    """Return whether XLA took two thirds of float32's rate; then it isn't tried in bfloat16."""
     plain, compiled = (
-        [line["images_per_second"] for line in lines if line["jit"] == jit] for jit in (False, True)
+        [
+            line["images_per_second"]
+            for line in lines
+            if line["jit"] == jit and line["precision"] == "float32"
+        ]
+        for jit in (False, True)
     )
     return bool(compiled) and 3 * max(compiled) < max(plain)
 

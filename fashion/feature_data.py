@@ -19,7 +19,7 @@ MIRRORS = 1  # tells the draw of mirrored maps from others of the same seed and 
 class DeviceFeatures:
     """Features in the memory of a device, to be taken by their places there.
 
-    A place is that of a view and a photo; `len` further on stands the same, mirrored.
+    A place is that of a view and a photo; `num_places` further on stands the same, mirrored.
 
     Args:
         store: Holds them on the disk.
