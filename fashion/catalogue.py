@@ -1,22 +1,21 @@
-"""styles.csv -> an audited table of photos and labels -> a `split` column.
+"""styles.csv, or folders of photos -> an audited table of photos and labels.
 
-The catalogue table has one row a photo, in the order of styles.csv, with the columns `id` (text),
-`photo` (the name that `CatalogueRoot.read` takes), `label` (text) and, after `assign_splits`,
-`split` (`train`, `val` or `test`).
+The catalogue table has one row a photo, in the order of styles.csv, with the columns `line` (in
+that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.read` takes),
+`label` (text) and, after `fashion.splits.assign_splits`, `split` (`train`, `val` or `test`).
 """
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pandas as pd
 
+from fashion.review import EXCLUDED, Review
 from fashion.root import CatalogueRoot
 
-SPLITS = ("train", "val", "test")
 DROPPED_COLUMNS = ["line", "id", "label", "reason", "detail"]
 
 
@@ -26,14 +25,21 @@ class Catalogue:
 
     Attributes:
         table: The catalogue table (see the module's docstring).
-        dropped: One row for each row of styles.csv that is not in `table`: `line` (1 is the
-            header), `id`, `label`, `reason`, `detail`.
-        rows_in_file: Rows of styles.csv after the header.
+        dropped: One row for each row of styles.csv that is not in `table`: `line`, `id`, `label`,
+            `reason`, `detail`.
+        rows_in_file: Rows of styles.csv after the header, or photos in folders.
+        attributes: All columns of the well-formed rows, text, by `line`.
+        source: What the rows were read from, in messages.
+        relabelled: Rows of `table` whose label a review replaced: `line`, `id`, `label` as it is
+            and `label_before`.
     """
 
     table: pd.DataFrame
     dropped: pd.DataFrame
     rows_in_file: int
+    attributes: pd.DataFrame
+    source: str
+    relabelled: pd.DataFrame
 
     @property
     def class_names(self) -> list[str]:
@@ -59,15 +65,18 @@ class Catalogue:
             self,
             table=self.table.drop(rows.index),
             dropped=pd.concat([self.dropped, dropped], ignore_index=True),
+            relabelled=self.relabelled[~self.relabelled["line"].isin(rows["line"])],
         )
 
     def describe(self) -> str:
         """One line for the screen that accounts for every row."""
         dropped = self.dropped["reason"].value_counts()
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "none"
+        relabelled = f"; {len(self.relabelled):,} relabelled" if len(self.relabelled) else ""
         return (
-            f"{self.rows_in_file:,} rows in styles.csv = {len(self.table):,} kept in "
+            f"{self.rows_in_file:,} rows in {self.source} = {len(self.table):,} kept in "
             f"{self.table['label'].nunique()} classes + {len(self.dropped):,} dropped ({reasons})"
+            f"{relabelled}"
         )
 
 
@@ -76,15 +85,26 @@ def load_catalogue(
     label_column: str = "articleType",
     min_images: int = 100,
     malformed_rows: str = "skip",
+    *,
+    id_column: str | None = "id",
+    image_column: str | None = None,
+    review: Review | None = None,
 ) -> Catalogue:
-    """Read styles.csv and keep the rows with an image and a label of at least `min_images` rows.
+    """Read the table and keep the rows with an image and a label of at least `min_images` rows.
+
+    Where each class has a folder of photos, the label is the name of a photo's own folder and the
+    columns are not asked for.
 
     Args:
-        root: Where styles.csv and the photos lie.
+        root: Where the table and the photos lie.
         label_column: The column to classify by.
         min_images: Labels with fewer photos are dropped as rare.
         malformed_rows: `skip` rows with more or fewer fields than the header, as pandas does and as
             the study did, or `repair` those whose last field holds unquoted commas.
+        id_column: Names each row; None takes the photo's path for a name.
+        image_column: The photo's path, relative to the table or to images/; None: the photo is
+            images/<id> with any ending.
+        review: Which photos to leave out, and which to label otherwise.
 
     Raises:
         ValueError: The table can't be used; the sentence names the key, the value and the way out.
@@ -93,25 +113,26 @@ def load_catalogue(
         raise ValueError(f"data.malformed_rows={malformed_rows!r} is unknown; pass skip or repair.")
     if min_images < 1:
         raise ValueError(f"data.min_images={min_images} must be at least 1.")
-    header, rows = _read_rows(root)
-    for column in ("id", label_column):
-        if column not in header:
-            key, value = ("label_column", column) if column == label_column else ("root", root.path)
-            raise ValueError(
-                f"data.{key}={str(value)!r}: {root.csv_name} has no column {column!r}; "
-                f"its columns are {', '.join(header)}."
-            )
-    table, dropped = _sort_rows(header, rows, label_column, malformed_rows == "repair")
-    _check_ids(table, root)
-    table["photo"] = table["id"].map(root.photos)
-    catalogue = Catalogue(table, dropped, len(rows))
+    if root.csv_name is None:
+        catalogue = _from_folders(root)
+    else:
+        columns = (id_column, image_column, label_column)
+        catalogue = _from_table(root, columns, malformed_rows == "repair")
+    if review:
+        catalogue = _reviewed(catalogue, review)
+    table = catalogue.table
     catalogue = catalogue.without(table[table["label"] == ""], "no label", "")
     table = catalogue.table
     catalogue = catalogue.without(table[table["photo"].isna()], "no image", "")
     if catalogue.table.empty:
+        where = (
+            f"where data.image_column={image_column!r} says"
+            if image_column
+            else ("images/<id>.jpg beside it")
+        )
         raise ValueError(
-            f"data.root={str(root.path)!r}: no row of {root.csv_name} has a photo images/<id>.jpg "
-            "beside it. Pass the folder or zip that holds both."
+            f"data.root={str(root.path)!r}: no row of {root.table_name} has a photo {where}. Pass "
+            "the folder or zip that holds both, or the data.image_column of the photos' paths."
         )
     return _drop_rare(catalogue, min_images, label_column)
 
@@ -134,80 +155,95 @@ def drop_unreadable(
     return _drop_rare(kept, min_images, label_column)
 
 
-def assign_splits(table: pd.DataFrame, split_seed: int = 0) -> pd.DataFrame:
-    """Add the column `split`: 80 % train, 10 % val, 10 % test, stratified by label.
+def _from_folders(root: CatalogueRoot) -> Catalogue:
+    table = pd.DataFrame({"id": list(root.photos), "photo": list(root.photos.values())})
+    table.insert(0, "line", range(1, len(table) + 1))
+    table["label"] = [PurePosixPath(id_).parent.name for id_ in table["id"]]
+    return Catalogue(
+        table=table,
+        dropped=pd.DataFrame(columns=DROPPED_COLUMNS),
+        rows_in_file=len(table),
+        attributes=pd.DataFrame(index=table["line"]),
+        source=root.table_name,
+        relabelled=_none_relabelled(),
+    )
 
-    Val and test have round(N / 10) rows each; every class has the same number of rows in both, at
-    least one, apportioned by largest remainder. Which rows those are is decided by the SHA-256 of
-    seed and id, so it depends on no library's random numbers and not on the order of the rows.
 
-    Raises:
-        ValueError: A class has fewer than 3 rows, or there are more classes than rows in a split.
-    """
-    counts = table["label"].value_counts().sort_index()
-    if counts.min() < 3:
+def _from_table(
+    root: CatalogueRoot, columns: tuple[str | None, str | None, str], repair: bool
+) -> Catalogue:
+    id_column, image_column, label_column = columns
+    header, rows = _read_rows(root)
+    if id_column is None and image_column is None:
         raise ValueError(
-            f"data.min_images: the class {counts.idxmin()!r} has {counts.min()} photos, too few "
-            "for the three splits. Pass data.min_images=3 or more."
+            "data.id_column=null takes the photo's path for a name; pass data.image_column=<the "
+            "column of the photos' paths>, too."
         )
-    held_out = _apportion(counts, (len(table) + 5) // 10)
-    digests = [hashlib.sha256(f"{split_seed}:{id_}".encode()).digest() for id_ in table["id"]]
-    order = pd.Series(digests, index=table.index).sort_values()
-    rank = table.loc[order.index].groupby("label", sort=False).cumcount().reindex(table.index)
-    quota = table["label"].map(held_out)
-    split = pd.Series("train", index=table.index)
-    split[rank < 2 * quota] = "test"
-    split[rank < quota] = "val"
-    return table.assign(split=split)
+    keys = ("id_column", "image_column", "label_column")
+    for key, column in zip(keys, columns, strict=True):
+        if column is not None and column not in header:
+            raise ValueError(
+                f"data.{key}={column!r}: {root.table_name} of data.root={str(root.path)!r} has no "
+                f"column {column!r}; its columns are {', '.join(header)}."
+            )
+    attributes, malformed = _sort_rows(header, rows, id_column or image_column, repair)
+    table = pd.DataFrame({"id": attributes[id_column or image_column]})
+    table["label"] = attributes[label_column]
+    if image_column:
+        table["photo"] = attributes[image_column].map(root.find)
+    else:
+        _check_file_names(table, root)
+        table["photo"] = table["id"].map(root.photos)
+    table = table.reset_index(names="line")
+    _check_ids(table, root)
+    return Catalogue(table, malformed, len(rows), attributes, root.table_name, _none_relabelled())
 
 
-def splits_csv(table: pd.DataFrame) -> bytes:
-    """Return `id,label,split` as CSV, the same bytes on any machine."""
-    text: str = table[["id", "label", "split"]].to_csv(index=False, lineterminator="\n")
-    return text.encode()
+def _none_relabelled() -> pd.DataFrame:
+    return pd.DataFrame(columns=["line", "id", "label", "label_before"])
 
 
-def splits_sha256(table: pd.DataFrame) -> str:
-    """Return the SHA-256 (hex) of `splits_csv`."""
-    return hashlib.sha256(splits_csv(table)).hexdigest()
-
-
-def write_tables(catalogue: Catalogue, table: pd.DataFrame, folder: Path) -> None:
-    """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "splits.csv").write_bytes(splits_csv(table))
-    catalogue.dropped.sort_values("line").to_csv(folder / "audit.csv", index=False)
+def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
+    before = catalogue.table
+    review.check(before["id"], before["label"])
+    table = before.assign(label=before["id"].map(review.labels).fillna(before["label"]))
+    relabelled = table.assign(label_before=before["label"])[
+        ["line", "id", "label", "label_before"]
+    ][table["label"] != before["label"]]
+    catalogue = replace(catalogue, table=table, relabelled=relabelled)
+    return catalogue.without(table[table["id"].isin(review.excluded)], EXCLUDED, "")
 
 
 def _read_rows(root: CatalogueRoot) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header and `(line, fields)` of each row; a blank line is no row."""
+    assert root.csv_name is not None
     try:
         text = root.read(root.csv_name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"data.root={str(root.path)!r}: {root.csv_name} is not UTF-8 (byte {error.start}). "
+            f"data.root={str(root.path)!r}: {root.table_name} is not UTF-8 (byte {error.start}). "
             "Save it as UTF-8."
         ) from error
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"data.root={str(root.path)!r}: {root.csv_name} can't be read ({error}). "
+            f"data.root={str(root.path)!r}: {root.table_name} can't be read ({error}). "
             "Fetch the catalogue again."
         ) from error
     try:
         numbered = list(_numbered(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise ValueError(
-            f"data.root={str(root.path)!r}: {root.csv_name} is not a CSV table ({error}). "
+            f"data.root={str(root.path)!r}: {root.table_name} is not a CSV table ({error}). "
             "Save it with commas and closed quotes."
         ) from error
     if len(numbered) < 2:
-        raise ValueError(f"data.root={str(root.path)!r}: {root.csv_name} has no rows.")
+        raise ValueError(f"data.root={str(root.path)!r}: {root.table_name} has no rows.")
     header, rows = numbered[0][1], numbered[1:]
     for line, fields in rows:
         # A quote that is never closed swallows whole rows into one field.
         if any(part.count(",") >= len(header) - 1 for f in fields for part in f.split("\n")[1:]):
             raise ValueError(
-                f"data.root={str(root.path)!r}: a quote in line {line} of {root.csv_name} is not "
+                f"data.root={str(root.path)!r}: a quote in line {line} of {root.table_name} is not "
                 "closed and swallows the rows after it. Close or remove it."
             )
     return header, rows
@@ -223,38 +259,40 @@ def _numbered(lines: io.StringIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _sort_rows(
-    header: list[str], rows: list[tuple[int, list[str]]], label_column: str, repair: bool
+    header: list[str], rows: list[tuple[int, list[str]]], id_column: str | None, repair: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split the rows into well-formed ones (`line`, `id`, `label`) and malformed ones."""
-    width = len(header)
-    id_place, label_place = header.index("id"), header.index(label_column)
-    good, bad = [], []
+    """Split the rows into well-formed ones, by `line` with their columns, and malformed ones."""
+    width, id_place = len(header), header.index(str(id_column))
+    good, bad = {}, []
     for line, fields in rows:
         if repair and len(fields) > width:
             fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]
         if len(fields) == width:
-            good.append((line, fields[id_place], fields[label_place]))
+            good[line] = fields
         else:
             id_ = fields[id_place] if len(fields) > id_place else ""
             bad.append((line, id_, "", "malformed", f"{len(fields)} fields, not {width}"))
-    table = pd.DataFrame(good, columns=["line", "id", "label"])
-    return table, pd.DataFrame(bad, columns=DROPPED_COLUMNS)
+    attributes = pd.DataFrame(list(good.values()), index=list(good), columns=header)
+    return attributes, pd.DataFrame(bad, columns=DROPPED_COLUMNS)
 
 
-def _check_ids(table: pd.DataFrame, root: CatalogueRoot) -> None:
+def _check_file_names(table: pd.DataFrame, root: CatalogueRoot) -> None:
     unsafe = table["id"].str.contains(r"[/\\\x00]") | table["id"].isin(["", ".", ".."])
     if unsafe.any():
         row = table[unsafe].iloc[0]
         raise ValueError(
-            f"data.root={str(root.path)!r}: the id {row['id']!r} in line {row['line']} of "
-            f"{root.csv_name} is no file name in images/. Correct that row."
+            f"data.root={str(root.path)!r}: the id {row['id']!r} in line {row.name} of "
+            f"{root.table_name} is no file name in images/. Correct that row."
         )
+
+
+def _check_ids(table: pd.DataFrame, root: CatalogueRoot) -> None:
     repeated = table[table["id"].duplicated(keep=False)]
     if not repeated.empty:
         first = repeated["id"].iloc[0]
         lines = ", ".join(map(str, repeated[repeated["id"] == first]["line"]))
         raise ValueError(
-            f"data.root={str(root.path)!r}: {repeated['id'].nunique()} ids of {root.csv_name} "
+            f"data.root={str(root.path)!r}: {repeated['id'].nunique()} ids of {root.table_name} "
             f"stand in several rows, {first!r} in lines {lines}. Remove the repeated rows."
         )
 
@@ -276,26 +314,3 @@ def _drop_rare(catalogue: Catalogue, min_images: int, label_column: str) -> Cata
             + ". Lower data.min_images or pass another data.label_column."
         )
     return without_rare
-
-
-def _apportion(counts: "pd.Series[int]", total: int) -> "pd.Series[int]":
-    """Divide `total` seats among the classes by largest remainder, at least one each."""
-    if total < len(counts):
-        raise ValueError(
-            f"data.min_images keeps {len(counts)} classes, but a split of 10 % has {total} photos, "
-            "so that not every class can be in it. Raise data.min_images."
-        )
-    # Whole numbers only: a float's rounding must not decide a split.
-    quota, remainder = counts * total // counts.sum(), counts * total % counts.sum()
-    seats = quota.clip(lower=1)
-    by_claim = (
-        remainder.where(quota >= 1, -1)
-        .sort_index()
-        .sort_values(ascending=False, kind="stable")
-        .index
-    )
-    while (missing := total - int(seats.sum())) > 0:
-        seats[by_claim[:missing]] += 1
-    while (surplus := int(seats.sum()) - total) > 0:
-        seats[seats[by_claim[::-1]].loc[lambda s: s > 1].index[:surplus]] -= 1
-    return seats

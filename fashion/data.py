@@ -14,15 +14,7 @@ from lightning import LightningDataModule
 
 from fashion.backbone import pretrained_cfg
 from fashion.batches import PADDING, Batch, BatchLoader, BatchSampler, DeviceLoader, ProductDataset
-from fashion.catalogue import (
-    SPLITS,
-    Catalogue,
-    assign_splits,
-    drop_unreadable,
-    load_catalogue,
-    splits_sha256,
-    write_tables,
-)
+from fashion.catalogue import Catalogue, drop_unreadable, load_catalogue
 from fashion.feature_data import DeviceFeatures, FeatureDataset
 from fashion.features import (
     PRECISIONS,
@@ -37,6 +29,7 @@ from fashion.frontier import Crossing
 from fashion.images import FITS
 from fashion.root import CatalogueRoot, open_root
 from fashion.sample import MARKER, draw_sample
+from fashion.splits import SPLITS, assign_splits, splits_sha256, write_tables
 from fashion.store import PhotoStore, default_cache_dir, open_store
 
 log = logging.getLogger(__name__)

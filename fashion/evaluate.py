@@ -19,12 +19,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fashion.accelerators import trainer_arguments
-from fashion.catalogue import SPLITS
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
 from fashion.predict import load_classifier, predict_split
 from fashion.report import write_report
 from fashion.run import load_checkpoint, run_facts
+from fashion.splits import SPLITS
 from fashion.xla import summary
 
 KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer")

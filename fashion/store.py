@@ -119,7 +119,7 @@ def store_folder(
     """Return where `open_store` keeps the store of these photos, packed or not."""
     digest = hashlib.sha256(f"{FORMAT} {input_size} {fit} {interpolation}\n".encode())
     for id_, photo in zip(table["id"], table["photo"], strict=True):
-        digest.update(f"{id_}:{root.stamps[photo]}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{id_}:{root.stamp(photo)}\n".encode("utf-8", "surrogateescape"))
     return cache_dir / "photos" / digest.hexdigest()[:16]
 
 

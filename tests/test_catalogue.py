@@ -1,21 +1,12 @@
 import csv
-import hashlib
 import re
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from fashion.catalogue import (
-    Catalogue,
-    assign_splits,
-    drop_unreadable,
-    load_catalogue,
-    splits_csv,
-    splits_sha256,
-    write_tables,
-)
+from fashion.catalogue import drop_unreadable, load_catalogue
 from fashion.root import open_root
+from fashion.splits import assign_splits, splits_sha256
 
 STUDY_COUNTS = {
     "Shorts": 547, "Trousers": 530, "Flats": 500, "Bra": 477, "Dresses": 464, "Sarees": 427,
@@ -50,13 +41,6 @@ def write_table(tmp_path):
         return open_root(tmp_path)
 
     return write
-
-
-def table_of(sizes):
-    """A catalogue table whose k-th class has sizes[k] rows."""
-    labels = [f"class {k:03}" for k, size in enumerate(sizes) for _ in range(size)]
-    ids = [str(1_000 + i) for i in range(len(labels))]
-    return pd.DataFrame({"id": ids, "label": labels})
 
 
 def styles(*rows, header="id,articleType,name"):
@@ -214,7 +198,7 @@ def test_labels_need_min_images_photos_not_rows(write_table):
         ("id,articleType,name\n", r"data\.root='{root}': .*styles\.csv has no rows"),
         (
             styles(*GOOD, header="number,articleType,name"),
-            r"data\.root='{root}': .*no column 'id'; its columns are number, articleType, name",
+            r"data\.id_column='id': .*data\.root='{root}' has no column 'id'; its columns are num",
         ),
         (
             styles(*GOOD, header="id,type,name"),
@@ -303,114 +287,3 @@ def test_unreadable_photos_are_dropped_and_can_make_a_label_rare(tiny_root):
     row = dropped.dropped.set_index("id").loc[jeans]
     assert (row["reason"], row["detail"]) == ("unreadable image", "empty file")
     assert sum(dropped.counts().values()) == dropped.rows_in_file
-
-
-@pytest.mark.parametrize("num_rows", [30, 34, 35, 36, 44, 45, 101, 995])
-def test_val_and_test_have_a_tenth_each_rounded(num_rows):
-    sizes = [num_rows - 2 * (num_rows // 3), num_rows // 3, num_rows // 3]
-    counts = assign_splits(table_of(sizes))["split"].value_counts()
-    tenth = int(num_rows / 10 + 0.5)
-    assert counts.to_dict() == {"train": num_rows - 2 * tenth, "val": tenth, "test": tenth}
-
-
-def test_any_class_sizes_give_exact_splits_with_every_class_in_each():
-    rng = np.random.default_rng(0)
-    tried = 0
-    while tried < 300:
-        tiny = rng.integers(3, rng.integers(4, 14), size=rng.integers(1, 40))
-        large = rng.integers(10, 600, size=rng.integers(0, 6))
-        sizes = rng.permutation(np.concatenate([tiny, large]))
-        tenth = (sizes.sum() + 5) // 10
-        if len(sizes) > tenth:
-            continue
-        tried += 1
-        table = assign_splits(table_of(sizes))
-        counts = pd.crosstab(table["label"], table["split"])
-        assert counts["val"].sum() == counts["test"].sum() == tenth, sizes
-        assert counts.min().min() >= 1, sizes
-        assert (counts["val"] == counts["test"]).all(), sizes
-        assert counts.sum(axis=1).tolist() == sizes.tolist()
-
-
-def test_splits_are_stratified_to_within_one_row():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        sizes = rng.integers(10, 800, size=rng.integers(2, 30))
-        table = assign_splits(table_of(sizes))
-        val = pd.crosstab(table["label"], table["split"])["val"].to_numpy()
-        share = sizes * ((sizes.sum() + 5) // 10) / sizes.sum()
-        assert (np.abs(val - share) < 1.0001).all(), sizes
-
-
-def test_equal_claims_are_settled_by_name():
-    table = table_of([25] * 4)
-    for rows in (table, table[::-1]):
-        split = assign_splits(rows)
-        counts = pd.crosstab(split["label"], split["split"])
-        assert counts["val"].tolist() == [3, 3, 2, 2]
-
-
-def test_the_seed_alone_decides_the_splits():
-    table = table_of([60, 30, 10])
-    np.random.seed(1)
-    first = assign_splits(table, split_seed=5)
-    np.random.seed(2)
-    pd.testing.assert_frame_equal(first, assign_splits(table, split_seed=5))
-    others = [assign_splits(table, split_seed=seed)["split"].tolist() for seed in range(5)]
-    assert len({tuple(split) for split in [*others, first["split"].tolist()]}) == 6
-
-
-def test_the_order_of_the_rows_moves_nobody():
-    table = table_of([40, 30, 11, 3])
-    expected = assign_splits(table).set_index("id")["split"]
-    for seed in range(5):
-        shuffled = table.sample(frac=1, random_state=seed)
-        for rows in (shuffled, shuffled.reset_index(drop=True)):
-            split = assign_splits(rows).set_index("id")["split"]
-            pd.testing.assert_series_equal(split[expected.index], expected)
-
-
-def test_a_row_stays_in_its_split_when_another_class_is_relabelled():
-    table = table_of([50, 50])
-    expected = assign_splits(table)
-    renamed = assign_splits(table.replace({"label": {"class 000": "zebra"}}))
-    assert expected["split"].tolist() == renamed["split"].tolist()
-
-
-def test_splits_csv_is_the_same_bytes_on_any_machine():
-    table = pd.DataFrame(
-        {
-            "id": [str(i) for i in range(30)],
-            "label": ["Tops, knitted", 'a "quote"', "Über"] * 10,
-            "photo": "unused",
-        }
-    )
-    content = splits_csv(assign_splits(table, split_seed=3))
-    assert content.startswith(b'id,label,split\n0,"Tops, knitted",')
-    assert b"\r" not in content
-    digest = hashlib.sha256(content).hexdigest()
-    assert digest == "4774b9c17be896ec65dd4a5613fd2e095acc362ab245d948ae31194ff89c39cc"
-    assert splits_sha256(assign_splits(table, split_seed=3)) == digest
-
-
-def test_a_class_too_small_for_three_splits_is_named():
-    message = r"data\.min_images: the class 'class 001' has 2 photos, too few for the three splits"
-    with pytest.raises(ValueError, match=message):
-        assign_splits(table_of([50, 2]))
-
-
-def test_more_classes_than_rows_in_a_split_are_refused():
-    message = r"data\.min_images keeps 10 classes, but a split of 10 % has 4 photos"
-    with pytest.raises(ValueError, match=message):
-        assign_splits(table_of([4] * 10))
-
-
-def test_the_written_tables_hold_every_row_of_the_file(tiny_root, tmp_path):
-    catalogue: Catalogue = load_catalogue(open_root(tiny_root), min_images=10)
-    table = assign_splits(catalogue.table)
-    write_tables(catalogue, table, tmp_path / "new" / "run")
-    splits = tmp_path / "new" / "run" / "splits.csv"
-    assert splits.read_bytes() == splits_csv(table)
-    audit = pd.read_csv(tmp_path / "new" / "run" / "audit.csv")
-    assert audit["line"].tolist() == [122, 123, 124, 125]
-    assert len(pd.read_csv(splits)) + len(audit) == catalogue.rows_in_file

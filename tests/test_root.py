@@ -111,7 +111,7 @@ def test_a_missing_root_names_the_sets_their_sizes_and_the_sample(tmp_path):
 
 
 def test_a_folder_without_table_points_at_the_zip_in_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no styles\.csv\. Pass the folder or zip"):
+    with pytest.raises(FileNotFoundError, match=r"no styles\.csv, nor .* Pass the folder or zip"):
         open_root(tmp_path)
     zip_entries(tmp_path / "archive.zip", **{"styles.csv": HEADER})
     hint = rf"data\.root='{tmp_path}' holds no styles\.csv.*pass data\.root={tmp_path}/archive\.zip"
@@ -197,7 +197,7 @@ def test_a_photos_stamp_changes_with_its_content(tiny_root, tmp_path):
 
     def stamps():
         archive = open_root(zip_folder(path, tmp_path / "tiny.zip"))
-        return open_root(path).stamps[photo], archive.stamps[archive.photos["1000"]]
+        return open_root(path).stamp(photo), archive.stamp(archive.photos["1000"])
 
     before = stamps()
     content = bytearray((path / "images" / "1000.jpg").read_bytes())
@@ -230,3 +230,60 @@ def test_the_real_folder_and_zip_give_the_same_photos(real_root, tmp_path):
             for content in (part.read(photo), root.read(root.photos[id_]))
         ]
         np.testing.assert_array_equal(*decoded)
+
+
+def write_folders(folder):
+    for name in ("Shoes/a.jpg", "Shoes/b.PNG", "Hats/a.jpg", "train/Hats/c.jpg", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("table", ["styles.csv", None])
+def test_folders_of_photos_are_classes_where_there_is_no_table(tmp_path, zipped, table):
+    path = write_folders(tmp_path / "shop")
+    root = open_root(zip_folder(path, tmp_path / "shop.zip") if zipped else path, table)
+    photos = ["Hats/a.jpg", "Shoes/a.jpg", "Shoes/b.PNG", "train/Hats/c.jpg"]
+    assert contents(root) == {photo: photo.encode() for photo in photos}
+    assert root.csv_name is None
+    loaded = load_catalogue(root, min_images=1)
+    assert loaded.table["label"].tolist() == ["Hats", "Shoes", "Shoes", "Hats"]
+    assert loaded.describe() == "4 rows in the folders = 4 kept in 2 classes + 0 dropped (none)"
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_table_of_another_name_has_to_be_named(tmp_path, zipped):
+    path = write_folders(tmp_path / "shop")
+    (path / "products.csv").write_text("sku,kind,file\n1,Hat,Hats/a.jpg\n")
+    path = zip_folder(path, tmp_path / "shop.zip") if zipped else path
+    message = r"holds no styles\.csv, but products\.csv. Pass data\.table=products\.csv, or data\.t"
+    with pytest.raises(FileNotFoundError, match=message):
+        open_root(path)
+    assert open_root(path, "products.csv").table_name == "products.csv"
+    assert open_root(path, None).csv_name is None
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_photos_are_found_by_the_paths_in_a_column(tmp_path, zipped):
+    path = write_folders(tmp_path / "shop")
+    (path / "images").mkdir()
+    (path / "images" / "own.jpg").write_text("own")
+    (tmp_path / "secret.jpg").write_text("secret")
+    rows = {
+        "1": "Hats/a.jpg", "2": "Shoes/b.PNG", "3": "own.jpg", "4": "../secret.jpg",
+        "5": str(tmp_path / "secret.jpg"), "6": "Hats", "7": "", "8": "Hats/none.jpg",
+    }  # fmt: skip
+    lines = "".join(
+        f"{sku},{'Hat' if sku in '14' else 'Shoe'},{file}\n" for sku, file in rows.items()
+    )
+    (path / "products.csv").write_text("sku,kind,file\n" + lines)
+    root = open_root(zip_folder(path, tmp_path / "shop.zip") if zipped else path, "products.csv")
+    loaded = load_catalogue(root, "kind", 1, id_column="sku", image_column="file")
+    assert [root.read(photo) for photo in loaded.table["photo"]] == [
+        b"Hats/a.jpg", b"Shoes/b.PNG", b"own",
+    ]  # fmt: skip
+    assert loaded.dropped["id"].tolist() == ["4", "5", "6", "7", "8"]
+    assert set(loaded.dropped["reason"]) == {"no image"}
+    unnamed = load_catalogue(root, "kind", 1, id_column=None, image_column="file")
+    assert unnamed.table["id"].tolist() == list(rows.values())[:3]

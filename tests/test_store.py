@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from fashion import store as store_module
-from fashion.catalogue import assign_splits, drop_unreadable, load_catalogue
+from fashion.catalogue import drop_unreadable, load_catalogue
 from fashion.images import decode_image
 from fashion.root import open_root
+from fashion.splits import assign_splits
 from fashion.store import PIXELS, delete_stores, list_stores, main, open_store
 
 SETTINGS = {"input_size": 16, "fit": "pad", "interpolation": "bilinear"}

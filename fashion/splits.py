@@ -1,0 +1,187 @@
+"""A catalogue table -> its column `split`."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fashion.catalogue import Catalogue
+
+SPLITS = ("train", "val", "test")
+KINDS = ("random", "grouped")
+
+
+def assign_splits(table: pd.DataFrame, split_seed: int = 0) -> pd.DataFrame:
+    """Add the column `split`: 80 % train, 10 % val, 10 % test, stratified by label.
+
+    Val and test have round(N / 10) rows each; every class has the same number of rows in both, at
+    least one, apportioned by largest remainder. Which rows those are is decided by the SHA-256 of
+    seed and id, so it depends on no library's random numbers and not on the order of the rows.
+
+    Raises:
+        ValueError: A class has fewer than 3 rows, or there are more classes than rows in a split.
+    """
+    counts = table["label"].value_counts().sort_index()
+    if counts.min() < 3:
+        raise ValueError(
+            f"data.min_images: the class {counts.idxmin()!r} has {counts.min()} photos, too few "
+            "for the three splits. Pass data.min_images=3 or more."
+        )
+    order = pd.Series(_draws(table["id"], split_seed), index=table.index).sort_values()
+    rank = table.loc[order.index].groupby("label", sort=False).cumcount().reindex(table.index)
+    quota = table["label"].map(_held_out(table))
+    split = pd.Series("train", index=table.index)
+    split[rank < 2 * quota] = "test"
+    split[rank < quota] = "val"
+    return table.assign(split=split)
+
+
+def assign_grouped_splits(
+    table: pd.DataFrame, groups: "pd.Series[int]", split_seed: int = 0
+) -> pd.DataFrame:
+    """Add the column `split` as `assign_splits` does, but never part photos of one group.
+
+    Each class has the same share in val and test as there, as nearly as its groups allow. Groups
+    are taken from the largest to the single photos, equals in the order of the SHA-256 of seed and
+    id; each goes to one of the splits that still have room for it, drawn in proportion to that
+    room. A class that has no group in a split then gets its smallest one there.
+
+    Args:
+        table: The catalogue table.
+        groups: The group of each row of `table`, by its index.
+        split_seed: Decides the splits.
+
+    Raises:
+        ValueError: A class has fewer than 3 groups, or there are more classes than rows in a split.
+    """
+    per_class = groups.groupby(table["label"]).nunique()
+    if per_class.min() < 3:
+        name = per_class.idxmin()
+        raise ValueError(
+            f"data.split=grouped: the class {name!r} has its {(table['label'] == name).sum()} "
+            f"photos in {per_class.min()} groups of twins, too few for the three splits. Pass a "
+            "higher data.min_images, data.split=random, or leave its photos out by data.exclude."
+        )
+    held_out = _held_out(table)
+    total = table["label"].value_counts().reindex(held_out.index)
+    room = np.stack([total - 2 * held_out, held_out, held_out], axis=1).astype(np.int64)
+    order, labels, draws = _groups_by_size(table, groups, list(held_out.index), split_seed)
+    chosen = np.array([_choose(*group, room) for group in zip(labels, draws, strict=True)])
+    _give_each_class_all_splits(chosen, labels, list(held_out.index))
+    split = pd.Series(np.array(SPLITS)[chosen], index=order)
+    return table.assign(split=groups.map(split))
+
+
+Labels = tuple[tuple[int, int], ...]  # of a group: the place of a class and its photos
+
+
+def _groups_by_size(
+    table: pd.DataFrame, groups: "pd.Series[int]", classes: list[str], split_seed: int
+) -> tuple[list[int], list[Labels], list[float]]:
+    """Return the groups, the largest first, with their labels and a draw from [0, 1) each."""
+    place = pd.Categorical(table["label"], categories=classes).codes
+    counts = Counter(zip(groups.tolist(), place.tolist(), strict=True))
+    labels: dict[int, Labels] = {}
+    for (group, label), count in sorted(counts.items()):
+        labels[group] = (*labels.get(group, ()), (label, count))
+    by_draw = sorted(zip(_draws(table["id"], split_seed), groups, strict=True), reverse=True)
+    draws = {group: draw for draw, group in by_draw}  # of several the smallest
+    size = Counter(groups)
+    order = sorted(labels, key=lambda group: (-size[group], draws[group]))
+    fractions = [int.from_bytes(draws[group][:6]) / 2**48 for group in order]
+    return order, [labels[group] for group in order], fractions
+
+
+def _choose(labels: Labels, draw: float, room: np.ndarray) -> int:
+    """Return the split a group goes to, and take its place from `room` `(K, 3)`."""
+    weights = np.min([room[label] * (room[label] >= count) for label, count in labels], axis=0)
+    # Where no split has room, the training split takes the group.
+    bounds = np.cumsum(weights) if weights.any() else np.array([1, 1, 1])
+    split = int(np.searchsorted(bounds, draw * bounds[-1], side="right"))
+    for label, count in labels:
+        room[label, split] -= count
+    return split
+
+
+def _give_each_class_all_splits(
+    chosen: np.ndarray, groups: list[Labels], classes: list[str]
+) -> None:
+    """Move single groups, the smallest that can be spared, so that each class is in each split."""
+    by_class: dict[int, list[int]] = {}
+    for place in range(len(groups) - 1, -1, -1):
+        for label, _ in groups[place]:
+            by_class.setdefault(label, []).append(place)
+
+    def can_be_spared(place: int) -> bool:
+        return all(
+            sum(chosen[other] == chosen[place] for other in by_class[label]) > 1
+            for label, _ in groups[place]
+        )
+
+    for label in sorted(by_class, key=lambda label: len(by_class[label])):
+        for split, name in enumerate(SPLITS):
+            if any(chosen[place] == split for place in by_class[label]):
+                continue
+            moved = next((place for place in by_class[label] if can_be_spared(place)), None)
+            if moved is None:
+                raise ValueError(
+                    f"data.split=grouped: twins tie the class {classes[label]!r} to others, so "
+                    f"that none of its photos can be in {name}. Pass a higher data.min_images, or "
+                    "data.split=random."
+                )
+            chosen[moved] = split
+
+
+def splits_csv(table: pd.DataFrame) -> bytes:
+    """Return `id,label,split` as CSV, the same bytes on any machine."""
+    text: str = table[["id", "label", "split"]].to_csv(index=False, lineterminator="\n")
+    return text.encode()
+
+
+def splits_sha256(table: pd.DataFrame) -> str:
+    """Return the SHA-256 (hex) of `splits_csv`."""
+    return hashlib.sha256(splits_csv(table)).hexdigest()
+
+
+def write_tables(catalogue: Catalogue, table: pd.DataFrame, folder: Path) -> None:
+    """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "splits.csv").write_bytes(splits_csv(table))
+    catalogue.dropped.sort_values("line").to_csv(folder / "audit.csv", index=False)
+
+
+def _draws(ids: Iterable[str], split_seed: int) -> list[bytes]:
+    """Return what decides on each photo: no library's random numbers, and no order of rows."""
+    return [hashlib.sha256(f"{split_seed}:{id_}".encode()).digest() for id_ in ids]
+
+
+def _held_out(table: pd.DataFrame) -> "pd.Series[int]":
+    """Return the photos of each class in val, and as many in test, sorted by name."""
+    counts = table["label"].value_counts().sort_index()
+    return _apportion(counts, (len(table) + 5) // 10)
+
+
+def _apportion(counts: "pd.Series[int]", total: int) -> "pd.Series[int]":
+    """Divide `total` seats among the classes by largest remainder, at least one each."""
+    if total < len(counts):
+        raise ValueError(
+            f"data.min_images keeps {len(counts)} classes, but a split of 10 % has {total} photos, "
+            "so that not every class can be in it. Raise data.min_images."
+        )
+    # Whole numbers only: a float's rounding must not decide a split.
+    quota, remainder = counts * total // counts.sum(), counts * total % counts.sum()
+    seats = quota.clip(lower=1)
+    by_claim = (
+        remainder.where(quota >= 1, -1)
+        .sort_index()
+        .sort_values(ascending=False, kind="stable")
+        .index
+    )
+    while (missing := total - int(seats.sum())) > 0:
+        seats[by_claim[:missing]] += 1
+    while (surplus := int(seats.sum()) - total) > 0:
+        seats[seats[by_claim[::-1]].loc[lambda s: s > 1].index[:surplus]] -= 1
+    return seats
