@@ -43,31 +43,47 @@ if not cpu_has_bfloat16():  # without its instructions it takes several times as
 Line = dict[str, Any]
 
 
-def measure(model: str, options: argparse.Namespace) -> dict[str, list[Line]]:
-    """Time all peers on one backbone."""
+Lines = dict[str, list[Line]]
+
+
+def measure(model: str, options: argparse.Namespace, earlier: Lines | None) -> Lines:
+    """Time all peers on one backbone.
+
+    Args:
+        model: Its name.
+        options: Of the command line.
+        earlier: Time the fastest settings of these again, and keep the lines of the others.
+    """
     common = ["--model", model, "--batch-size", str(options.batch_size)]
     common += ["--threads", str(options.threads), "--warmup", str(options.warmup)]
     if options.input_size:
         common += ["--input-size", str(options.input_size)]
     steps = [*common, "--steps", str(options.steps)]
-    lines: dict[str, list[Line]] = {"keras": [], "plain": [], "ordinary": [], "store": []}
+    lines: Lines = {"keras": [], "plain": [], "ordinary": [], "store": []}
+    known = earlier or lines
     for repetition in range(options.repetitions):
-        for settings in _worth_repeating(KERAS, lines["keras"], repetition):
-            if settings["jit"] and _jit_is_hopeless(lines["keras"]):
+        is_first = repetition == 0 and earlier is None
+        for settings in _worth_repeating(KERAS, known["keras"], is_first):
+            if is_first and settings["jit"] and _jit_is_hopeless(lines["keras"]):
                 continue
             arguments = ["--precision", settings["precision"], *["--jit"] * settings["jit"]]
             arguments += ["--evaluate-steps", str(options.steps)]
             script = [options.keras_python, HERE / "keras_training.py"]
             lines["keras"].append(run(*script, *steps, *arguments))
         own = [sys.executable, HERE / "own_training.py"]
-        for settings in _worth_repeating(OWN, lines["ordinary"], repetition):
+        for settings in _worth_repeating(OWN, known["ordinary"], is_first):
             arguments = _own_arguments(settings)
             lines["ordinary"].append(run(*own, *steps, *arguments))
-        if repetition == 0:  # it is too slow to be repeated: its median is that of its steps
+        if is_first:  # it is too slow to be repeated: its median is that of its steps
             lines["plain"].append(run(sys.executable, HERE / "plain_training.py", *steps))
         best = _own_arguments(fastest(lines["ordinary"]))
         photos = ["--photos", str(options.photos), "--mode", "store"]
         lines["store"].append(run(*own, *common, *best, *photos))
+    if earlier:
+        for peer in ("keras", "ordinary"):
+            again = _alike(earlier[peer], fastest(earlier[peer]))
+            lines[peer] += [line for line in earlier[peer] if line not in again]
+        lines["plain"] = earlier["plain"]
     return lines
 
 
@@ -148,9 +164,9 @@ def _median(lines: list[Line], key: str) -> float:
     return median(line[key] for line in lines)
 
 
-def _worth_repeating(settings: list[Line], lines: list[Line], repetition: int) -> list[Line]:
+def _worth_repeating(settings: list[Line], lines: list[Line], is_first: bool) -> list[Line]:
     """Return all settings at first, and later the fastest one."""
-    if repetition == 0:
+    if is_first:
         return settings
     best = fastest(lines)
     return [one for one in settings if all(one[key] == best[key] for key in one)]
@@ -233,6 +249,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--photos", type=int, default=512, help="in a store; default: %(default)s")
     parser.add_argument("--repetitions", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--json", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument(
+        "--again", action="store_true",
+        help="time the settings that were fastest again and keep the lines of the others",
+    )  # fmt: skip
     parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
     return parser.parse_args()
 
@@ -244,7 +264,8 @@ def main() -> None:
     for model in () if options.table else options.models:
         sys.stderr.write(f"{model}\n")
         here = machine() | {"date": f"{datetime.now(UTC):%Y-%m-%d}"}
-        lines = measure(model, options)
+        earlier = results["models"][model]["lines"] if options.again else None
+        lines = measure(model, options, earlier)
         figures = ratios(lines, here["memory_gb"])
         models = results["models"] | {model: figures | {"lines": lines, "machine": here}}
         results["models"] = {name: models[name] for name in MODELS if name in models}

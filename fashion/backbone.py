@@ -32,7 +32,8 @@ class Float32Linear(nn.Linear):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return logits `(B, K)`."""
         kind = features.device.type
-        if not is_autocast_available(kind):
+        # The compiler, which has autocast wherever it works, can't look into the question.
+        if not torch.compiler.is_compiling() and not is_autocast_available(kind):
             return super().forward(features)
         with torch.autocast(kind, enabled=False):
             return super().forward(features.to(self.weight.dtype))

@@ -125,8 +125,14 @@ class ProductClassifier(LightningModule):
                 self._halves = []
         return self._halves[0] if self._halves else None
 
-    def prepare_halves(self, trainer: Trainer, num_photos: int) -> None:
-        """Ready both sides for the trainer's device and precision, to compute `num_photos`."""
+    def prepare_halves(self, trainer: Trainer, num_photos: int, num_trained: int = 0) -> None:
+        """Ready both sides for the trainer's device and precision.
+
+        Args:
+            trainer: Knows them.
+            num_photos: How many photos the frozen side is to compute.
+            num_trained: On how many the other side is to be trained.
+        """
         halves, device = self.halves(), trainer.strategy.root_device
         if halves is None:
             return
@@ -134,16 +140,20 @@ class ProductClassifier(LightningModule):
         with trainer.precision_plugin.forward_context():
             if is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
                 dtype = torch.get_autocast_dtype(device.type)
-        compiled = self.hparams["compile"]
-        if compiled is None:
-            compiled = num_photos >= MIN_PHOTOS_TO_COMPILE and can_compile(device, dtype)
-        halves.prepare(device, dtype, compiled=compiled)
+        asked, possible = self.hparams["compile"], can_compile(device, dtype)
+        compiled, compiled_tail = (
+            possible and number >= MIN_PHOTOS_TO_COMPILE if asked is None else asked
+            for number in (num_photos, num_trained)
+        )
+        halves.prepare(device, dtype, compiled=compiled, compiled_tail=compiled_tail)
 
     def on_fit_start(self) -> None:
         """Ready both sides; the weights are on the device and those of a resumed run by now."""
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        num_photos = len(datamodule.rows("train")) if datamodule and not datamodule.features else 0
-        self.prepare_halves(self.trainer, (self.trainer.max_epochs or 1) * num_photos)
+        num_photos = len(datamodule.rows("train")) if datamodule else 0
+        num_trained = (self.trainer.max_epochs or 1) * num_photos
+        has_features = datamodule and datamodule.features
+        self.prepare_halves(self.trainer, 0 if has_features else num_trained, num_trained)
 
     def on_predict_start(self) -> None:
         """Ready both sides for the weights that have been loaded."""

@@ -20,7 +20,7 @@ from fashion.backbone import normalise
 from fashion.frontier import Cut
 
 PIXELS_A_THREAD = 2**17  # of photos computed at once on a CPU
-MIN_PHOTOS_TO_COMPILE = 20_000  # fewer than this take less time than the compiler gains
+MIN_PHOTOS_TO_COMPILE = 20_000  # fewer than these gain less time than the compiler takes
 log = logging.getLogger(__name__)
 
 
@@ -42,17 +42,28 @@ class Halves:
         self._made_of: tuple[object, ...] = ()
         self._compiled = False
         self._frozen: Callable[..., tuple[Tensor, ...]]
-        self._tails: dict[bool, fx.GraphModule]
+        self._tails: dict[bool, Callable[..., Tensor]]
 
-    def prepare(self, device: torch.device, dtype: torch.dtype, *, compiled: bool = False) -> None:
+    def prepare(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        compiled: bool = False,
+        compiled_tail: bool = False,
+    ) -> None:
         """Follow the network to where it is now and to the weights that it has now.
 
         Args:
             device: Where both sides run.
             dtype: That the frozen side computes in.
             compiled: Compile the frozen side with PyTorch's inductor; once compiled it stays so.
+            compiled_tail: Compile the training of the other side, in bfloat16 alone: in float32 it
+                is that of the whole network to the last digits.
         """
         self._tails = {mode: self.cut.tail(self.network, training=mode) for mode in (True, False)}
+        if compiled_tail and dtype.itemsize < 4:
+            self._tails[True] = _compile_tail(self._tails[True])
         made_of = (self.cut.digest(self.network), device, dtype)
         if made_of == self._made_of and (self._compiled or not compiled):
             return
@@ -151,3 +162,15 @@ def _compile(side: nn.Module, *, freeze: bool) -> Callable[..., tuple[Tensor, ..
         return features
 
     return frozen
+
+
+def _compile_tail(tail: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    compiled = torch.compile(tail, dynamic=False)
+
+    def trained(*features: Tensor) -> Tensor:
+        # Dropout draws what it would without the compiler.
+        with inductor_config.patch(fallback_random=True):
+            logits: Tensor = compiled(*features)
+        return logits
+
+    return trained

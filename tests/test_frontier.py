@@ -296,9 +296,10 @@ def test_the_digest_tells_frozen_weights_and_cuts_apart():
     assert find_cut(network, 64).digest(network) != digest
 
 
-def small_halves():
+def small_halves(drop_rate=0.0):
     """Return a small network's two sides; it takes photos of 64 px."""
     network = calibrated("test_resnet", 64)
+    network.drop_rate = drop_rate
     set_trainable(network, [r"^layer4\."])
     mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
     return Halves(network, find_cut(network, 64), mean, std)
@@ -340,6 +341,35 @@ def test_a_compiled_side_in_bfloat16_is_frozen():
         close = 8 * torch.finfo(torch.bfloat16).eps * wanted.abs().max().item()
         torch.testing.assert_close(part, wanted, rtol=0, atol=close)
     assert "_frozen_param" in code
+
+
+@pytest.mark.slow
+def test_a_compiled_tail_trains_as_an_eager_one_does_dropout_included():
+    if not can_compile(torch.device("cpu"), torch.bfloat16):
+        pytest.skip("there is no C++ compiler")
+    halves = small_halves(drop_rate=0.5)
+    halves.prepare(torch.device("cpu"), torch.bfloat16)
+    features = halves.frozen(torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8))
+
+    def train():
+        halves.network.train().zero_grad()
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = halves.trainable(features, training=True)
+        torch.nn.functional.cross_entropy(logits.float(), torch.arange(8) % 5).backward()
+        trained = [p.grad.clone() for p in halves.network.parameters() if p.grad is not None]
+        return [logits.detach(), *trained]
+
+    eager = train()
+    halves.prepare(torch.device("cpu"), torch.bfloat16, compiled_tail=True)
+    compiled, codes = run_and_get_code(train)
+    assert len(codes) >= 2  # forward and backward
+    for part, wanted in zip(compiled, eager, strict=True):
+        difference = (part - wanted).norm() / wanted.norm()
+        assert difference < 0.05
+    halves.prepare(torch.device("cpu"), torch.float32, compiled_tail=True)
+    _, codes = run_and_get_code(train)
+    assert not codes
 
 
 @pytest.mark.parametrize(
