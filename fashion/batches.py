@@ -125,6 +125,8 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
         rank: This process' number.
         world_size: Processes.
         shuffle_seed: Seeds the order; None keeps the order of the rows.
+        chances: `(N,)`, positive: how likely each row is drawn, with replacement, where rows are
+            shuffled; None has each epoch take each row once.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
         rank: int = 0,
         world_size: int = 1,
         shuffle_seed: int | None = None,
+        chances: np.ndarray | None = None,
     ) -> None:
         self.num_rows = num_rows
         self.batch_size = batch_size
@@ -143,6 +146,7 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
         self.rank = rank
         self.world_size = world_size
         self.shuffle_seed = shuffle_seed
+        self.chances = None if chances is None else chances / chances.sum()
         self.epoch = 0
         self._skipped: tuple[int, int] | None = None
 
@@ -172,7 +176,11 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
         rows = np.arange(self.num_rows)
         if self.shuffle_seed is None:
             return np.pad(rows, (0, -self.num_rows % self.batch_size), constant_values=PADDING)
-        rows = np.random.default_rng((self.shuffle_seed, self.epoch)).permutation(self.num_rows)
+        generator = np.random.default_rng((self.shuffle_seed, self.epoch))
+        if self.chances is None:
+            rows = generator.permutation(self.num_rows)
+        else:
+            rows = generator.choice(self.num_rows, self.num_rows, p=self.chances)
         return rows[: self.num_rows - self.num_rows % self.batch_size]
 
 

@@ -206,7 +206,11 @@ def _none_relabelled() -> pd.DataFrame:
 def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
     before = catalogue.table
     review.check(before["id"], before["label"])
-    table = before.assign(label=before["id"].map(review.labels).fillna(before["label"]))
+    labels = [
+        review.labels.get(id_, label)
+        for id_, label in zip(before["id"], before["label"], strict=True)
+    ]
+    table = before.assign(label=labels)
     relabelled = table.assign(label_before=before["label"])[
         ["line", "id", "label", "label_before"]
     ][table["label"] != before["label"]]

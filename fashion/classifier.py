@@ -27,6 +27,12 @@ from fashion.frontier import NoCutError, find_cut
 from fashion.halves import MIN_PHOTOS_TO_COMPILE, Halves, can_compile
 from fashion.metrics import classification_metrics
 
+BETA = 0.9999
+CLASS_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "balanced": lambda counts: 1 / counts,
+    "effective": lambda counts: (1 - BETA) / (1 - BETA**counts),
+}
+
 
 class ProductClassifier(LightningModule):
     """A partly frozen timm network that classifies uint8 photos.
@@ -43,12 +49,20 @@ class ProductClassifier(LightningModule):
             alone.
         dropout: Drop rate before the head, in [0, 1).
         label_smoothing: Weight of the uniform distribution in the targets, in [0, 1).
+        class_weights: How much a training photo weighs by its class, 1 on average: `balanced` is
+            inverse to the class's photos, `effective` to their effective number; None: all alike.
+        logit_adjustment: In training alone, how much of the logarithm of each class's share is
+            added to its logit, so that rare classes aren't out-voted later; 0 adds none.
         optimizer: Takes the trainable parameters; None for a model that only predicts.
         compile: Compile the frozen side; None does so where it pays, on a CPU.
         seed: Seeds dropout together with rank and batch number.
 
     Raises:
         ValueError: A setting is out of range; see also `build_backbone` and `set_trainable`.
+
+    References:
+        Class weights: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, 2019.
+        Logit adjustment: Menon et al., Long-tail Learning via Logit Adjustment, 2021.
 
     Attributes:
         backbone: The timm network, head included.
@@ -57,6 +71,8 @@ class ProductClassifier(LightningModule):
 
     mean: Tensor
     std: Tensor
+    weight: Tensor  # (K,) of the classes in the training loss
+    prior: Tensor  # (K,) what it adds to the logits
     train_sums: Tensor  # of loss, accuracy and 1 over the epoch's batches
 
     def __init__(
@@ -71,6 +87,8 @@ class ProductClassifier(LightningModule):
         unfreeze: str | Sequence[str],
         dropout: float,
         label_smoothing: float,
+        class_weights: str | None = None,
+        logit_adjustment: float = 0.0,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         compile: bool | None = None,
         seed: int = 0,
@@ -80,6 +98,13 @@ class ProductClassifier(LightningModule):
         for key, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
             if not (isinstance(value, (int, float)) and 0 <= value < 1):
                 raise ValueError(f"model.{key}={value!r} must be at least 0 and less than 1.")
+        if class_weights not in (None, *CLASS_WEIGHTS):
+            choices = ", ".join(CLASS_WEIGHTS)
+            raise ValueError(
+                f"model.class_weights={class_weights!r} is unknown; pass {choices} or null."
+            )
+        if not (isinstance(logit_adjustment, (int, float)) and logit_adjustment >= 0):
+            raise ValueError(f"model.logit_adjustment={logit_adjustment!r} must be 0 or more.")
         if optimizer is not None:
             try:
                 optimizer([nn.Parameter(torch.zeros(1))])
@@ -102,6 +127,8 @@ class ProductClassifier(LightningModule):
         mean, std = normalisation(backbone)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        self.register_buffer("weight", torch.ones(len(self.class_names)), persistent=False)
+        self.register_buffer("prior", torch.zeros(len(self.class_names)), persistent=False)
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
         self._ddp_params_and_buffers_to_ignore = ["train_sums"]  # each process has its own
         self.optimizer = optimizer
@@ -154,6 +181,23 @@ class ProductClassifier(LightningModule):
         num_trained = (self.trainer.max_epochs or 1) * num_photos
         has_features = datamodule and datamodule.features
         self.prepare_halves(self.trainer, 0 if has_features else num_trained, num_trained)
+        if datamodule and self._minds_imbalance():
+            counts = datamodule.class_counts()
+            self._learn_classes(torch.tensor([counts[name]["train"] for name in self.class_names]))
+
+    def _minds_imbalance(self) -> bool:
+        return bool(self.hparams["class_weights"] or self.hparams["logit_adjustment"])
+
+    def _learn_classes(self, counts: Tensor) -> None:
+        """Take weights and priors from the training photos of each class, `(K,)`."""
+        counts = counts.double()
+        if self.hparams["class_weights"]:
+            weight = CLASS_WEIGHTS[self.hparams["class_weights"]](counts)
+            weight = weight * counts.sum() / (weight * counts).sum()
+            self.weight = weight.to(self.weight)
+        self.prior = (self.hparams["logit_adjustment"] * (counts / counts.sum()).log()).to(
+            self.prior
+        )
 
     def on_predict_start(self) -> None:
         """Ready both sides for the weights that have been loaded."""
@@ -182,7 +226,7 @@ class ProductClassifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the smoothed cross-entropy of a batch."""
         logits = self._logits(batch)
-        loss = self._loss(logits, batch.targets)
+        loss = self._training_loss(logits, batch.targets)
         accuracy = (logits.argmax(dim=1) == batch.targets).float().mean()
         self.train_sums += torch.stack([loss.detach(), accuracy, torch.ones_like(accuracy)])
         return loss
@@ -291,6 +335,19 @@ class ProductClassifier(LightningModule):
         if step == 0:  # asked before Lightning has restored a run and may open its loaders
             return 1.0
         return (1 + math.cos(math.pi * step / self.trainer.estimated_stepping_batches)) / 2
+
+    def _training_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if not self._minds_imbalance():
+            return self._loss(logits, targets)
+        # The mean over photos, not over their weights, which would differ from part to part of a
+        # batch that devices share.
+        return F.cross_entropy(
+            logits.float() + self.prior,
+            targets,
+            weight=self.weight,
+            label_smoothing=self.hparams["label_smoothing"],
+            reduction="none",
+        ).mean()
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         smoothing = self.hparams["label_smoothing"]

@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from fashion.study import load_study
+from fashion.tables import csv_text
 
 ERROR_FILE = "error.txt"
 COUNTS = ("best_epoch", "epochs", "trainable_parameters")  # whole numbers, where there are any
@@ -38,7 +39,7 @@ def write_comparison(sweep_dir: str | Path) -> pd.DataFrame:
     """Write `comparison.csv` and `comparison.md` into a sweep's folder and return the table."""
     table = collect(sweep_dir)
     for name, text in (
-        ("comparison.csv", table.to_csv(index=False)),
+        ("comparison.csv", csv_text(table)),
         (
             "comparison.md",
             table.astype(object).fillna("").to_markdown(index=False, disable_numparse=True) + "\n",

@@ -27,11 +27,23 @@ from fashion.features import (
 )
 from fashion.frontier import Crossing
 from fashion.images import FITS
+from fashion.review import read_review
 from fashion.root import CatalogueRoot, open_root
 from fashion.sample import MARKER, draw_sample
-from fashion.splits import SPLITS, assign_splits, splits_sha256, write_tables
+from fashion.splits import (
+    KINDS,
+    SPLITS,
+    assign_folds,
+    assign_grouped_splits,
+    assign_splits,
+    splits_sha256,
+    write_tables,
+)
 from fashion.store import PhotoStore, default_cache_dir, open_store
+from fashion.twins import find_twins, groups_of_all
 
+# How likely a photo is drawn: to this power of the photos of its class.
+SAMPLERS = {"shuffle": 0.0, "sqrt": -0.5, "balanced": -1.0}
 log = logging.getLogger(__name__)
 
 
@@ -39,14 +51,25 @@ class FashionDataModule(LightningDataModule):
     """A catalogue as three loaders; nothing is read before `load_catalogue` or `setup`.
 
     Args:
-        root: Folder or zip with styles.csv and images/; None stands for the drawn sample.
-        label_column: Column of styles.csv to classify by.
+        root: Folder or zip with styles.csv and images/, or with a folder of photos for each class;
+            None stands for the drawn sample.
+        table: The table's file name; None takes each folder of photos as a class.
+        id_column: The table's column that names each row; None takes the photo's path.
+        image_column: The column of the photos' paths; None: the photo is images/<id>.
+        label_column: The column to classify by.
         min_images: Labels with fewer photos are dropped.
         malformed_rows: `skip` or `repair`.
+        exclude: CSV of the ids to leave out, see `fashion.review`.
+        relabel: CSV of ids and the labels they get instead.
         fit: `squash` or `pad`, see `fashion.images.decode_image`.
         rotation: Largest angle of the random rotation, in degrees.
-        split: How the splits are drawn; `random` is stratified by label.
+        split: How the splits are drawn, stratified by label: `random`, or `grouped`, which has no
+            photo's twins in another split.
         split_seed: Decides the splits, and nothing else does.
+        folds: Cross-validate: so many folds take the place of the splits; None doesn't.
+        fold: Which of them is tested on, from 0.
+        sampler: `shuffle` takes each training photo once an epoch. `sqrt` and `balanced` draw as
+            many, with replacement: a class as often as the square root of its photos, or as any.
         batch_size: Photos of one optimiser step, over all devices and processes.
         num_workers: Loader processes; None takes one less than the cores, 1 to 8.
         cache_dir: Where packed photos, features and the drawn sample are kept; None is the user's
@@ -79,7 +102,15 @@ class FashionDataModule(LightningDataModule):
         backbone: str,
         input_size: int,
         seed: int,
-        views: int = 0,  # checkpoints of earlier versions hold neither this nor the next ones
+        table: str | None = "styles.csv",  # earlier checkpoints hold neither this nor the next ones
+        id_column: str | None = "id",
+        image_column: str | None = None,
+        exclude: str | None = None,
+        relabel: str | None = None,
+        folds: int | None = None,
+        fold: int = 0,
+        sampler: str = "shuffle",
+        views: int = 0,
         views_precision: str = "bfloat16",
         views_mirrored: bool = False,
         views_on_device: bool | None = None,
@@ -93,6 +124,7 @@ class FashionDataModule(LightningDataModule):
         self.features: FeatureStore | None = None  # from `fill_features` on
         self.device_features: DeviceFeatures | None = None  # from `keep_on_device` on
         self.table: pd.DataFrame  # with its splits, from `load_catalogue` on
+        self.twins: pd.DataFrame  # as `fashion.twins.find_twins` returns it, from `setup` on
         self._class_names: list[str] | None = None
 
     @property
@@ -112,12 +144,23 @@ class FashionDataModule(LightningDataModule):
         hparams: Any = self.hparams
         if hparams.root is None:
             hparams.root = str(draw_sample(self.cache_dir))
-        self.root: CatalogueRoot = open_root(hparams.root)
+        review = read_review(hparams.exclude, hparams.relabel)
+        self.root: CatalogueRoot = open_root(hparams.root, hparams.table)
         self.catalogue = load_catalogue(
-            self.root, hparams.label_column, hparams.min_images, hparams.malformed_rows
+            self.root,
+            hparams.label_column,
+            hparams.min_images,
+            hparams.malformed_rows,
+            id_column=hparams.id_column,
+            image_column=hparams.image_column,
+            review=review,
         )
-        self._draw_splits()
-        hparams.root = os.path.abspath(hparams.root)  # a checkpoint is evaluated from any folder
+        # Groups need the photos, which `setup` reads; until then the sizes of the splits are known.
+        self.table = assign_splits(self.catalogue.table, hparams.split_seed)
+        self._check_sizes()
+        for key in ("root", "exclude", "relabel"):  # a checkpoint is evaluated from any folder
+            if hparams[key] is not None:
+                hparams[key] = os.path.abspath(os.path.expanduser(hparams[key]))
 
     def setup(self, stage: str | None = None) -> None:
         """Pack the photos where that hasn't been done, and draw the splits.
@@ -139,12 +182,34 @@ class FashionDataModule(LightningDataModule):
             pretrained_cfg(hparams.backbone).interpolation,
             self.cache_dir,
         )
-        if self.store.unreadable:
-            self.catalogue = drop_unreadable(
-                candidates, self.store.unreadable, hparams.min_images, hparams.label_column
-            )
-            self._draw_splits()
-        log.info(self._catalogue().describe())
+        self.settle(self.store.unreadable)
+
+    def settle(self, unreadable: dict[str, str]) -> None:
+        """Drop the photos that can't be decoded, find twins among the others, draw the splits.
+
+        Args:
+            unreadable: Maps an id to what is wrong with its photo.
+
+        Raises:
+            ValueError: As `load_catalogue`.
+        """
+        hparams: Any = self.hparams
+        self.catalogue = drop_unreadable(
+            self._catalogue(), unreadable, hparams.min_images, hparams.label_column
+        )
+        table, seed = self.catalogue.table, hparams.split_seed
+        self.twins = find_twins(self.root, table, self.cache_dir)
+        grouped = hparams.split == "grouped"
+        groups = groups_of_all(table, self.twins if grouped else self.twins[:0])
+        if hparams.folds is not None:
+            self.table = assign_folds(table, groups, hparams.folds, hparams.fold, seed)
+        elif grouped:
+            self.table = assign_grouped_splits(table, groups, seed)
+        else:
+            self.table = assign_splits(table, seed)
+        self._check_sizes()
+        log.info(self.catalogue.describe())
+        log.info(self._describe_twins())
 
     def restrict_to(self, class_names: list[str]) -> None:
         """Keep the rows of these classes, in this order of targets, for a model of just these.
@@ -167,6 +232,10 @@ class FashionDataModule(LightningDataModule):
         """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
         write_tables(self._catalogue(), self.table, folder)
 
+    def dropped_rows(self) -> pd.DataFrame:
+        """Return the rows that aren't used, with `line`, `id`, `label`, `reason` and `detail`."""
+        return self._catalogue().dropped
+
     def rows(self, split: str) -> pd.DataFrame:
         """Return the catalogue rows of one split, or of `all`."""
         return self.table if split == "all" else self.table[self.table["split"] == split]
@@ -185,16 +254,31 @@ class FashionDataModule(LightningDataModule):
             "dropped": kept,
             "classes": len(self.class_names),
             **{split: len(self.rows(split)) for split in SPLITS},
+            "relabelled": len(catalogue.relabelled),
+            "twins": len(self.twins),
+            "twin_groups": int(self.twins["group"].nunique()),
+            "test_with_twin_in_train": int(self.has_twin("test").sum()),
             "label_column": hparams.label_column,
             "min_images": hparams.min_images,
             "split": hparams.split,
             "split_seed": hparams.split_seed,
+            "folds": hparams.folds,
+            "fold": hparams.fold if hparams.folds else None,
             "splits_sha256": splits_sha256(self.table),
             "input_size": hparams.input_size,
             "fit": hparams.fit,
             "views": hparams.views if self.features is not None else 0,
             "views_mirrored": hparams.views_mirrored and self.features is not None,
         }
+
+    def has_twin(self, split: str) -> np.ndarray:
+        """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`."""
+        groups = groups_of_all(self.table, self.twins)
+        in_train = groups[self.table["split"] == "train"].value_counts()
+        rows = self.rows(split)
+        known = groups[rows.index].map(in_train).fillna(0)
+        marked: np.ndarray = (known > (rows["split"] == "train")).to_numpy()  # itself is no twin
+        return marked
 
     def class_counts(self) -> dict[str, dict[str, int]]:
         """Return the photos of each class in each split."""
@@ -337,6 +421,7 @@ class FashionDataModule(LightningDataModule):
             rank=share["rank"],
             world_size=share["num_replicas"],
             shuffle_seed=hparams.seed if train else None,
+            chances=self._chances(targets) if train else None,
         )
         if self.features is not None and split in ("train", "val"):
             kept = FeatureDataset(
@@ -391,6 +476,10 @@ class FashionDataModule(LightningDataModule):
                 "start a new run."
             )
 
+    def _chances(self, targets: np.ndarray) -> np.ndarray | None:
+        power = SAMPLERS[self.hparams["sampler"]]
+        return np.bincount(targets)[targets] ** power if power else None
+
     def _slots(self, split: str) -> np.ndarray:
         """Return the place of each row of a split in the photo store."""
         assert self.store is not None
@@ -432,14 +521,22 @@ class FashionDataModule(LightningDataModule):
         """Have a thread read features, which no worker could hand over as fast."""
         return loader if self.features is None else DeviceLoader(loader, lambda batch: batch)
 
-    def _draw_splits(self) -> None:
-        self.table = assign_splits(self._catalogue().table, self.hparams["split_seed"])
+    def _check_sizes(self) -> None:
         num_train, batch_size = len(self.rows("train")), self.hparams["batch_size"]
         if num_train < batch_size:
             raise ValueError(
                 f"data.batch_size={batch_size} is larger than the training split of {num_train} "
                 f"photos. Pass data.batch_size={num_train} or less."
             )
+
+    def _describe_twins(self) -> str:
+        leaked = int(self.has_twin("test").sum())
+        hint = "; data.split=grouped keeps twins together" if leaked else ""
+        return (
+            f"{len(self.twins):,} photos are twins of others, in "
+            f"{self.twins['group'].nunique():,} groups; {leaked:,} of "
+            f"{len(self.rows('test')):,} test photos have a twin in train{hint}"
+        )
 
     def _epoch(self) -> int:
         current: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
@@ -465,7 +562,8 @@ class FashionDataModule(LightningDataModule):
         hparams: Any = self.hparams
         for key, value, choices in (
             ("data.fit", hparams.fit, FITS),
-            ("data.split", hparams.split, ("random",)),
+            ("data.split", hparams.split, KINDS),
+            ("data.sampler", hparams.sampler, tuple(SAMPLERS)),
             ("data.views_precision", hparams.views_precision, tuple(PRECISIONS)),
         ):
             if value not in choices:
@@ -474,6 +572,15 @@ class FashionDataModule(LightningDataModule):
             if not isinstance(hparams[key], kinds):
                 null = " or null" if type(None) in kinds else ""
                 raise ValueError(f"data.{key}={hparams[key]!r}: pass true, false{null}.")
+        folds, fold = hparams.folds, hparams.fold
+        if folds is not None and not (isinstance(folds, int) and folds >= 2):
+            raise ValueError(f"data.folds={folds!r}: pass a number of 2 or more, or null.")
+        if not isinstance(fold, int) or not 0 <= fold < (folds or 1):
+            raise ValueError(
+                f"data.fold={fold!r}: pass one from 0 to {folds - 1} with data.folds={folds}."
+                if folds
+                else f"data.fold={fold!r} needs data.folds, the number of folds."
+            )
         least = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "seed": 0}
         least["views"] = 0
         for key, lowest in least.items():

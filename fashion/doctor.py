@@ -17,12 +17,9 @@ from typing import Any, NamedTuple
 
 import psutil
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from hydra.utils import instantiate
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch.autograd.graph import saved_tensors_hooks
 
 from fashion.accelerators import (
@@ -36,13 +33,13 @@ from fashion.accelerators import (
 )
 from fashion.backbone import check_hub, count_parameters, count_trainable, pretrained_cfg
 from fashion.classifier import ProductClassifier
+from fashion.configuration import CONF, compose_settings, container
 from fashion.data import FashionDataModule
 from fashion.features import PRECISIONS, feature_bytes
 from fashion.run import versions
 from fashion.sample import PHOTOS
 from fashion.store import is_packed, store_bytes, store_folder
 
-CONF = Path(__file__).parents[1] / "conf"
 OK, ABSENT, WRONG = "ok", "--", "!!"
 NAMES = {"tpu": "the TPU", "xla": "XLA's device", "gpu": "the GPU", "cpu": "the CPU"}
 
@@ -83,7 +80,7 @@ def examine_run(cfg: DictConfig) -> Iterator[Finding]:
     """Yield what the run that a configuration describes would meet."""
     yield _accelerator(cfg)
     try:
-        datamodule = FashionDataModule(**_container(cfg.data))
+        datamodule = FashionDataModule(**container(cfg.data))
         yield from _catalogue(datamodule)
         yield _weights(cfg)
         yield _memory(cfg, datamodule)
@@ -187,7 +184,7 @@ def _disk(photos: int, packed: bool, input_size: int, cache_dir: Path) -> Findin
 
 def _features(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
     """Find room for what `data.views` keeps, as if nothing of it were there yet."""
-    settings = _container(cfg.model) | {"pretrained": False, "weights": None, "optimizer": None}
+    settings = container(cfg.model) | {"pretrained": False, "weights": None, "optimizer": None}
     classifier = ProductClassifier(class_names=_class_names(datamodule), **settings)
     halves, views = classifier.halves(), cfg.data.views
     if halves is None:
@@ -228,7 +225,7 @@ def _weights(cfg: DictConfig) -> Finding:
 
 def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
     """Compare what a training step keeps with what the device has."""
-    settings = _container(cfg.model) | {"pretrained": False, "weights": None}
+    settings = container(cfg.model) | {"pretrained": False, "weights": None}
     settings["optimizer"] = instantiate(cfg.model.optimizer)
     with torch.device("meta"):
         classifier = ProductClassifier(class_names=_class_names(datamodule), **settings)
@@ -272,30 +269,13 @@ def _saved_bytes(classifier: ProductClassifier, input_size: int) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in saved.values()) // 2
 
 
-def _container(node: DictConfig) -> dict[str, Any]:
-    container: Any = OmegaConf.to_container(node, resolve=True)
-    return {key: value for key, value in container.items() if not key.startswith("_")}
-
-
-def _compose(overrides: list[str]) -> DictConfig:
-    if not CONF.is_dir():
-        sys.exit(f"There is no {CONF}: run python -m fashion.doctor in the project's folder.")
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", overrides)
-        pretrained_cfg(cfg.model.backbone)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        sys.exit(str(error.__cause__ or error))
-    return cfg
-
-
 def main(report: Callable[[str], object] = sys.stdout.write) -> None:
     """Report on the machine and on the run that the command line describes."""
     overrides = sys.argv[1:]
     if {"-h", "--help"} & set(overrides):
         sys.exit(__doc__)
     keep_from_metadata_host()
-    cfg = _compose(overrides)
+    cfg = compose_settings(overrides, "fashion.doctor")
     findings = []
     for part in (examine_machine(), examine_run(cfg)):
         for finding in part:

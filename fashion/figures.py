@@ -32,7 +32,7 @@ def plot_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> F
         best_epoch: In the numbering of `epoch`, or None.
         title: Heading of the figure.
     """
-    figure = _figure(11, 7.4, title)
+    figure = new_figure(11, 7.4, title)
     panels = {
         "Loss": {"train/loss": ("training", SKY), "val/loss": ("validation", VERMILION)},
         "Accuracy": {
@@ -75,7 +75,7 @@ def _plot_panel(
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
     axes.set_xlabel("epoch")
-    _tidy(axes, grid="both")
+    tidy(axes, grid="both")
 
 
 def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
@@ -86,7 +86,7 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
         title: Heading of the figure.
     """
     table = table.sort_values(["f1", "support"], ascending=True)
-    figure = _figure(8.5, 1.5 + 0.235 * len(table), title)
+    figure = new_figure(8.5, 1.5 + 0.235 * len(table), title)
     axes = figure.subplots()
     mean = table["f1"].mean()
     y = np.arange(len(table))
@@ -105,11 +105,11 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
         )
         axes.text(1.1, i, f"{support:,}", va="center", ha="right", fontsize=8, color=INK)
     axes.text(1.1, len(table) - 0.45, "images", ha="right", fontsize=8, color=INK)
-    _name_rows(axes, table["class"])
+    name_rows(axes, table["class"])
     axes.set_xlim(0, 1.11)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_xlabel(f"F1 (dashed: macro-F1, {mean:.3f})")
-    _tidy(axes, grid="x")
+    tidy(axes, grid="x")
     return figure
 
 
@@ -122,7 +122,7 @@ def plot_class_distribution(class_counts: Mapping[str, Mapping[str, int]], title
     """
     table = pd.DataFrame.from_dict(dict(class_counts), orient="index")
     table = table.loc[table.sum(axis=1).sort_values(kind="stable").index]
-    figure = _figure(8.5, 1.7 + 0.235 * len(table), title)
+    figure = new_figure(8.5, 1.7 + 0.235 * len(table), title)
     axes = figure.subplots()
     left = np.zeros(len(table))
     for split, colour in zip(table.columns, (BLUE, ORANGE, GREEN), strict=False):
@@ -134,13 +134,13 @@ def plot_class_distribution(class_counts: Mapping[str, Mapping[str, int]], title
         parts = " / ".join(f"{count:,}" for count in counts)
         words = f"{sum(counts):,}   ({parts})"
         axes.text(left[i] + left.max() * 0.01, i, words, va="center", fontsize=8)
-    _name_rows(axes, table.index)
+    name_rows(axes, table.index)
     axes.set_xlim(0, left.max() * 1.3)
     axes.set_xlabel(f"images ({' / '.join(table.columns)})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     figure.legend(loc="outside upper right", frameon=False, ncols=3)
-    _tidy(axes, grid="x")
+    tidy(axes, grid="x")
     return figure
 
 
@@ -158,9 +158,9 @@ def plot_confusion_matrix(
     """
     k = len(class_names)
     cells = max(2.6, 0.225 * k)
-    names = 0.3 + 0.077 * max(len(_label(name)) for name in class_names)
+    names = 0.3 + 0.077 * max(len(short_label(name)) for name in class_names)
     height = cells + names * (2 if k > SMALL_K else 1) + 1.1
-    figure = _figure(cells + names + 2.3, height, title)
+    figure = new_figure(cells + names + 2.3, height, title)
     axes = figure.subplots()
     support = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(support, 1)
@@ -170,10 +170,10 @@ def plot_confusion_matrix(
     for i, j in np.argwhere(_worth_writing(counts, shares)):
         colour = "white" if shares[i, j] > 0.35 else INK
         axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=size, color=colour)
-    axes.set_xticks(range(k), [_label(name) for name in class_names])
+    axes.set_xticks(range(k), [short_label(name) for name in class_names])
     axes.set_yticks(
         range(k),
-        [f"{_label(name)}  {n:,}" for name, n in zip(class_names, support[:, 0], strict=True)],
+        [f"{short_label(name)}  {n:,}" for name, n in zip(class_names, support[:, 0], strict=True)],
     )
     axes.tick_params(length=0, labelsize=10.5, labeltop=k > SMALL_K)
     axes.tick_params(axis="x", rotation=90)
@@ -210,13 +210,13 @@ def plot_pr_curves(
         average_precisions: {class: average precision} of the same classes.
         title: Heading of the figure.
     """
-    figure = _figure(10.5, 6.6, title)
+    figure = new_figure(10.5, 6.6, title)
     axes = figure.subplots()
     worst = sorted(curves, key=lambda name: average_precisions[name])[: len(NAMED)]
     for name in curves.keys() - set(worst):
         _step(axes, curves[name], color=GREY, linewidth=0.6, alpha=0.7)
     for name, colour in zip(worst, NAMED, strict=False):
-        words = f"{average_precisions[name]:.3f}  {_label(name)}"
+        words = f"{average_precisions[name]:.3f}  {short_label(name)}"
         _step(axes, curves[name], color=colour, linewidth=1.5, label=words)
     if len(curves) > len(worst):
         axes.plot([], [], color=GREY, label="other classes")
@@ -233,7 +233,7 @@ def plot_pr_curves(
         title="average precision",
         alignment="left",
     )
-    _tidy(axes, grid="both")
+    tidy(axes, grid="both")
     return figure
 
 
@@ -254,27 +254,30 @@ def _mean_curve(curves: Mapping[str, Curve]) -> Curve:
     return np.mean(values, axis=0), grid
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """Start a figure of so many inches with a heading."""
     figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    figure.suptitle(_label(title, 200), fontsize=13, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(short_label(title, 200), fontsize=13, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
-def _label(name: str, length: int = MAX_NAME) -> str:
+def short_label(name: str, length: int = MAX_NAME) -> str:
     """Make a name fit and keep matplotlib from reading its dollar signs as mathematics."""
     name = " ".join(str(name).split())
     short = name if len(name) <= length else name[: length - 1].rstrip() + "…"
     return short.replace("$", r"\$")
 
 
-def _name_rows(axes: Axes, names: Iterable[str]) -> None:
-    labels = [_label(name) for name in names]
+def name_rows(axes: Axes, names: Iterable[str]) -> None:
+    """Write names beside the bars at 0, 1, 2 and so on."""
+    labels = [short_label(name) for name in names]
     axes.set_yticks(range(len(labels)), labels, fontsize=9)
     axes.set_ylim(-0.7, len(labels) - 0.3)
     axes.tick_params(axis="y", length=0)
 
 
-def _tidy(axes: Axes, grid: Literal["x", "both"]) -> None:
+def tidy(axes: Axes, grid: Literal["x", "both"]) -> None:
+    """Draw a light grid and no frame."""
     axes.grid(axis=grid, color="#E4E7EB", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

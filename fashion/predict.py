@@ -29,6 +29,7 @@ from fashion.report import Predictions
 from fashion.root import PHOTO_SUFFIXES, read_entry
 from fashion.run import load_checkpoint
 from fashion.store import decode_or_say_why
+from fashion.tables import mark_text
 
 log = logging.getLogger(__name__)
 USAGE = (
@@ -67,6 +68,7 @@ def predict_split(
         probabilities=logits.softmax(dim=1).numpy(),
         targets=targets.numpy(),
         class_names=tuple(classifier.class_names),
+        has_twin=datamodule.has_twin(split)[rows.numpy()],
     )
 
 
@@ -202,12 +204,13 @@ def write_predictions(
         for name, outcome in rows:
             if isinstance(outcome, str):
                 failed += 1
-                writer.writerow([name, *[""] * len(columns), outcome])
+                writer.writerow([mark_text(name), *[""] * len(columns), mark_text(outcome)])
                 continue
             labelled += 1
             best = np.argsort(-outcome, kind="stable")[:top]
-            cells = [cell for k in best for cell in (class_names[k], f"{outcome[k]:.6f}")]
-            writer.writerow([name, *cells, ""])
+            labels = [(mark_text(class_names[k]), f"{outcome[k]:.6f}") for k in best]
+            cells = [cell for label in labels for cell in label]
+            writer.writerow([mark_text(name), *cells, ""])
     part.replace(path)
     return labelled, failed
 

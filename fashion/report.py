@@ -1,28 +1,25 @@
 """Predictions on a split -> tables, figures and one page, without the model or the data."""
 
-import base64
-import io
 import json
 import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fashion import figures, metrics
+from fashion.pages import render, replacing, write_figures, write_file
 from fashion.study import beside_study, half_width, has_study_classes, load_study
+from fashion.tables import csv_text
 
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError),
@@ -39,6 +36,8 @@ class Predictions:
         probabilities: `(N, K)` float32, finite.
         targets: `(N,)` int64 in `[0, K)`.
         class_names: `(K,)`, each once, `K >= 2`.
+        has_twin: `(N,)` bool, whether the training split has a twin of the image; None where that
+            isn't known.
 
     Raises:
         ValueError: One of them breaks these rules.
@@ -48,11 +47,15 @@ class Predictions:
     probabilities: NDArray[np.float32]
     targets: NDArray[np.int64]
     class_names: tuple[str, ...]
+    has_twin: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no report can be made of."""
         n, k = len(self.targets), len(self.class_names)
         shapes = {"image_ids": (n,), "probabilities": (n, k), "targets": (n,)}
+        kinds = {"image_ids": "str", "probabilities": "float", "targets": "int"}
+        if self.has_twin is not None:
+            shapes["has_twin"], kinds["has_twin"] = (n,), "bool"
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(
@@ -63,7 +66,7 @@ class Predictions:
             raise ValueError(
                 f"{n} images of {k} classes: expected 1 and 2 at least, no class twice."
             )
-        for name, kind in {"image_ids": "str", "probabilities": "float", "targets": "int"}.items():
+        for name, kind in kinds.items():
             dtype = getattr(self, name).dtype
             if not dtype.name.startswith(kind):
                 raise ValueError(f"{name} are of type {dtype}; expected {kind}.")
@@ -77,9 +80,10 @@ class Predictions:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one compressed `.npz`, whole or not at all."""
-        arrays: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {name: column for name, column in columns.items() if column is not None}
         arrays["class_names"] = np.array(self.class_names, dtype=np.str_)
-        with _replacing(Path(path)) as file:
+        with replacing(Path(path)) as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
@@ -91,7 +95,8 @@ class Predictions:
         """
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {field.name: stored[field.name] for field in fields(cls)}
+                arrays = {field.name: stored[field.name] for field in fields(cls)[:4]}
+                arrays["has_twin"] = stored.get("has_twin")
             arrays["class_names"] = tuple(arrays["class_names"].tolist())
             return cls(**arrays)
         except UNREADABLE as e:
@@ -162,15 +167,15 @@ def write_report(
         drawn sample.
     """
     folder = Path(report_dir)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     table, pairs = per_class_table(predictions), confused_pairs(predictions)
     summary = summarise(predictions, run)
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    _write(folder / "summary.json", f"{text}\n")
-    _write(folder / "per_class.csv", table.to_csv(index=False, float_format="%.6g"))
-    _write(folder / "confused_pairs.csv", pairs.to_csv(index=False, float_format="%.6g"))
-    pictures = _write_figures(_draw(predictions, summary, table, history), folder / "figures")
-    _write(folder / "index.html", _render(predictions, summary, table, history, pictures))
+    write_file(folder / "summary.json", f"{text}\n")
+    write_file(folder / "per_class.csv", csv_text(table, float_format="%.6g"))
+    write_file(folder / "confused_pairs.csv", csv_text(pairs, float_format="%.6g"))
+    pictures = write_figures(_draw(predictions, summary, table, history), folder / "figures")
+    write_file(folder / "index.html", _render(predictions, summary, table, history, pictures))
     return summary
 
 
@@ -179,13 +184,33 @@ def summarise(predictions: Predictions, run: Mapping[str, Any]) -> dict[str, Any
     scores = metrics.classification_metrics(*_tensors(predictions))
     support = np.bincount(predictions.targets, minlength=len(predictions.class_names))
     absent = [name for name, n in zip(predictions.class_names, support, strict=True) if n == 0]
-    block = {**scores, "support": len(predictions.targets), "absent_classes": absent}
+    block = {
+        **scores,
+        **_by_twin(predictions),
+        "support": len(predictions.targets),
+        "absent_classes": absent,
+    }
     summary = {**run, run["split"]: block}
     study = load_study()["models"].get(run["model"])
     if study and _is_comparable(predictions, run):
         summary["study"] = {key: study[key] for key in ("test_accuracy", "macro_auprc")}
     strict: dict[str, Any] = _jsonable(summary)
     return strict
+
+
+def _by_twin(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Return accuracy and support of the images with and without a twin in the training split."""
+    if predictions.has_twin is None:
+        return {}
+    right = predictions.probabilities.argmax(axis=1) == predictions.targets
+    parts = {
+        "with_twin_in_train": predictions.has_twin,
+        "without_twin_in_train": ~predictions.has_twin,
+    }
+    return {
+        name: {"accuracy": right[part].mean() if part.any() else math.nan, "support": part.sum()}
+        for name, part in parts.items()
+    }
 
 
 def _is_comparable(predictions: Predictions, run: Mapping[str, Any]) -> bool:
@@ -251,37 +276,18 @@ def _curves(predictions: Predictions) -> tuple[dict[str, figures.Curve], figures
     return curves, trace(scores.flatten(), hits.flatten())
 
 
-def _write_figures(pictures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
-    for stale in folder.glob("*.png"):
-        if stale.stem not in pictures:
-            stale.unlink()
-    written = {}
-    for name, figure in pictures.items():
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
-        _write(folder / f"{name}.png", png.getvalue())
-        written[name] = png.getvalue()
-    return written
-
-
 def _render(
     predictions: Predictions,
     summary: Mapping[str, Any],
     table: pd.DataFrame,
     history: pd.DataFrame,
-    pictures: Mapping[str, bytes],
+    pictures: Mapping[str, str],
 ) -> str:
-    environment = Environment(
-        loader=PackageLoader("fashion"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scores = summary[summary["split"]]
     every_pair = confused_pairs(predictions, top=len(predictions.class_names) ** 2)
     comparable = _is_comparable(predictions, summary)
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         run=summary,
         scores=scores,
         half_width=half_width(scores["accuracy"], scores["support"]),
@@ -289,9 +295,8 @@ def _render(
         pairs=every_pair.head(20).to_dict("records"),
         beside=beside_study(summary, table, every_pair) if comparable else None,
         first_epoch=int(history["epoch"].min()) if len(history) else None,
-        pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+        pictures=pictures,
         config=_flatten(summary["config"]),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
@@ -303,20 +308,3 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    with _replacing(path) as file:
-        file.write(content if isinstance(content, bytes) else content.encode())
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` only once it is complete."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fashion.tables import unmark_text
+
 EXCLUDED = "excluded"  # the reason in the audit
 NEW_LABEL = ("suggested_label", "label")  # the first of these columns that a file has
 
@@ -78,7 +80,7 @@ def _read(key: str, file: str | Path, columns: tuple[str, ...]) -> list[dict[str
         with path.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, restkey="", restval="")
             header = list(reader.fieldnames or [])
-            rows = list(reader)
+            rows = [{name: unmark_text(row[name]) for name in header} for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(
             f"data.{key}={str(file)!r} is not a CSV table in UTF-8 ({error})."

@@ -111,7 +111,10 @@ def _find_file(base: Path, name: str) -> str | None:
 
 
 def _file_stamp(name: str) -> str:
-    stat = os.stat(name)
+    try:
+        stat = os.stat(name)
+    except OSError:  # gone since the folder was listed; reading it says so
+        return "gone"
     return f"{stat.st_size}:{stat.st_mtime_ns}"
 
 

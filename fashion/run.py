@@ -30,7 +30,9 @@ FREE_KEYS = (
     "ckpt_path",
     "output_dir",
     "sweep_name",
-    "data.root",  # the splits' hash is compared instead
+    "data.root",  # the splits' hash is compared instead, here and in the next two
+    "data.exclude",
+    "data.relabel",
     "data.num_workers",
     "data.cache_dir",
     "model.pretrained",
@@ -52,6 +54,7 @@ FIXED_KEYS = (
     "data.min_images",
     "data.malformed_rows",
     "data.split",
+    "data.fold",
     "model.backbone",
     "model.unfreeze",
 )

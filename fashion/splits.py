@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fashion.catalogue import Catalogue
+from fashion.tables import csv_text
 
 SPLITS = ("train", "val", "test")
 KINDS = ("random", "grouped")
@@ -57,25 +58,85 @@ def assign_grouped_splits(
     Raises:
         ValueError: A class has fewer than 3 groups, or there are more classes than rows in a split.
     """
-    per_class = groups.groupby(table["label"]).nunique()
-    if per_class.min() < 3:
-        name = per_class.idxmin()
-        raise ValueError(
-            f"data.split=grouped: the class {name!r} has its {(table['label'] == name).sum()} "
-            f"photos in {per_class.min()} groups of twins, too few for the three splits. Pass a "
-            "higher data.min_images, data.split=random, or leave its photos out by data.exclude."
-        )
+    _check_groups(table, groups, len(SPLITS), "data.split=grouped")
     held_out = _held_out(table)
     total = table["label"].value_counts().reindex(held_out.index)
-    room = np.stack([total - 2 * held_out, held_out, held_out], axis=1).astype(np.int64)
-    order, labels, draws = _groups_by_size(table, groups, list(held_out.index), split_seed)
-    chosen = np.array([_choose(*group, room) for group in zip(labels, draws, strict=True)])
-    _give_each_class_all_splits(chosen, labels, list(held_out.index))
-    split = pd.Series(np.array(SPLITS)[chosen], index=order)
-    return table.assign(split=groups.map(split))
+    room = np.stack([total - 2 * held_out, held_out, held_out], axis=1)
+    part = _share_out(table, groups, room.astype(np.int64), split_seed)
+    return table.assign(split=np.array(SPLITS)[part])
+
+
+def assign_folds(
+    table: pd.DataFrame, groups: "pd.Series[int]", num_folds: int, fold: int, split_seed: int = 0
+) -> pd.DataFrame:
+    """Add the column `split` for cross-validation: one fold is `test`, a ninth of the rest `val`.
+
+    Folds are equal in size, stratified by label, and never part photos of one group. Over all folds
+    each row is once in `test`.
+
+    Args:
+        table: The catalogue table.
+        groups: As in `assign_grouped_splits`.
+        num_folds: Number of folds, 2 or more.
+        fold: Which one is tested on, from 0.
+        split_seed: Decides the folds.
+
+    Raises:
+        ValueError: A class has fewer groups than folds, or fewer than 2 in the other folds.
+    """
+    _check_groups(table, groups, max(num_folds, len(SPLITS)), f"data.folds={num_folds}")
+    folds = _share_out(table, groups, _equal_room(table, [1] * num_folds), split_seed)
+    split = pd.Series("test", index=table.index)
+    rest = table[folds != fold]
+    val = _share_out(rest, groups[rest.index], _equal_room(rest, [8, 1]), split_seed)
+    split[rest.index] = np.where(val == 1, "val", "train")
+    return table.assign(split=split)
 
 
 Labels = tuple[tuple[int, int], ...]  # of a group: the place of a class and its photos
+
+
+def _check_groups(
+    table: pd.DataFrame, groups: "pd.Series[int]", num_parts: int, setting: str
+) -> None:
+    per_class = groups.groupby(table["label"]).nunique()
+    if per_class.min() < num_parts:
+        name = per_class.idxmin()
+        raise ValueError(
+            f"{setting}: the class {name!r} has its {(table['label'] == name).sum()} photos in "
+            f"{per_class.min()} groups of twins, too few for {num_parts} parts. Pass a higher "
+            "data.min_images, data.split=random, or leave its photos out by data.exclude."
+        )
+
+
+def _equal_room(table: pd.DataFrame, weights: list[int]) -> np.ndarray:
+    """Return the photos of each class for each part `(K, P)`, in proportion to the weights."""
+    counts = table["label"].value_counts().sort_index().to_numpy()[:, None]
+    room: np.ndarray = counts * np.array(weights) // sum(weights)
+    left = counts[:, 0] - room.sum(axis=1)
+    for place, number in enumerate(left):  # the parts take turns, so that none grows by rounding
+        room[place, (np.arange(number) + place) % len(weights)] += 1
+    return room
+
+
+def _share_out(
+    table: pd.DataFrame, groups: "pd.Series[int]", room: np.ndarray, split_seed: int
+) -> np.ndarray:
+    """Return the part `(N,)` of each row, no group in two; see `assign_grouped_splits`.
+
+    Args:
+        table: The catalogue table.
+        groups: The group of each row.
+        room: `(K, P)` the photos of each class, sorted by name, that a part takes.
+        split_seed: As there.
+    """
+    classes = sorted(table["label"].unique())
+    order, labels, draws = _groups_by_size(table, groups, classes, split_seed)
+    left = room.copy()
+    chosen = np.array([_choose(*group, left) for group in zip(labels, draws, strict=True)])
+    _give_each_class_all_parts(chosen, labels, classes, room.shape[1])
+    part: np.ndarray = groups.map(pd.Series(chosen, index=order)).to_numpy()
+    return part
 
 
 def _groups_by_size(
@@ -96,20 +157,21 @@ def _groups_by_size(
 
 
 def _choose(labels: Labels, draw: float, room: np.ndarray) -> int:
-    """Return the split a group goes to, and take its place from `room` `(K, 3)`."""
+    """Return the part that a group goes to, and take its place from `room` `(K, P)`."""
     weights = np.min([room[label] * (room[label] >= count) for label, count in labels], axis=0)
-    # Where no split has room, the training split takes the group.
-    bounds = np.cumsum(weights) if weights.any() else np.array([1, 1, 1])
-    split = int(np.searchsorted(bounds, draw * bounds[-1], side="right"))
+    if not weights.any():  # the part with most room left, or least too much in it, takes it all
+        weights = np.arange(room.shape[1]) == room[[label for label, _ in labels]].sum(0).argmax()
+    bounds = np.cumsum(weights)
+    part = int(np.searchsorted(bounds, draw * bounds[-1], side="right"))
     for label, count in labels:
-        room[label, split] -= count
-    return split
+        room[label, part] -= count
+    return part
 
 
-def _give_each_class_all_splits(
-    chosen: np.ndarray, groups: list[Labels], classes: list[str]
+def _give_each_class_all_parts(
+    chosen: np.ndarray, groups: list[Labels], classes: list[str], num_parts: int
 ) -> None:
-    """Move single groups, the smallest that can be spared, so that each class is in each split."""
+    """Move single groups, the smallest that can be spared, so that each class is in each part."""
     by_class: dict[int, list[int]] = {}
     for place in range(len(groups) - 1, -1, -1):
         for label, _ in groups[place]:
@@ -122,23 +184,20 @@ def _give_each_class_all_splits(
         )
 
     for label in sorted(by_class, key=lambda label: len(by_class[label])):
-        for split, name in enumerate(SPLITS):
-            if any(chosen[place] == split for place in by_class[label]):
-                continue
+        for part in set(range(num_parts)) - set(chosen[by_class[label]].tolist()):
             moved = next((place for place in by_class[label] if can_be_spared(place)), None)
             if moved is None:
                 raise ValueError(
                     f"data.split=grouped: twins tie the class {classes[label]!r} to others, so "
-                    f"that none of its photos can be in {name}. Pass a higher data.min_images, or "
+                    "that it can't be in every split. Pass a higher data.min_images, or "
                     "data.split=random."
                 )
-            chosen[moved] = split
+            chosen[moved] = part
 
 
 def splits_csv(table: pd.DataFrame) -> bytes:
     """Return `id,label,split` as CSV, the same bytes on any machine."""
-    text: str = table[["id", "label", "split"]].to_csv(index=False, lineterminator="\n")
-    return text.encode()
+    return csv_text(table[["id", "label", "split"]]).encode()
 
 
 def splits_sha256(table: pd.DataFrame) -> str:
@@ -150,7 +209,7 @@ def write_tables(catalogue: Catalogue, table: pd.DataFrame, folder: Path) -> Non
     """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "splits.csv").write_bytes(splits_csv(table))
-    catalogue.dropped.sort_values("line").to_csv(folder / "audit.csv", index=False)
+    (folder / "audit.csv").write_text(csv_text(catalogue.dropped.sort_values("line")), "utf-8")
 
 
 def _draws(ids: Iterable[str], split_seed: int) -> list[bytes]:

@@ -153,3 +153,26 @@ def test_a_loader_on_the_device_resumes_as_its_own_does():
     assert loader.state_dict() == {"batches_done": 3}
     loader.load_state_dict({"batches_done": 2})
     assert source.loaded == {"batches_done": 2}
+
+
+def test_rows_are_drawn_as_often_as_their_chances_say():
+    chances = np.array([1.0, 3.0, 0.5, 0.5] * 100)
+    sampler = BatchSampler(400, 50, shuffle_seed=3, chances=chances)
+    drawn = []
+    for epoch in range(60):
+        sampler.set_epoch(epoch)
+        drawn.append(np.concatenate([rows for _, rows in sampler]))
+    assert {len(rows) for rows in drawn} == {400}
+    shares = np.bincount(np.concatenate(drawn) % 4, minlength=4) / (60 * 400)
+    assert shares == pytest.approx([0.2, 0.6, 0.1, 0.1], abs=0.01)
+    again = BatchSampler(400, 50, shuffle_seed=3, chances=chances)
+    again.set_epoch(7)
+    assert np.array_equal(np.concatenate([rows for _, rows in again]), drawn[7])
+    halves = [
+        BatchSampler(400, 50, num_parts=2, rank=r, world_size=2, shuffle_seed=3, chances=chances)
+        for r in range(2)
+    ]
+    shared = [
+        np.concatenate(pair) for pair in zip(*([r for _, r in s] for s in halves), strict=True)
+    ]
+    assert np.array_equal(np.concatenate(shared), drawn[0])

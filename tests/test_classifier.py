@@ -2,10 +2,12 @@ import math
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning import Trainer
 from sklearn.metrics import average_precision_score, f1_score
+from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DataLoader
 
 from fashion.batches import PADDING, Batch
@@ -210,3 +212,61 @@ def test_the_loss_of_a_step_is_logged_every_n_steps_and_undivided(every, parts, 
         logits = classifier.train()(items[0].inputs)
     loss = torch.nn.functional.cross_entropy(logits, items[0].targets, label_smoothing=0.1)
     assert [value.item() for value in logged] == pytest.approx([loss.item()] * rows)
+
+
+def learned(counts, **settings):
+    classifier = build(**settings)
+    classifier._learn_classes(torch.tensor(counts))
+    return classifier
+
+
+@pytest.mark.parametrize("kind", ["balanced", "effective"])
+def test_class_weights_are_the_published_ones_with_a_mean_of_one(kind):
+    counts = [7066, 500, 102]
+    classifier = learned(counts, class_weights=kind, label_smoothing=0.0)
+    by_hand = {
+        "balanced": compute_class_weight(
+            "balanced", classes=np.arange(3), y=np.repeat(np.arange(3), counts)
+        ),
+        "effective": np.array([(1 - 0.9999) / (1 - 0.9999**n) for n in counts]),
+    }[kind]
+    by_hand = by_hand * sum(counts) / (by_hand * counts).sum()
+    assert classifier.weight.tolist() == pytest.approx(by_hand.tolist(), rel=1e-5)
+    logits = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(50) % 3
+    losses = -logits.log_softmax(1)[torch.arange(50), targets]
+    expected = (losses * torch.tensor(by_hand)[targets]).mean().item()
+    assert classifier._training_loss(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_logit_adjustment_adds_the_log_prior_in_training_alone():
+    classifier = learned([80, 15, 5], logit_adjustment=1.5, label_smoothing=0.1)
+    logits, targets = torch.randn(20, 3), torch.arange(20) % 3
+    prior = 1.5 * torch.tensor([0.8, 0.15, 0.05]).log()
+    expected = torch.nn.functional.cross_entropy(logits + prior, targets, label_smoothing=0.1)
+    assert torch.allclose(classifier._training_loss(logits, targets), expected, rtol=1e-5)
+    plain = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
+    assert torch.equal(classifier._loss(logits, targets), plain)
+
+
+def test_without_options_the_loss_is_the_plain_one():
+    classifier = learned([80, 15, 5])
+    logits, targets = torch.randn(20, 3), torch.arange(20) % 3
+    assert torch.equal(
+        classifier._training_loss(logits, targets), classifier._loss(logits, targets)
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            {"class_weights": "even"},
+            r"model\.class_weights='even' is unknown; pass balanced, e",
+        ),
+        ({"logit_adjustment": -1}, r"model\.logit_adjustment=-1 must be 0 or more"),
+    ],
+)
+def test_a_wrong_option_for_imbalance_is_named(setting, message):
+    with pytest.raises(ValueError, match=message):
+        build(**setting)

@@ -41,6 +41,7 @@ def make_run(class_names, **changes):
         "drawn_sample": False,
         "data": {
             **{"rows_in_file": 120, "rows_read": 118, "rows_kept": 100, "classes": 3},
+            "relabelled": 0,
             **{"train": 80, "val": 10, "test": 10, "dropped": {"malformed": 2, "rare label": 18}},
             **{"split": "stratified", "split_seed": 42, "splits_sha256": "9f86d0"},
             **{"label_column": "articleType", "input_size": 224, "fit": "squash", "root": "/data"},

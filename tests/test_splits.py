@@ -7,6 +7,7 @@ import pytest
 from fashion.catalogue import Catalogue, load_catalogue
 from fashion.root import open_root
 from fashion.splits import (
+    assign_folds,
     assign_grouped_splits,
     assign_splits,
     splits_csv,
@@ -196,3 +197,20 @@ def test_a_class_of_fewer_than_three_groups_is_named():
     message = r"data\.split=grouped: the class 'class 001' has its 90 photos in 2 groups of twins"
     with pytest.raises(ValueError, match=message):
         assign_grouped_splits(table, groups)
+
+
+@pytest.mark.parametrize("num_folds", [2, 5, 10])
+def test_every_row_is_tested_once_over_the_folds(num_folds):
+    table = table_of([400, 95, 31])
+    groups = groups_of(table, np.random.default_rng(1), share=0.2, largest=4)
+    tested = []
+    for fold in range(num_folds):
+        split = assign_folds(table, groups, num_folds, fold)
+        assert (split.groupby(groups)["split"].nunique() == 1).all()
+        counts = pd.crosstab(split["label"], split["split"])
+        assert counts.min().min() >= 1
+        assert abs(counts["test"].sum() - len(table) / num_folds) <= 6
+        rest = len(table) - counts["test"].sum()
+        assert abs(counts["val"].sum() - rest / 9) <= 6
+        tested += split.index[split["split"] == "test"].tolist()
+    assert sorted(tested) == list(range(len(table)))

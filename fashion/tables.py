@@ -1,0 +1,38 @@
+"""CSV files for people: a cell that a spreadsheet would compute is marked as text."""
+
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets compute
+MARK = "'"  # what marks it as text, in spreadsheets, too
+
+
+def csv_text(table: pd.DataFrame, **options: Any) -> str:
+    """Return a table as CSV, lines ending in a line feed, text cells marked as text where need be.
+
+    Args:
+        table: The index isn't written.
+        options: Those of `pandas.DataFrame.to_csv`.
+    """
+    marked = table.copy()
+    for column in table:
+        if not is_numeric_dtype(table[column]):
+            marked[column] = table[column].map(mark_text)
+    text: str = marked.to_csv(index=False, lineterminator="\n", **options)
+    return text
+
+
+def mark_text(cell: object) -> object:
+    """Return a cell such that no spreadsheet computes it; numbers are no text."""
+    if isinstance(cell, str) and cell.startswith((*FORMULA, MARK)):
+        return MARK + cell
+    return cell
+
+
+def unmark_text(cell: str) -> str:
+    """Return what `mark_text` was given."""
+    if cell.startswith(MARK) and cell[1:].startswith((*FORMULA, MARK)):
+        return cell[1:]
+    return cell
