@@ -44,7 +44,7 @@ OUTLINE, OUTLINE_WEIGHT = 2, 0.3  # pixels from the white around, and how much t
 EVIDENCE = 1.0  # squared structure inside the outline, in pixels, that halves a correlation
 RIDGE = 0.01  # of a photo's whole variance, so that grey photos have no colours to mix
 
-COARSE = 16  # side of what the index holds
+COARSE = 12  # side of what the index holds
 ALIKE, ALIKE_CROP = 0.9, 0.93  # least cosine of two in the index
 NEIGHBOURS = 10
 LISTS, PHOTOS_A_LIST = 8, 40  # that are searched, and that a list is worth
@@ -55,7 +55,8 @@ CROPS = (
     *((0.15, 0.0, 1.0, 1.0), (0.0, 0.15, 1.0, 1.0), (0.0, 0.0, 0.85, 1.0), (0.0, 0.0, 1.0, 0.85)),
 )
 COARSE_STEPS, FINE_STEPS = (3.0, 1.5), (1.0, 0.5)  # pixels, by which pairs are aligned
-HOPEFUL = 0.4  # distance by coarse steps of pairs that are worth fine ones
+PROMISING = 0.45  # distance of pairs that are worth coarse steps
+HOPEFUL = 0.22  # distance after them of pairs that are worth fine ones
 LARGEST = 2_000  # pictures compared each with each
 CHUNK = 1_024
 Box = tuple[float, float, float, float]
@@ -71,7 +72,7 @@ class Thumbnails(NamedTuple):
         outline: `(N, 48, 48)` bool, what is white or near it.
         digests: `(N,)` bytes that tell whether two products are the same to the pixel.
         sizes: `(N, 2)` int64, width and height of the product in `fine`; 0 if it can't be read.
-        coarse: `(V, N, 256)` uint8, edges of the product in each view, stretched to 16 x 16.
+        coarse: `(V, N, 144)` uint8, edges of the product in each view, stretched to 12 x 12.
         warps: `(V, N, 3)` float32, scale and shift (x, y), in pixels from the middle of a
             thumbnail, that take a place in a view's own thumbnail to the place in `fine`.
     """
@@ -209,7 +210,7 @@ def make_thumbnails(read: Callable[[int], bytes], num_photos: int) -> Thumbnails
 def _look(
     read: Callable[[int], bytes], i: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return a photo's product `(48, 48, 3)`, its views `(V, 32, 32, 3)`, its size and warps."""
+    """Return a photo's product `(48, 48, 3)`, its views `(V, 24, 24, 3)`, its size and warps."""
     views = (WHOLE, *CROPS)
     shown = np.full((SIDE, SIDE, 3), 255, np.uint8)
     seen = np.full((len(views), 2 * COARSE, 2 * COARSE, 3), 255, np.uint8)
@@ -271,22 +272,29 @@ def compare(thumbnails: Thumbnails, a: np.ndarray, b: np.ndarray, view: int) -> 
     distances = np.ones(len(a), np.float32)
     for start in range(0, len(a), CHUNK):
         part = slice(start, start + CHUNK)
-        weights = torch.from_numpy(thumbnails.outline[b[part]]) * (OUTLINE_WEIGHT - 1) + 1
-        if view:  # a crop's own rim is an edge that the whole doesn't have
-            weights = weights * _inside(torch.from_numpy(thumbnails.sizes[b[part]]))
-        warp = torch.from_numpy(thumbnails.warps[view, a[part]])
-        whole, other = (torch.from_numpy(thumbnails.half[column[part]]) for column in (a, b))
-        halved = F.avg_pool2d(weights[:, None], 2)[:, 0]
-        distance, warp = _aligned(whole / 127, other / 127, halved, warp, COARSE_STEPS)
-        near = torch.nonzero(distance < HOPEFUL)[:, 0]
-        if len(near):
-            whole, other = (
-                torch.from_numpy(thumbnails.fine[column[part][near.numpy()]]) / 127
-                for column in (a, b)
-            )
-            distance[near], _ = _aligned(whole, other, weights[near], warp[near], FINE_STEPS)
-        distances[part] = distance.numpy()
+        distances[part] = _compare(thumbnails, a[part], b[part], view)
     return Pairs(a, b, distances.clip(0, 1))
+
+
+def _compare(thumbnails: Thumbnails, a: np.ndarray, b: np.ndarray, view: int) -> np.ndarray:
+    weights = torch.from_numpy(thumbnails.outline[b]) * (OUTLINE_WEIGHT - 1) + 1
+    if view:  # a crop's own rim is an edge that the whole doesn't have
+        weights = weights * _inside(torch.from_numpy(thumbnails.sizes[b]))
+    halved = F.avg_pool2d(weights[:, None], 2)[:, 0]
+    warp = torch.from_numpy(thumbnails.warps[view, a])
+    whole, other = (torch.from_numpy(thumbnails.half[photos]) / 127 for photos in (a, b))
+    distance = _distance(whole, other, halved, warp)
+    near = torch.nonzero(distance < PROMISING)[:, 0]
+    if len(near):
+        distance[near], warp[near] = _aligned(
+            whole[near], other[near], halved[near], warp[near], COARSE_STEPS
+        )
+    near = torch.nonzero(distance < HOPEFUL)[:, 0]
+    if len(near):
+        rows = near.numpy()
+        whole, other = (torch.from_numpy(thumbnails.fine[photos[rows]]) / 127 for photos in (a, b))
+        distance[near], _ = _aligned(whole, other, weights[near], warp[near], FINE_STEPS)
+    return distance.numpy()
 
 
 def _product_box(inked: np.ndarray, view: Box) -> tuple[int, int, int, int]:
@@ -335,7 +343,7 @@ def _index(directions: np.ndarray) -> faiss.Index:
 
 def _planes(pixels: np.ndarray) -> Tensor:
     """Return thumbnails `(n, S, S, 3)` uint8 as `(n, 3, S, S)`, white being 0."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 255
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous() - 255
 
 
 def _structure(planes: Tensor) -> Tensor:

@@ -1,6 +1,11 @@
 import csv
+import html
 import io
+import json
 import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +100,41 @@ def run_dir(tiny_root, tmp_path_factory):
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         train.main(compose("config", settings))
     return folder
+
+
+@pytest.fixture(scope="session")
+def browse():
+    """Returns browse(page, width), which opens a page in Chromium.
+
+    It returns how many pictures are there and how many of them are broken, how many pixels the page
+    is wider than the window, and what the console says.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("there is no Chromium to open pages in")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    probe = """<script>addEventListener("load", () => {
+        const pictures = [...document.images];
+        document.title = JSON.stringify({
+            pictures: pictures.length,
+            broken: pictures.filter((picture) => !picture.naturalWidth).length,
+            too_wide: Math.max(0, document.documentElement.scrollWidth - innerWidth),
+        });
+    });</script></body>"""
+
+    def open_page(page, width):
+        copy = page.with_name("probe.html")
+        copy.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), "utf-8")
+        size = f"--window-size={width},1200"
+        command = [chromium, *flags, size, "--dump-dom", copy.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        copy.unlink()
+        found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout)[1]))
+        console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        return {**found, "console": console}
+
+    return open_page
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from fashion.batches import PADDING
 from fashion.data import FashionDataModule
@@ -175,6 +177,10 @@ def test_a_batch_that_the_devices_cannot_share_is_refused_with_the_nearest(build
         ({"batch_size": 0}, r"data\.batch_size=0 must be 1 or more"),
         ({"batch_size": 4096}, r"data\.batch_size=4096 is larger than the training split of \d+"),
         ({"malformed_rows": "drop"}, r"data\.malformed_rows='drop' is unknown"),
+        ({"sampler": "even"}, r"data\.sampler='even' is unknown; pass shuffle or sqrt or balanced"),
+        ({"folds": 1}, r"data\.folds=1: pass a number of 2 or more, or null"),
+        ({"folds": 5, "fold": 5}, r"data\.fold=5: pass one from 0 to 4 with data\.folds=5"),
+        ({"fold": 1}, r"data\.fold=1 needs data\.folds"),
     ],
 )
 def test_wrong_settings_are_named(build, changes, message):
@@ -188,3 +194,85 @@ def test_the_drawn_sample_is_used_without_a_root(tmp_path):
     facts = datamodule.facts()
     assert facts["drawn_sample"] is True
     assert facts["classes"] == 54
+
+
+@pytest.fixture(scope="module")
+def build_twinned(tiny_root, tmp_path_factory):
+    """As `build`, on a catalogue in which 39 photos are copies of others of their label."""
+    folder = tmp_path_factory.mktemp("twinned")
+    shutil.copytree(tiny_root, folder / "tiny")
+    rng = np.random.default_rng(0)
+    for id_ in range(1000, 1120):
+        pixels = rng.integers(0, 256, (60, 45, 3), np.uint8)
+        if id_ % 9 >= 6:  # three ids on is the same label
+            shutil.copy(folder / f"tiny/images/{id_ - 3}.jpg", folder / f"tiny/images/{id_}.jpg")
+        else:
+            Image.fromarray(pixels).save(folder / f"tiny/images/{id_}.jpg")
+
+    def build(**changes):
+        settings = {**SETTINGS, "cache_dir": str(folder / "cache"), **changes}
+        datamodule = FashionDataModule(str(folder / "tiny"), **settings)
+        datamodule.setup()
+        return datamodule
+
+    return build
+
+
+def test_grouped_splits_keep_twins_together_and_random_ones_are_counted(build_twinned):
+    random, grouped = build_twinned(), build_twinned(split="grouped")
+    groups = random.twins.set_index("id")["group"]
+    assert len(groups) == 78
+    assert groups.nunique() == 39
+    for datamodule in (random, grouped):
+        splits = datamodule.table.set_index("id")["split"]
+        of_twins = splits[groups.index].groupby(groups).nunique()
+        in_train = set(groups[splits[groups.index] == "train"])
+        leaked = [id_ for id_ in groups.index if splits[id_] == "test" and groups[id_] in in_train]
+        facts = datamodule.facts()
+        assert (facts["twins"], facts["twin_groups"]) == (78, 39)
+        assert facts["test_with_twin_in_train"] == len(leaked) == datamodule.has_twin("test").sum()
+        if datamodule is grouped:
+            assert (of_twins == 1).all()
+            assert not leaked
+        else:
+            assert len(leaked) >= 2
+    whole = pd.Series(random.has_twin("all"), index=random.rows("all")["id"])
+    assert whole[groups.index].sum() == whole.sum()
+    assert grouped.state_dict() != random.state_dict()
+
+
+def test_folds_test_every_photo_once(build_twinned):
+    tested = [
+        id_
+        for fold in range(4)
+        for id_ in build_twinned(split="grouped", folds=4, fold=fold).rows("test")["id"]
+    ]
+    assert sorted(tested) == sorted(build_twinned().table["id"])
+    assert build_twinned(folds=4, fold=1).facts()["fold"] == 1
+
+
+def test_reviewed_lists_are_followed_and_counted(tiny_root, tmp_path):
+    (tmp_path / "exclude.csv").write_text("id\n1000\n1003\n")
+    (tmp_path / "relabel.csv").write_text("id,label\n1006,Jeans\n")
+    settings = {**SETTINGS, "cache_dir": str(tmp_path)}
+    settings |= {key: str(tmp_path / f"{key}.csv") for key in ("exclude", "relabel")}
+    datamodule = FashionDataModule(str(tiny_root), **settings)
+    datamodule.setup()
+    facts = datamodule.facts()
+    assert (facts["rows_kept"], facts["relabelled"]) == (118, 1)
+    assert facts["dropped"]["excluded"] == 2
+    labels = datamodule.table.set_index("id")["label"]
+    assert labels["1006"] == "Jeans"
+    assert "1000" not in labels
+
+
+def test_a_sampler_draws_classes_alike(tiny_root, tmp_path, write_catalogue):
+    rows = [{"id": str(i), "articleType": "Jeans" if i % 8 == 0 else "Shirts"} for i in range(320)]
+    root = write_catalogue(tmp_path / "rare", rows)
+    settings = {**SETTINGS, "cache_dir": str(tmp_path), "sampler": "balanced"}
+    datamodule = FashionDataModule(str(root), **settings)
+    datamodule.setup()
+    targets = torch.cat(
+        [batch.targets for epoch in range(8) for batch in epoch_of(datamodule, epoch)]
+    )
+    assert targets.float().mean().item() == pytest.approx(0.5, abs=0.05)

@@ -102,6 +102,13 @@ def test_hostile_text_is_escaped_everywhere(hostile):
         assert not [cell for cell in risky if not re.fullmatch(r"-?\d+(\.\d+)?", cell)], path
 
 
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_opens_in_a_browser(hostile, browse, width):
+    found = browse(hostile[0] / "out" / "index.html", width)
+    assert found.pop("pictures") > 20
+    assert found == {"broken": 0, "too_wide": 0, "console": []}
+
+
 def test_rare_labels_stand_in_the_distribution(tiny_root, tmp_path):
     run(tiny_root, tmp_path)
     classes = pd.DataFrame(read(tmp_path, "class_distribution.csv")).set_index("label")

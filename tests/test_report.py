@@ -371,3 +371,10 @@ def test_the_studys_figures_are_complete():
 
 def test_the_interval_of_the_studys_best_model():
     assert half_width(0.9319, 4215) == pytest.approx(0.0076, abs=5e-5)
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_opens_in_a_browser(nasty_report, browse, width):
+    found = browse(nasty_report / "index.html", width)
+    assert found.pop("pictures") >= 4
+    assert found == {"broken": 0, "too_wide": 0, "console": []}

@@ -8,7 +8,7 @@ import pytest
 
 from fashion.report import Predictions
 from fashion.review import read_review
-from fashion.suspects import find_suspects, gather
+from fashion.suspects import _datamodule, find_suspects, gather, write_suspects
 
 
 def predictions(targets, probabilities, ids=None):
@@ -61,6 +61,24 @@ def test_runs_are_put_together_and_refused_where_they_overlap(planted, tmp_path)
     other.save(tmp_path / "2" / "predictions.npz")
     with pytest.raises(ValueError, match="differ in their classes"):
         gather([tmp_path / "0", tmp_path / "2"])
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_opens_in_a_browser(run_dir, tmp_path, browse, width):
+    datamodule = _datamodule(run_dir, {})
+    rows = datamodule.table[:30]
+    suspects = pd.DataFrame(
+        {
+            "id": rows["id"],
+            "given_label": rows["label"],
+            "suggested_label": "<b>Very</b> " * 20,
+            "given_probability": 0.1,
+            "suggested_probability": 0.9,
+        }
+    )
+    write_suspects(suspects, 120, datamodule, tmp_path)
+    found = browse(tmp_path / "index.html", width)
+    assert found == {"pictures": 30, "broken": 0, "too_wide": 0, "console": []}
 
 
 def test_the_command_writes_a_list_that_relabel_takes(run_dir, tmp_path):
