@@ -46,6 +46,7 @@ RIDGE = 0.01  # of a photo's whole variance, so that grey photos have no colours
 
 COARSE = 12  # side of what the index holds
 ALIKE, ALIKE_CROP = 0.9, 0.93  # least cosine of two in the index
+GAIN = 0.02  # least that a crop adds to it
 NEIGHBOURS = 10
 LISTS, PHOTOS_A_LIST = 8, 40  # that are searched, and that a list is worth
 # Left, top, right and bottom of the crops that are looked for, as fractions of the photo.
@@ -239,7 +240,8 @@ def _look(
 def find_pairs(thumbnails: Thumbnails) -> Pairs:
     """Return the twins among pictures, as far as the index brings them together."""
     readable = np.flatnonzero(thumbnails.sizes[:, 0])
-    index = _index(_directions(thumbnails.coarse[0, readable]))
+    directions = _directions(thumbnails.coarse[0])
+    index = _index(directions[readable])
     found: list[Pairs] = []
     known: set[tuple[int, int]] = set()
     for view, coarse in enumerate(thumbnails.coarse):
@@ -251,6 +253,9 @@ def find_pairs(thumbnails: Thumbnails) -> Pairs:
         a, b = a[near], b[near]
         if view == 0:
             a, b = np.unique(np.sort(np.stack([a, b]), axis=0), axis=1)
+        else:  # like products are as alike whole
+            gain = cosines.ravel()[near] - (directions[a] * directions[b]).sum(axis=1)
+            a, b = a[gain > GAIN], b[gain > GAIN]
         new = [pair not in known for pair in zip(a.tolist(), b.tolist(), strict=True)]
         pairs = compare(thumbnails, a[new], b[new], view)
         twins = Pairs(*(column[pairs.distance <= MAX_DISTANCE] for column in pairs))
