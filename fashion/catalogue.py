@@ -8,7 +8,7 @@ that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -16,6 +16,7 @@ import pandas as pd
 from fashion.review import EXCLUDED, Review
 from fashion.root import CatalogueRoot
 
+RELABELLED_COLUMNS = ["line", "id", "label", "label_before"]
 DROPPED_COLUMNS = ["line", "id", "label", "reason", "detail"]
 
 
@@ -39,7 +40,9 @@ class Catalogue:
     rows_in_file: int
     attributes: pd.DataFrame
     source: str
-    relabelled: pd.DataFrame
+    relabelled: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=RELABELLED_COLUMNS)
+    )
 
     @property
     def class_names(self) -> list[str]:
@@ -125,11 +128,9 @@ def load_catalogue(
     table = catalogue.table
     catalogue = catalogue.without(table[table["photo"].isna()], "no image", "")
     if catalogue.table.empty:
-        where = (
-            f"where data.image_column={image_column!r} says"
-            if image_column
-            else ("images/<id>.jpg beside it")
-        )
+        where = "images/<id>.jpg beside it"
+        if image_column:
+            where = f"where data.image_column={image_column!r} says"
         raise ValueError(
             f"data.root={str(root.path)!r}: no row of {root.table_name} has a photo {where}. Pass "
             "the folder or zip that holds both, or the data.image_column of the photos' paths."
@@ -165,7 +166,6 @@ def _from_folders(root: CatalogueRoot) -> Catalogue:
         rows_in_file=len(table),
         attributes=pd.DataFrame(index=table["line"]),
         source=root.table_name,
-        relabelled=_none_relabelled(),
     )
 
 
@@ -196,11 +196,7 @@ def _from_table(
         table["photo"] = table["id"].map(root.photos)
     table = table.reset_index(names="line")
     _check_ids(table, root)
-    return Catalogue(table, malformed, len(rows), attributes, root.table_name, _none_relabelled())
-
-
-def _none_relabelled() -> pd.DataFrame:
-    return pd.DataFrame(columns=["line", "id", "label", "label_before"])
+    return Catalogue(table, malformed, len(rows), attributes, root.table_name)
 
 
 def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
@@ -211,9 +207,8 @@ def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
         for id_, label in zip(before["id"], before["label"], strict=True)
     ]
     table = before.assign(label=labels)
-    relabelled = table.assign(label_before=before["label"])[
-        ["line", "id", "label", "label_before"]
-    ][table["label"] != before["label"]]
+    changed = table["label"] != before["label"]
+    relabelled = table.assign(label_before=before["label"])[changed][RELABELLED_COLUMNS]
     catalogue = replace(catalogue, table=table, relabelled=relabelled)
     return catalogue.without(table[table["id"].isin(review.excluded)], EXCLUDED, "")
 

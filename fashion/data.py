@@ -125,6 +125,7 @@ class FashionDataModule(LightningDataModule):
         self.device_features: DeviceFeatures | None = None  # from `keep_on_device` on
         self.table: pd.DataFrame  # with its splits, from `load_catalogue` on
         self.twins: pd.DataFrame  # as `fashion.twins.find_twins` returns it, from `setup` on
+        self.groups: pd.Series[int]  # the group of twins of each row of the table, from then on
         self._class_names: list[str] | None = None
 
     @property
@@ -199,8 +200,9 @@ class FashionDataModule(LightningDataModule):
         )
         table, seed = self.catalogue.table, hparams.split_seed
         self.twins = find_twins(self.root, table, self.cache_dir)
+        self.groups = groups_of_all(table, self.twins)
         grouped = hparams.split == "grouped"
-        groups = groups_of_all(table, self.twins if grouped else self.twins[:0])
+        groups = self.groups if grouped else pd.Series(range(len(table)), index=table.index)
         if hparams.folds is not None:
             self.table = assign_folds(table, groups, hparams.folds, hparams.fold, seed)
         elif grouped:
@@ -231,10 +233,6 @@ class FashionDataModule(LightningDataModule):
     def write_tables(self, folder: Path) -> None:
         """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
         write_tables(self._catalogue(), self.table, folder)
-
-    def dropped_rows(self) -> pd.DataFrame:
-        """Return the rows that aren't used, with `line`, `id`, `label`, `reason` and `detail`."""
-        return self._catalogue().dropped
 
     def rows(self, split: str) -> pd.DataFrame:
         """Return the catalogue rows of one split, or of `all`."""
@@ -272,10 +270,9 @@ class FashionDataModule(LightningDataModule):
 
     def has_twin(self, split: str) -> np.ndarray:
         """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`."""
-        groups = groups_of_all(self.table, self.twins)
-        in_train = groups[self.table["split"] == "train"].value_counts()
+        in_train = self.groups[self.rows("train").index].value_counts()
         rows = self.rows(split)
-        known = groups[rows.index].map(in_train).fillna(0)
+        known = self.groups[rows.index].map(in_train).fillna(0)
         marked: np.ndarray = (known > (rows["split"] == "train")).to_numpy()  # itself is no twin
         return marked
 

@@ -5,7 +5,6 @@ words that `python train.py` would get, and writes `DIR/index.html` with its fig
 and CSV files. It trains nothing.
 """
 
-import base64
 import io
 import json
 import logging
@@ -13,7 +12,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -24,8 +23,9 @@ from fashion import explore_figures as plots
 from fashion.configuration import compose_settings, container
 from fashion.data import FashionDataModule
 from fashion.figures import plot_class_distribution
+from fashion.files import write_file
 from fashion.images import UnreadableImageError, open_image
-from fashion.pages import render, write_figures, write_file
+from fashion.pages import Sheet, photo_uri, render, write_figures
 from fashion.root import CatalogueRoot
 from fashion.splits import SPLITS
 from fashion.tables import csv_text
@@ -35,16 +35,8 @@ VALUES = range(2, 61)  # how many a column may have for its shares to be shown
 CROSSED = range(2, 9)  # and for each label to be divided by them
 SAMPLES = 8  # photos of each label on the page
 GROUPS, IN_GROUP = 12, 12  # of twins on the page
-SHOWN = (96, 128)  # largest width and height of a photo on the page, in pixels
 FEW = 10  # photos in a class's test split, below which its scores mean little
 IMBALANCE = 10  # times the photos of the smallest class, above which accuracy misleads
-
-
-class Sheet(NamedTuple):
-    """Photos under a heading, each a data URI and a caption."""
-
-    heading: str
-    photos: list[tuple[str, str]]
 
 
 def explore(datamodule: FashionDataModule, output_dir: Path) -> dict[str, Any]:
@@ -132,7 +124,9 @@ def class_distribution(datamodule: FashionDataModule) -> pd.DataFrame:
     The largest label comes first; shares are of the kept photos. Labels dropped as rare stand there
     with their photos and no share.
     """
-    dropped = datamodule.dropped_rows()
+    catalogue = datamodule.catalogue
+    assert catalogue is not None
+    dropped = catalogue.dropped
     rare = dropped[dropped["reason"] == "rare label"]["label"].value_counts()
     counts = pd.DataFrame.from_dict(datamodule.class_counts(), orient="index")
     kept = counts.assign(photos=counts.sum(axis=1), kept=True)
@@ -206,9 +200,7 @@ def summarise(datamodule: FashionDataModule, tables: dict[str, pd.DataFrame]) ->
         "imbalance_ratio": round(largest["photos"] / smallest["photos"], 2),
         "classes_with_few_test_photos": int((kept["test"] < FEW).sum()),
         "twin_groups_of_several_labels": int(disagreeing["group"].nunique()),
-        "largest_twin_group": int(datamodule.twins["group"].value_counts().max() or 0)
-        if len(datamodule.twins)
-        else 0,
+        "largest_twin_group": int((datamodule.twins["group"] == 0).sum()),  # they come by size
         "modes": dict(tables["image_modes"].to_numpy().tolist()),
         "sizes": len(tables["image_sizes"]),
         "bytes": int(images["bytes"].sum()),
@@ -273,7 +265,7 @@ def sample_sheets(datamodule: FashionDataModule) -> list[Sheet]:
         chosen = rows.sample(min(SAMPLES, len(rows)), random_state=0)
         heading = f"{name} ({len(rows):,})"
         sheets.append(
-            Sheet(heading, [(photo_uri(datamodule, photo), "") for photo in chosen["photo"]])
+            Sheet(heading, [(photo_uri(datamodule.root, photo), "") for photo in chosen["photo"]])
         )
     return sheets
 
@@ -287,20 +279,11 @@ def twin_sheets(datamodule: FashionDataModule, twins: pd.DataFrame) -> list[Shee
         counts = rows["label"].value_counts()
         labels = ", ".join(f"{label} ({count})" for label, count in counts.items())
         tiles = [
-            (photo_uri(datamodule, photos[str(id_)]), f"{id_} {label}")
+            (photo_uri(datamodule.root, photos[str(id_)]), f"{id_} {label}")
             for id_, label in _mixed(rows)[["id", "label"]].itertuples(index=False)
         ]
         sheets.append(Sheet(f"Group {group}: {len(rows):,} photos, {labels}", tiles))
     return sheets
-
-
-def photo_uri(datamodule: FashionDataModule, photo: str) -> str:
-    """Return a photo of the catalogue, made small, as a data URI."""
-    image = open_image(datamodule.root.read(photo), max(SHOWN))
-    image.thumbnail(SHOWN)
-    jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
 
 
 def _mixed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,16 +1,27 @@
-"""Pages and their pictures: each file whole or not at all, nothing fetched from a network."""
+"""Pages and their pictures: nothing is fetched from a network."""
 
 import base64
 import io
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+
+from fashion.files import write_file
+from fashion.images import open_image
+from fashion.root import CatalogueRoot
+
+SHOWN = (96, 128)  # largest width and height of a photo on a page, in pixels
+
+
+class Sheet(NamedTuple):
+    """Photos under a heading, each a data URI and a caption."""
+
+    heading: str
+    photos: list[tuple[str, str]]
 
 
 def render(template: str, **context: Any) -> str:
@@ -41,19 +52,10 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]
     return written
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file, whole or not at all."""
-    with replacing(path) as file:
-        file.write(content if isinstance(content, bytes) else content.encode())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` only once it is complete."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def photo_uri(root: CatalogueRoot, photo: str) -> str:
+    """Return a photo of a catalogue, made small, as a data URI."""
+    image = open_image(root.read(photo), max(SHOWN))
+    image.thumbnail(SHOWN)
+    jpeg = io.BytesIO()
+    image.save(jpeg, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fashion import figures, metrics
-from fashion.pages import render, replacing, write_figures, write_file
+from fashion.files import replacing, write_file
+from fashion.pages import render, write_figures
 from fashion.study import beside_study, half_width, has_study_classes, load_study
 from fashion.tables import csv_text
 

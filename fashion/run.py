@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from fashion.backbone import count_parameters, count_trainable
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
+from fashion.files import write_file
 
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 # Settings of where and how a run computes, not of what.
@@ -275,9 +276,7 @@ class RunRecord(Callback):
 
     def _write_history(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and self.epochs:
-            part = self.history_path.with_suffix(".part")
-            self.history.to_csv(part, index=False)
-            part.replace(self.history_path)
+            write_file(self.history_path, self.history.to_csv(index=False))
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fashion.catalogue import Catalogue
+from fashion.files import write_file
 from fashion.tables import csv_text
 
 SPLITS = ("train", "val", "test")
@@ -208,8 +209,8 @@ def splits_sha256(table: pd.DataFrame) -> str:
 def write_tables(catalogue: Catalogue, table: pd.DataFrame, folder: Path) -> None:
     """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "splits.csv").write_bytes(splits_csv(table))
-    (folder / "audit.csv").write_text(csv_text(catalogue.dropped.sort_values("line")), "utf-8")
+    write_file(folder / "splits.csv", splits_csv(table))
+    write_file(folder / "audit.csv", csv_text(catalogue.dropped.sort_values("line")))
 
 
 def _draws(ids: Iterable[str], split_seed: int) -> list[bytes]:

@@ -18,8 +18,8 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
 from fashion.data import FashionDataModule
-from fashion.explore import Sheet, photo_uri
-from fashion.pages import render, write_file
+from fashion.files import write_file
+from fashion.pages import Sheet, photo_uri, render
 from fashion.report import Predictions
 from fashion.run import BEST, LAST, load_checkpoint
 from fashion.tables import csv_text
@@ -111,7 +111,7 @@ def write_suspects(
     for (given, suggested), rows in sorted(pairs, key=lambda pair: -len(pair[1]))[:PAIRS]:
         tiles = [
             (
-                photo_uri(datamodule, photos[row["id"]]),
+                photo_uri(datamodule.root, photos[row["id"]]),
                 f"{row['id']}: {row['suggested_probability']:.0%}, "
                 f"given {row['given_probability']:.0%}",
             )

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from fashion.files import replacing
 from fashion.images import UnreadableImageError, open_image
 from fashion.root import CatalogueRoot
 
@@ -134,10 +135,8 @@ def find_twins(root: CatalogueRoot, table: pd.DataFrame, cache_dir: Path) -> pd.
         if not path.exists():
             photos = table["photo"].tolist()
             groups, distances = group_photos(lambda i: root.read(photos[i]), len(photos))
-            part = path.with_suffix(".part")
-            with part.open("wb") as file:
+            with replacing(path) as file:
                 np.savez_compressed(file, groups=groups, distances=distances)
-            part.replace(path)
     with np.load(path) as stored:
         twins = table[["id", "label"]].assign(group=stored["groups"], distance=stored["distances"])
     return twins[twins["group"] >= 0].sort_values(["group", "distance"], kind="stable")[COLUMNS]
