@@ -251,9 +251,12 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
             f"{_many(dropped['malformed'], 'row has', 'rows have')} more or fewer fields than the "
             "header. data.malformed_rows=repair reads those whose last field holds unquoted commas."
         )
-    for reason, verb in (("unreadable image", "can't be decoded"), ("no image", "has no photo")):
+    for reason, one, several in (
+        ("unreadable image", "photo can't be decoded", "photos can't be decoded"),
+        ("no image", "row has no photo", "rows have no photo"),
+    ):
         if dropped.get(reason):
-            said.append(f"{_many(dropped[reason], 'row', 'rows')}: {verb}; audit.csv names them.")
+            said.append(f"{_many(dropped[reason], one, several)}; audit.csv names each.")
     return said
 
 

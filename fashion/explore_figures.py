@@ -20,6 +20,7 @@ from fashion.figures import (
     tidy,
 )
 
+EMPTY = "(empty)"
 BARS = 14  # values of a column that are drawn; the rest are added up
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, INK, "#F0E442")
 
@@ -73,7 +74,7 @@ def plot_shares(shares: pd.DataFrame, title: str) -> Figure:
         for place, share, photos in zip(y, part["share"], part["photos"], strict=True):
             words = f"{share:.1%}   {photos:,}"
             axes.text(share + 0.01, place, words, va="center", fontsize=8, color=INK)
-        name_rows(axes, part["value"][::-1])
+        name_rows(axes, part["value"].replace("", EMPTY)[::-1])
         axes.set_xlim(0, max(part["share"]) * 1.35)
         axes.set_title(short_label(column), loc="left", fontsize=11)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -113,7 +114,7 @@ def plot_label_by_column(crosses: pd.DataFrame, column: str, title: str) -> Figu
     left = np.zeros(len(shares))
     for value, colour in zip(shares.columns, COLOURS, strict=False):
         y = np.arange(len(shares))
-        label = short_label(value) or "(empty)"
+        label = short_label(value) or EMPTY
         axes.barh(y, shares[value], left=left, height=0.72, color=colour, label=label)
         left += shares[value].to_numpy(float)
     name_rows(axes, counts.index)
