@@ -67,15 +67,15 @@ def prepare(
     datamodule.trainer = trainer
     datamodule.check_batch_size()
     datamodule.load_catalogue()
-    class_names = datamodule.class_names
+    class_names = datamodule.splits.class_names
     classifier = build_classifier(cfg, class_names)
     datamodule.setup()
-    if datamodule.class_names != class_names:  # unreadable photos made a class too rare
-        classifier = build_classifier(cfg, datamodule.class_names)
+    if datamodule.splits.class_names != class_names:  # unreadable photos made a class too rare
+        classifier = build_classifier(cfg, datamodule.splits.class_names)
     if checkpoint:
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
     if trainer.is_global_zero:
-        datamodule.write_tables(output_dir)
+        datamodule.splits.write_tables(output_dir)
     if datamodule.hparams["views"]:
         if checkpoint:  # features are made of its frozen layers, before the trainer loads it
             classifier.load_state_dict(checkpoint["state_dict"])

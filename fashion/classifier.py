@@ -177,12 +177,12 @@ class ProductClassifier(LightningModule):
     def on_fit_start(self) -> None:
         """Ready both sides; the weights are on the device and those of a resumed run by now."""
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        num_photos = len(datamodule.rows("train")) if datamodule else 0
+        num_photos = len(datamodule.splits.rows("train")) if datamodule else 0
         num_trained = (self.trainer.max_epochs or 1) * num_photos
         has_features = datamodule and datamodule.features
         self.prepare_halves(self.trainer, 0 if has_features else num_trained, num_trained)
         if datamodule and self._minds_imbalance():
-            counts = datamodule.class_counts()
+            counts = datamodule.splits.class_counts()
             self._learn_classes(torch.tensor([counts[name]["train"] for name in self.class_names]))
 
     def _minds_imbalance(self) -> bool:

@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 
 from fashion.backbone import pretrained_cfg
 from fashion.batches import PADDING, Batch, BatchLoader, BatchSampler, DeviceLoader, ProductDataset
-from fashion.catalogue import Catalogue, drop_unreadable, load_catalogue
+from fashion.catalogue import drop_unreadable, load_catalogue
 from fashion.feature_data import DeviceFeatures, FeatureDataset
 from fashion.features import (
     PRECISIONS,
@@ -30,17 +30,10 @@ from fashion.images import FITS
 from fashion.review import read_review
 from fashion.root import CatalogueRoot, open_root
 from fashion.sample import MARKER, draw_sample
-from fashion.splits import (
-    KINDS,
-    SPLITS,
-    assign_folds,
-    assign_grouped_splits,
-    assign_splits,
-    splits_sha256,
-    write_tables,
-)
+from fashion.split_catalogue import SplitCatalogue, split_catalogue
+from fashion.splits import KINDS
 from fashion.store import PhotoStore, default_cache_dir, open_store
-from fashion.twins import find_twins, groups_of_all
+from fashion.twins import find_twins
 
 # How likely a photo is drawn: to this power of the photos of its class.
 SAMPLERS = {"shuffle": 0.0, "sqrt": -0.5, "balanced": -1.0}
@@ -119,19 +112,22 @@ class FashionDataModule(LightningDataModule):
         self.save_hyperparameters()
         self._check_settings()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
-        self.catalogue: Catalogue | None = None
         self.store: PhotoStore | None = None
         self.features: FeatureStore | None = None  # from `fill_features` on
         self.device_features: DeviceFeatures | None = None  # from `keep_on_device` on
-        self.table: pd.DataFrame  # with its splits, from `load_catalogue` on
-        self.twins: pd.DataFrame  # as `fashion.twins.find_twins` returns it, from `setup` on
-        self.groups: pd.Series[int]  # the group of twins of each row of the table, from then on
-        self._class_names: list[str] | None = None
+        self._splits: SplitCatalogue | None = None
 
     @property
-    def class_names(self) -> list[str]:
-        """The K labels in the order of their targets."""
-        return self._class_names or self._catalogue().class_names
+    def splits(self) -> SplitCatalogue:
+        """The photos with their splits; those of `load_catalogue` know no twins until `setup`."""
+        if self._splits is None:
+            raise RuntimeError("FashionDataModule.load_catalogue has not been called.")
+        return self._splits
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there are `splits`."""
+        return self._splits is not None
 
     def load_catalogue(self) -> None:
         """Read and check styles.csv, without decoding a photo.
@@ -140,14 +136,14 @@ class FashionDataModule(LightningDataModule):
             FileNotFoundError: No catalogue lies at `data.root`.
             ValueError: The catalogue or a setting can't be used.
         """
-        if self.catalogue is not None:
+        if self.is_loaded:
             return
         hparams: Any = self.hparams
         if hparams.root is None:
             hparams.root = str(draw_sample(self.cache_dir))
         review = read_review(hparams.exclude, hparams.relabel)
         self.root: CatalogueRoot = open_root(hparams.root, hparams.table)
-        self.catalogue = load_catalogue(
+        catalogue = load_catalogue(
             self.root,
             hparams.label_column,
             hparams.min_images,
@@ -157,7 +153,7 @@ class FashionDataModule(LightningDataModule):
             review=review,
         )
         # Groups need the photos, which `setup` reads; until then the sizes of the splits are known.
-        self.table = assign_splits(self.catalogue.table, hparams.split_seed)
+        self._splits = split_catalogue(catalogue, None, kind="random", seed=hparams.split_seed)
         self._check_sizes()
         for key in ("root", "exclude", "relabel"):  # a checkpoint is evaluated from any folder
             if hparams[key] is not None:
@@ -173,11 +169,10 @@ class FashionDataModule(LightningDataModule):
         if self.store is not None:
             return
         self.load_catalogue()
-        candidates = self._catalogue()
         hparams: Any = self.hparams
         self.store = open_store(
             self.root,
-            candidates.table,
+            self.splits.table,
             hparams.input_size,
             hparams.fit,
             pretrained_cfg(hparams.backbone).interpolation,
@@ -195,23 +190,20 @@ class FashionDataModule(LightningDataModule):
             ValueError: As `load_catalogue`.
         """
         hparams: Any = self.hparams
-        self.catalogue = drop_unreadable(
-            self._catalogue(), unreadable, hparams.min_images, hparams.label_column
+        catalogue = drop_unreadable(
+            self.splits.catalogue, unreadable, hparams.min_images, hparams.label_column
         )
-        table, seed = self.catalogue.table, hparams.split_seed
-        self.twins = find_twins(self.root, table, self.cache_dir)
-        self.groups = groups_of_all(table, self.twins)
-        grouped = hparams.split == "grouped"
-        groups = self.groups if grouped else pd.Series(range(len(table)), index=table.index)
-        if hparams.folds is not None:
-            self.table = assign_folds(table, groups, hparams.folds, hparams.fold, seed)
-        elif grouped:
-            self.table = assign_grouped_splits(table, groups, seed)
-        else:
-            self.table = assign_splits(table, seed)
+        self._splits = split_catalogue(
+            catalogue,
+            find_twins(self.root, catalogue.table, self.cache_dir),
+            kind=hparams.split,
+            seed=hparams.split_seed,
+            folds=hparams.folds,
+            fold=hparams.fold,
+        )
         self._check_sizes()
-        log.info(self.catalogue.describe())
-        log.info(self._describe_twins())
+        log.info(catalogue.describe())
+        log.info(self.splits.describe_twins())
 
     def restrict_to(self, class_names: list[str]) -> None:
         """Keep the rows of these classes, in this order of targets, for a model of just these.
@@ -219,69 +211,31 @@ class FashionDataModule(LightningDataModule):
         Raises:
             ValueError: There is none.
         """
-        catalogue = self._catalogue()
-        known = self.table["label"].isin(class_names)
-        if not known.any():
+        splits = self.splits.restricted_to(class_names)
+        if splits.table.empty:
             raise ValueError(
                 f"data.root={self.hparams['root']!r} has no photo of the classes that ckpt_path "
                 f"knows, such as {class_names[0]!r}. Pass a catalogue that does."
             )
-        self.catalogue = catalogue.without(self.table[~known], "unknown label", "")
-        self.table = self.table[known]
-        self._class_names = list(class_names)
-
-    def write_tables(self, folder: Path) -> None:
-        """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
-        write_tables(self._catalogue(), self.table, folder)
-
-    def rows(self, split: str) -> pd.DataFrame:
-        """Return the catalogue rows of one split, or of `all`."""
-        return self.table if split == "all" else self.table[self.table["split"] == split]
+        self._splits = splits
 
     def facts(self) -> dict[str, object]:
         """Return what a summary says of the data: counts, settings, the hash of the splits."""
-        catalogue = self._catalogue()
         hparams: Any = self.hparams
-        kept = catalogue.counts()
         return {
             "root": hparams.root,
             "drawn_sample": Path(hparams.root, MARKER).exists(),
-            "rows_in_file": catalogue.rows_in_file,
-            "rows_read": catalogue.rows_read,
-            "rows_kept": kept.pop("kept"),
-            "dropped": kept,
-            "classes": len(self.class_names),
-            **{split: len(self.rows(split)) for split in SPLITS},
-            "relabelled": len(catalogue.relabelled),
-            "twins": len(self.twins),
-            "twin_groups": int(self.twins["group"].nunique()),
-            "test_with_twin_in_train": int(self.has_twin("test").sum()),
+            **self.splits.facts(),
             "label_column": hparams.label_column,
             "min_images": hparams.min_images,
             "split": hparams.split,
             "split_seed": hparams.split_seed,
             **({"folds": hparams.folds, "fold": hparams.fold} if hparams.folds else {}),
-            "splits_sha256": splits_sha256(self.table),
+            "splits_sha256": self.splits.sha256(),
             "input_size": hparams.input_size,
             "fit": hparams.fit,
             "views": hparams.views if self.features is not None else 0,
             "views_mirrored": hparams.views_mirrored and self.features is not None,
-        }
-
-    def has_twin(self, split: str) -> np.ndarray:
-        """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`."""
-        in_train = self.groups[self.rows("train").index].value_counts()
-        rows = self.rows(split)
-        known = self.groups[rows.index].map(in_train).fillna(0)
-        marked: np.ndarray = (known > (rows["split"] == "train")).to_numpy()  # itself is no twin
-        return marked
-
-    def class_counts(self) -> dict[str, dict[str, int]]:
-        """Return the photos of each class in each split."""
-        counts = pd.crosstab(self.table["label"], self.table["split"])
-        return {
-            str(name): {split: int(row.get(split, 0)) for split in SPLITS}
-            for name, row in counts.iterrows()
         }
 
     def fill_features(
@@ -333,7 +287,9 @@ class FashionDataModule(LightningDataModule):
 
     def num_kept_photos(self) -> int:
         """Return of how many photos features are kept, one counted in each view."""
-        return int(self.hparams["views"]) * len(self.rows("train")) + len(self.rows("val"))
+        return int(self.hparams["views"]) * len(self.splits.rows("train")) + len(
+            self.splits.rows("val")
+        )
 
     def fits_device(
         self, device: torch.device, crossings: tuple[Crossing, ...], free: int | None
@@ -404,10 +360,12 @@ class FashionDataModule(LightningDataModule):
     def loader(self, split: str, *, evaluate: bool) -> BatchLoader:
         """Return the batches of a split, in order to evaluate, else augmented and shuffled."""
         assert self.store is not None
-        rows = self.rows(split)
+        rows = self.splits.rows(split)
         hparams: Any = self.hparams
         slots = self._slots(split)
-        targets = pd.Categorical(rows["label"], categories=self.class_names).codes.astype(np.int64)
+        targets = pd.Categorical(rows["label"], categories=self.splits.class_names).codes.astype(
+            np.int64
+        )
         train = not evaluate
         share = self._share()
         sampler = BatchSampler(
@@ -457,7 +415,7 @@ class FashionDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, str]:
         """Return the hash of the splits, so that a checkpoint is never resumed on others."""
-        return {"splits_sha256": splits_sha256(self.table)}
+        return {"splits_sha256": self.splits.sha256()}
 
     def load_state_dict(self, state_dict: dict[str, str]) -> None:
         """Check that the splits are those of the checkpoint.
@@ -465,7 +423,7 @@ class FashionDataModule(LightningDataModule):
         Raises:
             ValueError: They differ, so photos trained on would be tested on.
         """
-        if state_dict["splits_sha256"] != splits_sha256(self.table):
+        if state_dict["splits_sha256"] != self.splits.sha256():
             raise ValueError(
                 f"data.root={self.hparams['root']!r}: the catalogue's splits differ from those "
                 "that ckpt_path was trained on. Pass the same catalogue and data settings, or "
@@ -480,7 +438,7 @@ class FashionDataModule(LightningDataModule):
         """Return the place of each row of a split in the photo store."""
         assert self.store is not None
         places = pd.Series(range(len(self.store.ids)), index=self.store.ids)
-        return places[self.rows(split)["id"]].to_numpy()
+        return places[self.splits.rows(split)["id"]].to_numpy()
 
     def _slots_by_view(self) -> list[np.ndarray]:
         """Return the photos of which each view is kept: validation takes the plain one alone."""
@@ -518,21 +476,12 @@ class FashionDataModule(LightningDataModule):
         return loader if self.features is None else DeviceLoader(loader, lambda batch: batch)
 
     def _check_sizes(self) -> None:
-        num_train, batch_size = len(self.rows("train")), self.hparams["batch_size"]
+        num_train, batch_size = len(self.splits.rows("train")), self.hparams["batch_size"]
         if num_train < batch_size:
             raise ValueError(
                 f"data.batch_size={batch_size} is larger than the training split of {num_train} "
                 f"photos. Pass data.batch_size={num_train} or less."
             )
-
-    def _describe_twins(self) -> str:
-        leaked = int(self.has_twin("test").sum())
-        hint = "; data.split=grouped keeps twins together" if leaked else ""
-        return (
-            f"{len(self.twins):,} photos are twins of others, in "
-            f"{self.twins['group'].nunique():,} groups; {leaked:,} of "
-            f"{len(self.rows('test')):,} test photos have a twin in train{hint}"
-        )
 
     def _epoch(self) -> int:
         current: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
@@ -548,11 +497,6 @@ class FashionDataModule(LightningDataModule):
 
     def _accumulate(self) -> int:
         return self.trainer.accumulate_grad_batches if self.trainer else 1
-
-    def _catalogue(self) -> Catalogue:
-        if self.catalogue is None:
-            raise RuntimeError("FashionDataModule.load_catalogue has not been called.")
-        return self.catalogue
 
     def _check_settings(self) -> None:
         hparams: Any = self.hparams

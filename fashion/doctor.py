@@ -163,9 +163,9 @@ def _catalogue(datamodule: FashionDataModule) -> Iterator[Finding]:
             is_default = hparams.root == OmegaConf.load(CONF / "data" / "fashion.yaml").root
             yield Finding(WRONG, f"catalogue: {error}", "data=sample" if is_default else "")
             return
-        table = datamodule.table
+        table = datamodule.splits.table
         photos = len(table)
-        classes = len(datamodule.class_names)
+        classes = len(datamodule.splits.class_names)
         yield Finding(OK, f"catalogue: {photos:,} photos of {classes} classes in {hparams.root}")
         interpolation = pretrained_cfg(hparams.backbone).interpolation
         settings = (hparams.input_size, hparams.fit, interpolation, datamodule.cache_dir)
@@ -191,7 +191,7 @@ def _features(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
         reason = f"{cfg.model.backbone} can't be cut in two ({classifier.uncut_reason})"
         return Finding(ABSENT, f"features: data.views={views} has no effect, {reason}")
     photos = (
-        datamodule.num_kept_photos() if datamodule.catalogue else int(PHOTOS * (0.8 * views + 0.1))
+        datamodule.num_kept_photos() if datamodule.is_loaded else int(PHOTOS * (0.8 * views + 0.1))
     )
     dtype = PRECISIONS[cfg.data.views_precision]
     needed = photos * feature_bytes(halves.cut.crossings, dtype)
@@ -249,7 +249,7 @@ def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
 
 
 def _class_names(datamodule: FashionDataModule) -> list[str]:
-    return datamodule.class_names if datamodule.catalogue else ["some"] * 54
+    return datamodule.splits.class_names if datamodule.is_loaded else ["some"] * 54
 
 
 def _saved_bytes(classifier: ProductClassifier, input_size: int) -> int:

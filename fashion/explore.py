@@ -27,6 +27,7 @@ from fashion.files import write_file
 from fashion.images import UnreadableImageError, open_image
 from fashion.pages import Sheet, photo_uri, render, write_figures
 from fashion.root import CatalogueRoot
+from fashion.split_catalogue import SplitCatalogue
 from fashion.splits import SPLITS
 from fashion.tables import csv_text
 
@@ -54,23 +55,24 @@ def explore(datamodule: FashionDataModule, output_dir: Path) -> dict[str, Any]:
         ValueError: The catalogue or a setting can't be used.
     """
     datamodule.load_catalogue()
-    images = look_at_photos(datamodule.root, datamodule.table)
+    images = look_at_photos(datamodule.root, datamodule.splits.table)
     faulty = images[images["error"] != ""]
     datamodule.settle(dict(zip(faulty["id"], faulty["error"], strict=True)))
-    images = images[images["id"].isin(datamodule.table["id"])].drop(columns="error")
+    splits = datamodule.splits
+    images = images[images["id"].isin(splits.table["id"])].drop(columns="error")
     attributes = kept_attributes(datamodule)
     tables = {
-        "class_distribution": class_distribution(datamodule),
+        "class_distribution": class_distribution(splits),
         "shares": column_shares(attributes),
-        "label_by_column": label_by_column(attributes, datamodule.table["label"]),
+        "label_by_column": label_by_column(attributes, splits.table["label"]),
         "images": images,
         "image_sizes": _counts(images, ["width", "height"]),
         "image_modes": _counts(images, ["mode"]),
-        "twins": datamodule.twins,
+        "twins": splits.twins,
     }
     audit = summarise(datamodule, tables)
     output_dir.mkdir(parents=True, exist_ok=True)
-    datamodule.write_tables(output_dir)
+    splits.write_tables(output_dir)
     for name, table in tables.items():
         write_file(output_dir / f"{name}.csv", csv_text(table, float_format="%.6g"))
     text = json.dumps(audit, indent=2, ensure_ascii=False, allow_nan=False)
@@ -82,8 +84,8 @@ def explore(datamodule: FashionDataModule, output_dir: Path) -> dict[str, Any]:
         sizes=tables["image_sizes"].head(10).to_dict("records"),
         files=[f"{name}.csv" for name in (*tables, "audit", "splits")],
         samples=sample_sheets(datamodule),
-        largest=twin_sheets(datamodule, datamodule.twins),
-        disagreeing=twin_sheets(datamodule, disagreeing_twins(datamodule.twins)),
+        largest=twin_sheets(datamodule, splits.twins),
+        disagreeing=twin_sheets(datamodule, disagreeing_twins(splits.twins)),
         pictures=write_figures(_draw(datamodule, tables), output_dir / "figures"),
     )
     write_file(output_dir / "index.html", page)
@@ -118,17 +120,15 @@ def look_at_photos(root: CatalogueRoot, table: pd.DataFrame) -> pd.DataFrame:
     return seen
 
 
-def class_distribution(datamodule: FashionDataModule) -> pd.DataFrame:
+def class_distribution(splits: SplitCatalogue) -> pd.DataFrame:
     """Return `label`, `photos`, `kept`, `share`, `cumulative_share` and photos a split.
 
     The largest label comes first; shares are of the kept photos. Labels dropped as rare stand there
     with their photos and no share.
     """
-    catalogue = datamodule.catalogue
-    assert catalogue is not None
-    dropped = catalogue.dropped
+    dropped = splits.catalogue.dropped
     rare = dropped[dropped["reason"] == "rare label"]["label"].value_counts()
-    counts = pd.DataFrame.from_dict(datamodule.class_counts(), orient="index")
+    counts = pd.DataFrame.from_dict(splits.class_counts(), orient="index")
     kept = counts.assign(photos=counts.sum(axis=1), kept=True)
     table = pd.concat([kept, pd.DataFrame({"photos": rare, "kept": False})]).fillna(0)
     table = table.sort_values("photos", ascending=False, kind="stable").reset_index(names="label")
@@ -140,13 +140,12 @@ def class_distribution(datamodule: FashionDataModule) -> pd.DataFrame:
 
 def kept_attributes(datamodule: FashionDataModule) -> pd.DataFrame:
     """Return the other columns of the kept rows, in the order of the table and with its index."""
-    catalogue = datamodule.catalogue
-    assert catalogue is not None
+    splits = datamodule.splits
     hparams: Any = datamodule.hparams
-    others = catalogue.attributes.drop(
+    others = splits.catalogue.attributes.drop(
         columns=[hparams.id_column, hparams.image_column, hparams.label_column], errors="ignore"
     )
-    lines = datamodule.table["line"]
+    lines = splits.table["line"]
     return others.loc[lines].set_index(lines.index)
 
 
@@ -190,7 +189,8 @@ def summarise(datamodule: FashionDataModule, tables: dict[str, pd.DataFrame]) ->
     distribution, images = tables["class_distribution"], tables["images"]
     kept = distribution[distribution["kept"].astype(bool)]
     largest, smallest = kept.iloc[0], kept.iloc[-1]
-    disagreeing = disagreeing_twins(datamodule.twins)
+    twins = datamodule.splits.twins
+    disagreeing = disagreeing_twins(twins)
     small = images[["width", "height"]].max(axis=1) < int(datamodule.hparams["input_size"])
     audit: dict[str, Any] = {
         **facts,
@@ -200,7 +200,7 @@ def summarise(datamodule: FashionDataModule, tables: dict[str, pd.DataFrame]) ->
         "imbalance_ratio": round(largest["photos"] / smallest["photos"], 2),
         "classes_with_few_test_photos": int((kept["test"] < FEW).sum()),
         "twin_groups_of_several_labels": int(disagreeing["group"].nunique()),
-        "largest_twin_group": int((datamodule.twins["group"] == 0).sum()),  # they come by size
+        "largest_twin_group": int((twins["group"] == 0).sum()),  # they come by size
         "modes": dict(tables["image_modes"].to_numpy().tolist()),
         "sizes": len(tables["image_sizes"]),
         "bytes": int(images["bytes"].sum()),
@@ -262,9 +262,9 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
 
 def sample_sheets(datamodule: FashionDataModule) -> list[Sheet]:
     """Return the first photos of each class that is drawn for the training split."""
-    sheets = []
-    for name in datamodule.class_names:
-        rows = datamodule.table[datamodule.table["label"] == name]
+    sheets, splits = [], datamodule.splits
+    for name in splits.class_names:
+        rows = splits.table[splits.table["label"] == name]
         chosen = rows.sample(min(SAMPLES, len(rows)), random_state=0)
         heading = f"{name} ({len(rows):,})"
         sheets.append(
@@ -275,7 +275,7 @@ def sample_sheets(datamodule: FashionDataModule) -> list[Sheet]:
 
 def twin_sheets(datamodule: FashionDataModule, twins: pd.DataFrame) -> list[Sheet]:
     """Return the largest groups of twins."""
-    photos = dict(zip(datamodule.table["id"], datamodule.table["photo"], strict=True))
+    photos = datamodule.splits.table.set_index("id")["photo"]
     sheets = []
     for group in twins["group"].drop_duplicates()[:GROUPS]:
         rows = twins[twins["group"] == group]
@@ -305,7 +305,7 @@ def _many(number: int, one: str, several: str) -> str:
 
 def _draw(datamodule: FashionDataModule, tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     hparams: Any = datamodule.hparams
-    counts, crosses = datamodule.class_counts(), tables["label_by_column"]
+    counts, crosses = datamodule.splits.class_counts(), tables["label_by_column"]
     drawn = {
         "class_distribution": plot_class_distribution(counts, "Photos of each class"),
         "long_tail": plots.plot_long_tail(

@@ -64,11 +64,11 @@ def predict_split(
     )
     logits, targets, rows = classifier.collect()
     return Predictions(
-        image_ids=datamodule.rows(split)["id"].to_numpy(dtype=str)[rows.numpy()],
+        image_ids=datamodule.splits.rows(split)["id"].to_numpy(dtype=str)[rows.numpy()],
         probabilities=logits.softmax(dim=1).numpy(),
         targets=targets.numpy(),
         class_names=tuple(classifier.class_names),
-        has_twin=datamodule.has_twin(split)[rows.numpy()],
+        has_twin=datamodule.splits.has_twin(split)[rows.numpy()],
     )
 
 
@@ -101,7 +101,7 @@ def fill_features(
         check_mirrors(halves.cut.crossings, getattr(classifier.backbone, "output_fmt", "NCHW"))
     device = strategy.root_device
     goes_on_device = datamodule.fits_device(device, halves.cut.crossings, free_memory(device))
-    num_photos = datamodule.hparams["views"] * len(datamodule.rows("train"))
+    num_photos = datamodule.hparams["views"] * len(datamodule.splits.rows("train"))
     classifier.prepare_halves(trainer, num_photos)
 
     def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -159,7 +159,7 @@ def run_facts(
         "seed": config["seed"],
         "drawn_sample": data.pop("drawn_sample"),
         "data": data,
-        "class_counts": datamodule.class_counts(),
+        "class_counts": datamodule.splits.class_counts(),
         "trainable_parameters": count_trainable(classifier.backbone),
         "total_parameters": count_parameters(classifier.backbone),
         "best_epoch": best,

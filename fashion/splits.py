@@ -3,14 +3,9 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from fashion.catalogue import Catalogue
-from fashion.files import write_file
-from fashion.tables import csv_text
 
 SPLITS = ("train", "val", "test")
 KINDS = ("random", "grouped")
@@ -194,23 +189,6 @@ def _give_each_class_all_parts(
                     "data.split=random."
                 )
             chosen[moved] = part
-
-
-def splits_csv(table: pd.DataFrame) -> bytes:
-    """Return `id,label,split` as CSV, the same bytes on any machine."""
-    return csv_text(table[["id", "label", "split"]]).encode()
-
-
-def splits_sha256(table: pd.DataFrame) -> str:
-    """Return the SHA-256 (hex) of `splits_csv`."""
-    return hashlib.sha256(splits_csv(table)).hexdigest()
-
-
-def write_tables(catalogue: Catalogue, table: pd.DataFrame, folder: Path) -> None:
-    """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "splits.csv", splits_csv(table))
-    write_file(folder / "audit.csv", csv_text(catalogue.dropped.sort_values("line")))
 
 
 def _draws(ids: Iterable[str], split_seed: int) -> list[bytes]:

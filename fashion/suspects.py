@@ -105,7 +105,7 @@ def write_suspects(
     output_dir.mkdir(parents=True, exist_ok=True)
     text = csv_text(suspects, float_format="%.4f")
     write_file(output_dir / "suspect_labels.csv", text)
-    photos = datamodule.table.set_index("id")["photo"]
+    photos = datamodule.splits.table.set_index("id")["photo"]
     sheets = []
     pairs = suspects.groupby(["given_label", "suggested_label"], sort=False)
     for (given, suggested), rows in sorted(pairs, key=lambda pair: -len(pair[1]))[:PAIRS]:

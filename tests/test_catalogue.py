@@ -6,7 +6,7 @@ import pytest
 
 from fashion.catalogue import drop_unreadable, load_catalogue
 from fashion.root import open_root
-from fashion.splits import assign_splits, splits_sha256
+from fashion.split_catalogue import split_catalogue
 
 STUDY_COUNTS = {
     "Shorts": 547, "Trousers": 530, "Flats": 500, "Bra": 477, "Dresses": 464, "Sarees": 427,
@@ -60,9 +60,10 @@ def test_the_studys_catalogue_is_reproduced_row_by_row(real):
     no_image = catalogue.dropped[catalogue.dropped["reason"] == "no image"]
     assert set(no_image["id"]) == {"39403", "39410", "39401", "39425", "12347"}
     assert len(catalogue.class_names) == 54
-    table = assign_splits(catalogue.table)
-    assert table["split"].value_counts().to_dict() == {"train": 33_720, "val": 4_215, "test": 4_215}
-    assert splits_sha256(table) == REAL_SPLITS_SHA256
+    splits = split_catalogue(catalogue, None, kind="random", seed=0)
+    sizes = splits.table["split"].value_counts().to_dict()
+    assert sizes == {"train": 33_720, "val": 4_215, "test": 4_215}
+    assert splits.sha256() == REAL_SPLITS_SHA256
 
 
 def test_all_33_class_counts_of_the_study_are_met(real):
@@ -103,7 +104,7 @@ def test_other_columns_can_be_the_label(real, column, classes, kept):
     catalogue = load_catalogue(real, column)
     assert (len(catalogue.class_names), len(catalogue.table)) == (classes, kept)
     assert sum(catalogue.counts().values()) == catalogue.rows_in_file == 44_446
-    table = assign_splits(catalogue.table)
+    table = split_catalogue(catalogue, None, kind="random", seed=0).table
     sizes = table["split"].value_counts()
     assert sizes["val"] == sizes["test"] == (kept + 5) // 10
     assert (pd.crosstab(table["label"], table["split"]) >= 1).all().all()

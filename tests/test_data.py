@@ -58,12 +58,12 @@ def test_batches_are_uint8_channels_last_and_of_one_shape(build):
 
 def test_targets_are_the_places_of_the_labels(build):
     datamodule = build()
-    labels = datamodule.rows("val")["label"].tolist()
+    labels = datamodule.splits.rows("val")["label"].tolist()
     seen = {}
     for batch in datamodule.val_dataloader():
         for row, target in zip(batch.rows.tolist(), batch.targets.tolist(), strict=True):
             if row != PADDING:
-                seen[row] = datamodule.class_names[target]
+                seen[row] = datamodule.splits.class_names[target]
     assert [seen[row] for row in range(len(labels))] == labels
 
 
@@ -107,7 +107,7 @@ def test_validation_photos_are_not_augmented(build):
     datamodule = build()
     stored = datamodule.store.photos
     places = pd.Series(range(len(datamodule.store.ids)), index=datamodule.store.ids)
-    expected = stored[places[datamodule.rows("val")["id"]].to_numpy()]
+    expected = stored[places[datamodule.splits.rows("val")["id"]].to_numpy()]
     shown = torch.cat([batch.inputs for batch in datamodule.val_dataloader()])[: len(expected)]
     assert np.array_equal(shown.permute(0, 2, 3, 1).numpy(), expected)
 
@@ -220,23 +220,27 @@ def build_twinned(tiny_root, tmp_path_factory):
 
 def test_grouped_splits_keep_twins_together_and_random_ones_are_counted(build_twinned):
     random, grouped = build_twinned(), build_twinned(split="grouped")
-    groups = random.twins.set_index("id")["group"]
+    groups = random.splits.twins.set_index("id")["group"]
     assert len(groups) == 78
     assert groups.nunique() == 39
     for datamodule in (random, grouped):
-        splits = datamodule.table.set_index("id")["split"]
+        splits = datamodule.splits.table.set_index("id")["split"]
         of_twins = splits[groups.index].groupby(groups).nunique()
         in_train = set(groups[splits[groups.index] == "train"])
         leaked = [id_ for id_ in groups.index if splits[id_] == "test" and groups[id_] in in_train]
         facts = datamodule.facts()
         assert (facts["twins"], facts["twin_groups"]) == (78, 39)
-        assert facts["test_with_twin_in_train"] == len(leaked) == datamodule.has_twin("test").sum()
+        assert (
+            facts["test_with_twin_in_train"]
+            == len(leaked)
+            == datamodule.splits.has_twin("test").sum()
+        )
         if datamodule is grouped:
             assert (of_twins == 1).all()
             assert not leaked
         else:
             assert len(leaked) >= 2
-    whole = pd.Series(random.has_twin("all"), index=random.rows("all")["id"])
+    whole = pd.Series(random.splits.has_twin("all"), index=random.splits.rows("all")["id"])
     assert whole[groups.index].sum() == whole.sum()
     assert grouped.state_dict() != random.state_dict()
 
@@ -245,9 +249,9 @@ def test_folds_test_every_photo_once(build_twinned):
     tested = [
         id_
         for fold in range(4)
-        for id_ in build_twinned(split="grouped", folds=4, fold=fold).rows("test")["id"]
+        for id_ in build_twinned(split="grouped", folds=4, fold=fold).splits.rows("test")["id"]
     ]
-    assert sorted(tested) == sorted(build_twinned().table["id"])
+    assert sorted(tested) == sorted(build_twinned().splits.table["id"])
     assert build_twinned(folds=4, fold=1).facts()["fold"] == 1
 
 
@@ -261,7 +265,7 @@ def test_reviewed_lists_are_followed_and_counted(tiny_root, tmp_path):
     facts = datamodule.facts()
     assert (facts["rows_kept"], facts["relabelled"]) == (118, 1)
     assert facts["dropped"]["excluded"] == 2
-    labels = datamodule.table.set_index("id")["label"]
+    labels = datamodule.splits.table.set_index("id")["label"]
     assert labels["1006"] == "Jeans"
     assert "1000" not in labels
 

@@ -81,7 +81,7 @@ def counting(calls):
 
 def plain_photos(datamodule, split):
     ids = {id_: slot for slot, id_ in enumerate(datamodule.store.ids)}
-    slots = [ids[id_] for id_ in datamodule.rows(split)["id"]]
+    slots = [ids[id_] for id_ in datamodule.splits.rows(split)["id"]]
     return torch.from_numpy(datamodule.store.photos[slots]).permute(0, 3, 1, 2)
 
 
@@ -94,8 +94,10 @@ def test_validation_reads_the_features_of_the_plain_photos(datamodule):
         assert torch.equal(kept, expected)
     assert batches[0].inputs[0].is_contiguous(memory_format=torch.channels_last)
     rows = torch.cat([batch.rows for batch in batches])
-    assert rows[: len(made.rows("val"))].tolist() == list(range(len(made.rows("val"))))
-    assert set(rows[len(made.rows("val")) :].tolist()) <= {PADDING}
+    assert rows[: len(made.splits.rows("val"))].tolist() == list(
+        range(len(made.splits.rows("val")))
+    )
+    assert set(rows[len(made.splits.rows("val")) :].tolist()) <= {PADDING}
 
 
 def test_each_epoch_takes_the_next_view_and_then_the_first_again(datamodule):
@@ -228,7 +230,7 @@ def test_bfloat16_rounds_and_nothing_else(datamodule):
 def test_what_is_there_is_not_computed_again(datamodule):
     calls = []
     datamodule(views=1).fill_features("key", CROSSINGS, counting(calls))
-    train, val = (len(datamodule().rows(split)) for split in ("train", "val"))
+    train, val = (len(datamodule().splits.rows(split)) for split in ("train", "val"))
     assert sum(calls) == -(-(train + val) // 16) * 16
     calls.clear()
     datamodule(views=1).fill_features("key", CROSSINGS, counting(calls))
@@ -261,7 +263,7 @@ def test_a_store_is_keyed_by_all_that_decides_it(datamodule, settings, key, cros
         return features_of(photos)[:: 1 if crossings is CROSSINGS else -1]
 
     made.fill_features(key, crossings, compute)
-    train, val = -(-len(made.rows("train")) // 16), -(-(96 + 12) // 16)
+    train, val = -(-len(made.splits.rows("train")) // 16), -(-(96 + 12) // 16)
     assert len(calls) == (0, train, train + val)[again]
 
 
@@ -270,7 +272,7 @@ def test_another_split_computes_only_the_photos_it_lacks(datamodule):
     made = datamodule(views=1, split_seed=1)
     calls = []
     made.fill_features("key", CROSSINGS, counting(calls))
-    assert 0 < sum(calls) < len(made.rows("train"))
+    assert 0 < sum(calls) < len(made.splits.rows("train"))
     for place, expected in enumerate(features_of(plain_photos(made, "val"))):
         kept = torch.cat([batch.inputs[place] for batch in made.val_dataloader()])
         assert torch.equal(kept[: len(expected)], expected)
@@ -293,7 +295,7 @@ def test_an_interrupted_filling_goes_on_where_it_was(datamodule):
     made = datamodule()
     calls.clear()
     made.fill_features("key", CROSSINGS, counting(calls))
-    train, val = len(made.rows("train")), len(made.rows("val"))
+    train, val = len(made.splits.rows("train")), len(made.splits.rows("val"))
     assert len(calls) == -(-(train + val) // 16) + -(-train // 16) - 3
     whole = datamodule(cache_dir=str(made.cache_dir / "other"))
     whole.fill_features("key", CROSSINGS, features_of)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning import Trainer
 
+from fashion.averaging import TRAINED
 from fashion.run import (
     LAST,
     AtomicCheckpointIO,
@@ -136,9 +137,10 @@ def test_sigterm_in_an_epoch_leaves_a_checkpoint_to_go_on_from(
     assert_same_run(run_dir, unbroken)
 
 
+@pytest.mark.parametrize("decay", [0, 0.9])
 @pytest.mark.parametrize("stop", ["batch", "validation"])
 def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
-    stop, tiny_root, cache_dir, tmp_path
+    stop, decay, tiny_root, cache_dir, tmp_path
 ):
     """The same in one process, where the place of the interruption is exact."""
     from hydra import compose, initialize
@@ -170,6 +172,7 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
             "model.pretrained=false",
             "model.input_size=32",
             "model.optimizer.lr=1e-3",
+            f"callbacks.averaging.decay={decay}",
             "trainer.accelerator=cpu",
             f"trainer.max_epochs={EPOCHS}",
             "trainer.enable_progress_bar=false",
@@ -181,14 +184,18 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
         ckpt_path, record, trainer, datamodule, classifier = train.prepare(cfg)
         trainer.callbacks[:0] = callbacks
         trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
-        return record.history.drop(columns="seconds"), classifier.state_dict()
+        last = load_checkpoint(tmp_path / name / LAST)
+        weights = {**last["state_dict"], **last.get(TRAINED, {})}
+        assert (TRAINED in last) == (decay > 0)
+        return record.history.drop(columns="seconds"), weights, classifier.state_dict()
 
-    history, weights = fit("unbroken")
+    history, *states = fit("unbroken")
     with pytest.raises(SystemExit):
         fit("stopped", Stop())
-    resumed_history, resumed_weights = fit("stopped", resume=True)
+    resumed_history, *resumed_states = fit("stopped", resume=True)
     pd.testing.assert_frame_equal(resumed_history, history, rtol=1e-6)
-    assert all(torch.equal(weights[key], resumed_weights[key]) for key in weights)
+    for state, resumed in zip(states, resumed_states, strict=True):
+        assert all(torch.equal(state[key], resumed[key]) for key in state)
 
 
 def test_frozen_tensors_are_bit_identical_after_training(unbroken, tiny_root):

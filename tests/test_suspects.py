@@ -66,7 +66,7 @@ def test_runs_are_put_together_and_refused_where_they_overlap(planted, tmp_path)
 @pytest.mark.parametrize("width", [1200, 390])
 def test_the_page_opens_in_a_browser(run_dir, tmp_path, browse, width):
     datamodule = _datamodule(run_dir, {})
-    rows = datamodule.table[:30]
+    rows = datamodule.splits.table[:30]
     suspects = pd.DataFrame(
         {
             "id": rows["id"],

@@ -202,6 +202,16 @@ def test_a_run_goes_on_on_another_device_with_the_same_figures(first, second, ru
 
 @pytest.mark.slow
 @pytest.mark.parametrize("device", ON_XLA)
+def test_averaged_weights_are_the_same_and_part_of_the_training_step(device, run):
+    averaged = (*SMALL, "callbacks.averaging.decay=0.9", "model.optimizer.lr=3e-5")
+    folder = run(device, *averaged)
+    assert_same_answer(folder, run("cpu", *averaged))
+    assert summary_of(folder)["xla"]["graphs_by_epoch"] == [2, 0, 0]
+    assert summary_of(folder)["xla"]["graphs"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ON_XLA)
 def test_dropout_is_drawn_anew_each_step_and_alike_in_a_resumed_run(device, run):
     dropout = (*SMALL, "model.dropout=0.5")
     every_epoch = (
