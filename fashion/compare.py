@@ -11,6 +11,7 @@ from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from fashion.files import write_file
 from fashion.study import load_study
 from fashion.tables import csv_text
 
@@ -45,9 +46,7 @@ def write_comparison(sweep_dir: str | Path) -> pd.DataFrame:
             table.astype(object).fillna("").to_markdown(index=False, disable_numparse=True) + "\n",
         ),
     ):
-        part = Path(sweep_dir, f"{name}.part")
-        part.write_text(text)
-        part.replace(Path(sweep_dir, name))
+        write_file(Path(sweep_dir, name), text)
     return table
 
 

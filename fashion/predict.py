@@ -5,6 +5,7 @@ labels photo files, folders and zips with the five likeliest classes each.
 """
 
 import csv
+import io
 import logging
 import os
 import sys
@@ -24,6 +25,7 @@ from fashion.accelerators import free_memory
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
 from fashion.feature_data import check_mirrors
+from fashion.files import replacing
 from fashion.images import decode_image
 from fashion.report import Predictions
 from fashion.root import PHOTO_SUFFIXES, read_entry
@@ -197,8 +199,8 @@ def write_predictions(
         f"{kind}_{place}" for place in range(1, top + 1) for kind in ("label", "probability")
     ]
     labelled = failed = 0
-    part = path.with_name(f"{path.name}.part")
-    with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    encoded = partial(io.TextIOWrapper, newline="", encoding="utf-8", errors="surrogateescape")
+    with replacing(path) as raw, encoded(raw) as file:
         writer = csv.writer(file)
         writer.writerow(["photo", *columns, "error"])
         for name, outcome in rows:
@@ -211,7 +213,6 @@ def write_predictions(
             labels = [(mark_text(class_names[k]), f"{outcome[k]:.6f}") for k in best]
             cells = [cell for label in labels for cell in label]
             writer.writerow([mark_text(name), *cells, ""])
-    part.replace(path)
     return labelled, failed
 
 
