@@ -287,9 +287,8 @@ class FashionDataModule(LightningDataModule):
 
     def num_kept_photos(self) -> int:
         """Return of how many photos features are kept, one counted in each view."""
-        return int(self.hparams["views"]) * len(self.splits.rows("train")) + len(
-            self.splits.rows("val")
-        )
+        train, val = (len(self.splits.rows(split)) for split in ("train", "val"))
+        return int(self.hparams["views"]) * train + val
 
     def fits_device(
         self, device: torch.device, crossings: tuple[Crossing, ...], free: int | None
