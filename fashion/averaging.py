@@ -34,9 +34,8 @@ class WeightAverage(Callback):
             )
         self.decay = decay
         self.num_steps = 0
-        self._other: dict[
-            str, Tensor
-        ] = {}  # the average, or the weights while it takes their place
+        self._weights: dict[str, Tensor] = {}  # of the model, while it is trained
+        self._other: dict[str, Tensor] = {}  # the average, or what it takes the place of
         self._average_is_in_place = False
         self._hooks: list[RemovableHandle] = []
 
@@ -44,7 +43,7 @@ class WeightAverage(Callback):
         """Bring the average to the device; without a checkpoint it starts from the weights."""
         if not self.decay:
             return
-        weights = _trained(pl_module)
+        self._weights = weights = _trained(pl_module)
         strategy: Any = trainer.strategy
         send = getattr(strategy, "keep", lambda part: part.to(strategy.root_device))
         start = self._other or {name: weight.detach().cpu() for name, weight in weights.items()}
@@ -52,21 +51,21 @@ class WeightAverage(Callback):
         self._average_is_in_place = False
         self._hooks = [
             # After a step that was taken, and in its graph on XLA.
-            optimizer.register_step_post_hook(lambda *_: self._update(pl_module, send))
+            optimizer.register_step_post_hook(lambda *_: self._update(send))
             for optimizer in trainer.optimizers
         ]
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the average."""
-        self._put_average_in_place(pl_module, True)
+        self._put_average_in_place(True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the weights."""
-        self._put_average_in_place(pl_module, False)
+        self._put_average_in_place(False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the average in the model."""
-        self._put_average_in_place(pl_module, True)
+        self._put_average_in_place(True)
         while self._hooks:
             self._hooks.pop().remove()
 
@@ -85,10 +84,11 @@ class WeightAverage(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on from both."""
+        """Go on from both, or without a decay from the weights alone."""
         if trainer.state.fn == "fit" and TRAINED in checkpoint:
             trained = checkpoint[TRAINED]
-            self._other = {name: checkpoint["state_dict"][name] for name in trained}
+            if self.decay:
+                self._other = {name: checkpoint["state_dict"][name] for name in trained}
             pl_module.load_state_dict({**checkpoint["state_dict"], **trained})
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,18 +100,18 @@ class WeightAverage(Callback):
         self.num_steps = state_dict["num_steps"]
 
     @torch.no_grad()
-    def _update(self, pl_module: LightningModule, send: Callable[[Tensor], Tensor]) -> None:
+    def _update(self, send: Callable[[Tensor], Tensor]) -> None:
         decay = min(self.decay, (1 + self.num_steps) / (10 + self.num_steps))
         share = send(torch.tensor([1 - decay]))  # as data, or XLA would compile each step anew
-        for name, weight in _trained(pl_module).items():
+        for name, weight in self._weights.items():
             average = self._other[name]
             average += share * (weight - average)
         self.num_steps += 1
 
-    def _put_average_in_place(self, pl_module: LightningModule, wanted: bool) -> None:
+    def _put_average_in_place(self, wanted: bool) -> None:
         """Exchange the storages of average and weights: nothing is computed or copied."""
         if self._hooks and wanted != self._average_is_in_place:
-            for name, weight in _trained(pl_module).items():
+            for name, weight in self._weights.items():
                 weight.data, self._other[name] = self._other[name], weight.data
             self._average_is_in_place = wanted
 

@@ -121,3 +121,23 @@ def test_accumulated_batches_count_as_one_step(fit):
 def test_a_decay_that_is_none_is_refused(decay):
     with pytest.raises(ValueError, match=r"callbacks\.averaging\.decay=.* less than 1"):
         WeightAverage(decay)
+
+
+@pytest.mark.parametrize("decay", [0, 0.3])
+def test_a_run_resumed_without_a_decay_goes_on_from_the_weights_alone(fit, decay):
+    _, watch, averaging, trainer = fit(0.3)
+    classifier = trainer.lightning_module
+    checkpoint = {"state_dict": dict(classifier.state_dict())}
+    averaging.on_save_checkpoint(trainer, classifier, checkpoint)
+    resumed = WeightAverage(decay)
+    trainer.state.fn = "fit"
+    resumed.on_load_checkpoint(trainer, classifier, checkpoint)
+    weights = _copy(classifier)
+    floating = [name for name in weights if weights[name].is_floating_point()]
+    assert all(torch.equal(weights[name], watch.after_step[-1][name]) for name in floating)
+    saved = {"state_dict": dict(classifier.state_dict())}
+    resumed.on_save_checkpoint(trainer, classifier, saved)
+    assert (TRAINED in saved) == (decay > 0)
+    expected = checkpoint if decay else {"state_dict": classifier.state_dict()}
+    for name, tensor in saved["state_dict"].items():
+        assert torch.equal(tensor, expected["state_dict"][name])
