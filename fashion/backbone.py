@@ -86,13 +86,14 @@ def build_backbone(
         backbone: timm's name, with the tag of its weights if any.
         num_classes: K, the width of the head.
         pretrained: Load timm's published ImageNet weights (ignored where `weights` is given).
-        weights: A `.safetensors` file with this backbone's weights under timm's keys; its
-            classifier, if it has one, is ignored, everything else must fit.
+        weights: A `.safetensors` file with this backbone's weights under timm's keys, or a folder
+            that holds one; see `find_weights`. Its classifier, if it has one, is ignored,
+            everything else must fit.
         input_size: Side of the input in pixels, for networks that are built for one size.
         dropout: Drop rate before the head, in [0, 1).
 
     Raises:
-        FileNotFoundError: No file at `weights`.
+        FileNotFoundError: `find_weights` finds none.
         ValueError: The name is unknown, or the weights don't fit it.
         ConnectionError: The published weights can't be fetched.
     """
@@ -101,12 +102,9 @@ def build_backbone(
     if cfg.fixed_input_size and input_size:
         options["img_size"] = input_size
     if weights is not None:
-        if not Path(weights).is_file():
-            raise FileNotFoundError(
-                f"model.weights={weights!r} does not exist; pass a .safetensors file."
-            )
+        path = find_weights(backbone, weights)
         network = _create(backbone, **options)
-        _load_weights(network, backbone, weights)
+        _load_weights(network, backbone, path)
         return network
     if not pretrained:
         return _create(backbone, **options)
@@ -116,6 +114,33 @@ def build_backbone(
         return _create(backbone, pretrained=True, **options)
     except Exception as error:  # the hub's clients raise many unrelated types
         raise _not_fetched(backbone, cfg, error) from error
+
+
+def find_weights(backbone: str, weights: str) -> Path:
+    """Return the file of a backbone's weights; in a folder, `<timm's name>.safetensors`.
+
+    With or without the tag: `resnet50.tv_in1k.safetensors` goes before `resnet50.safetensors`, so
+    that one folder serves all models of a sweep.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(weights)
+    if not path.is_dir():
+        if path.is_file():
+            return path
+        raise FileNotFoundError(
+            f"model.weights={weights!r} does not exist; pass a .safetensors file or a folder of "
+            "them."
+        )
+    names = dict.fromkeys((f"{backbone}.safetensors", f"{backbone.split('.')[0]}.safetensors"))
+    for name in names:
+        if (path / name).is_file():
+            return path / name
+    raise FileNotFoundError(
+        f"model.weights={weights!r} holds no {' or '.join(names)}; put the weights of {backbone} "
+        "there, or pass their file."
+    )
 
 
 def check_hub(backbone: str) -> None:
@@ -221,13 +246,13 @@ def _reach_hub(cfg: PretrainedCfg) -> None:
         get_session().head(f"{constants.ENDPOINT}/{cfg.hf_hub_id}", timeout=10)
 
 
-def _load_weights(network: nn.Module, backbone: str, weights: str) -> None:
+def _load_weights(network: nn.Module, backbone: str, path: Path) -> None:
     try:
-        state = load_file(weights)
+        state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"model.weights={weights!r} is not a complete safetensors file ({error}). Pass one "
-            "that is."
+            f"model.weights={str(path)!r} is not a complete safetensors file ({error}). Pass "
+            "one that is."
         ) from error
     own = network.state_dict()
     state = {key: value for key, value in state.items() if not _in_head(network, key)}
@@ -245,9 +270,9 @@ def _load_weights(network: nn.Module, backbone: str, weights: str) -> None:
     ):
         if keys:
             raise ValueError(
-                f"model.weights={weights!r} does not fit model.backbone={backbone!r}: it {what} "
-                f"{len(keys)} tensors, {keys[0]!r} first. Pass the weights of {backbone}, with "
-                "timm's keys."
+                f"model.weights={str(path)!r} does not fit model.backbone={backbone!r}: it "
+                f"{what} {len(keys)} tensors, {keys[0]!r} first. Pass the weights of {backbone}, "
+                "with timm's keys."
             )
     network.load_state_dict(state, strict=False)
 

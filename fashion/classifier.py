@@ -41,7 +41,7 @@ class ProductClassifier(LightningModule):
         class_names: The K labels in the order of their targets.
         backbone: timm's name, with the tag of its weights.
         pretrained: Start from timm's published weights.
-        weights: A `.safetensors` file to start from instead.
+        weights: A `.safetensors` file, or a folder of them, to start from instead.
         input_size: Side of the input, in pixels.
         fit: How photos were fitted to the square, kept for those who predict; see
             `fashion.images.decode_image`.

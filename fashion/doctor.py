@@ -31,7 +31,13 @@ from fashion.accelerators import (
     keep_from_metadata_host,
     missing,
 )
-from fashion.backbone import check_hub, count_parameters, count_trainable, pretrained_cfg
+from fashion.backbone import (
+    check_hub,
+    count_parameters,
+    count_trainable,
+    find_weights,
+    pretrained_cfg,
+)
 from fashion.classifier import ProductClassifier
 from fashion.configuration import CONF, compose_settings, container
 from fashion.data import FashionDataModule
@@ -211,9 +217,10 @@ def _room(size: str, needed: int, folder: Path, way_out: str) -> Finding:
 def _weights(cfg: DictConfig) -> Finding:
     model = cfg.model
     if model.weights is not None:
-        there = Path(model.weights).is_file()
-        way_out = "" if there else " does not exist; pass a .safetensors file."
-        return Finding(OK if there else WRONG, f"weights: model.weights={model.weights}{way_out}")
+        try:
+            return Finding(OK, f"weights: {find_weights(model.backbone, model.weights)}")
+        except FileNotFoundError as error:
+            return Finding(WRONG, f"weights: {error}")
     if not model.pretrained:
         return Finding(OK, "weights: random ones (model.pretrained=false)")
     try:

@@ -294,6 +294,17 @@ def test_a_weights_file_may_lack_the_classifier(tmp_path):
     assert torch.equal(network.conv1[0].weight, source["conv1.0.weight"])
 
 
+def test_a_folder_of_weights_serves_each_backbone_its_own(tmp_path):
+    source = saved_weights(tmp_path / "test_resnet.safetensors").state_dict()
+    network = build_backbone("test_resnet.r160_in1k", 5, pretrained=True, weights=str(tmp_path))
+    assert torch.equal(network.state_dict()["conv1.0.weight"], source["conv1.0.weight"])
+    tagged = saved_weights(tmp_path / "test_resnet.r160_in1k.safetensors").state_dict()
+    network = build_backbone("test_resnet.r160_in1k", 5, pretrained=True, weights=str(tmp_path))
+    assert torch.equal(network.state_dict()["conv1.0.weight"], tagged["conv1.0.weight"])
+    with pytest.raises(FileNotFoundError, match=r"holds no test_vit\.safetensors; put the weights"):
+        build_backbone("test_vit", 5, pretrained=True, weights=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

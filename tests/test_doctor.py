@@ -104,7 +104,7 @@ def test_what_is_missing_is_named_and_what_helps_is_in_the_command(
     [
         ("data.root=nowhere", "catalogue: data.root='nowhere' does not exist"),
         ("data.label_column=colour", "catalogue: data.label_column='colour'"),
-        ("model.weights=no.safetensors", "weights: model.weights=no.safetensors does not exist"),
+        ("model.weights=no.safetensors", "weights: model.weights='no.safetensors' does not exist"),
         ("data.fit=crop", "data.fit='crop' is unknown"),
         ("model.optimizer.lr=-1", "model.optimizer can't be built: "),
         ("model.unfreeze=[layer9]", "model.unfreeze: 'layer9' matches none"),
