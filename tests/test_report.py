@@ -1,18 +1,17 @@
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from test_predictions import ABC, COUNTS, from_counts
 
-from fashion.report import (
-    Predictions,
-    confused_pairs,
-    confusion_counts,
-    per_class_table,
-    write_report,
-)
+from fashion.calibration import Calibration
+from fashion.pages import Sheet
+from fashion.predictions import Examination, confused_pairs, per_class_table
+from fashion.report import write_report
 from fashion.study import beside_study, half_width, has_study_classes, load_study
 
 NASTY = (
@@ -20,17 +19,6 @@ NASTY = (
     "$x_1$ & co",
     "A name that is far too long for any figure axis",
 )
-
-
-def from_counts(counts, class_names):
-    """Make predictions with exactly this confusion matrix, true classes down."""
-    targets, predicted = (
-        np.repeat(axis.ravel(), np.ravel(counts)) for axis in np.indices(np.shape(counts))
-    )
-    probabilities = np.full((len(targets), len(class_names)), 0.1, np.float32)
-    probabilities[np.arange(len(targets)), predicted] = 0.9
-    ids = np.array([str(1163 + i) for i in range(len(targets))])
-    return Predictions(ids, probabilities, targets, tuple(class_names))
 
 
 def make_run(class_names, **changes):
@@ -66,20 +54,35 @@ def make_history(epochs=3):
     return pd.DataFrame({"epoch": range(epochs), "lr": 1e-4, **columns, "seconds": 10.0})
 
 
-COUNTS = np.array([[5, 2, 1], [0, 4, 0], [3, 1, 6]])
-ABC = ("Bags", "Caps", "Shoes")
-
-
 @pytest.fixture
 def predictions():
     return from_counts(COUNTS, ABC)
+
+
+def examine_all(predictions):
+    """Make up all that an examination can hold."""
+    rng = np.random.default_rng(0)
+    white = "data:image/gif;base64,R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
+    changes = [("unchanged", ""), ("blur", "a little"), ("blur", "a lot"), ("darker", NASTY[0])]
+    robustness = pd.DataFrame(changes, columns=["name", "level"])
+    return Examination(
+        calibration=Calibration.fit(predictions.probabilities, predictions.targets),
+        unknown=rng.uniform(0.2, 0.9, 30).astype(np.float32),
+        robustness=robustness.assign(accuracy=[0.7, 0.6, 0.2, 0.0], support=22),
+        sizes=pd.DataFrame(
+            {"photo_px": ["60", "61 to 80"], "accuracy": [0.5, 1.0], "support": [10, 12]}
+        ),
+        pairs=[Sheet(f"{NASTY[0]} taken for {NASTY[1]}", [(white, NASTY[2])])],
+        maps=[Sheet(NASTY[0], [(white, "1163")] * 3)],
+    )
 
 
 @pytest.fixture(scope="module")
 def nasty_report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     run = make_run(NASTY, model="timm", drawn_sample=True)
-    write_report(from_counts(COUNTS, NASTY), run, make_history(), folder)
+    predictions = from_counts(COUNTS, NASTY)
+    write_report(predictions, run, make_history(), folder, examine_all(predictions))
     return folder
 
 
@@ -93,115 +96,43 @@ def study_report(tmp_path_factory):
     return write_report(from_counts(counts, names), make_run(names), make_history(), folder), folder
 
 
-def test_confused_pairs_are_ranked_by_count_then_by_class(predictions):
-    assert confusion_counts(predictions).tolist() == COUNTS.tolist()
-    assert confused_pairs(predictions).to_dict("list") == {
-        "true": ["Shoes", "Bags", "Bags", "Shoes"],
-        "predicted": ["Bags", "Caps", "Shoes", "Caps"],
-        "count": [3, 2, 1, 1],
-        "share": [3 / 10, 2 / 8, 1 / 8, 1 / 10],
-    }
-    assert confused_pairs(predictions, top=2)["count"].tolist() == [3, 2]
-
-
-def test_no_mistake_makes_no_pair():
-    pairs = confused_pairs(from_counts(np.eye(3, dtype=int), ABC))
-    assert list(pairs.columns) == ["true", "predicted", "count", "share"]
-    assert pairs.empty
-
-
-def test_the_table_has_one_row_per_class_in_their_order(predictions):
-    table = per_class_table(predictions)
-    assert table["class"].tolist() == list(ABC)
-    assert table["precision"].tolist() == pytest.approx([5 / 8, 4 / 7, 6 / 7])
-    assert table["recall"].tolist() == pytest.approx([5 / 8, 1, 6 / 10])
-    assert table["support"].tolist() == [8, 4, 10]
-
-
-def test_saved_predictions_come_back(predictions, tmp_path):
-    predictions.save(tmp_path / "predictions.npz")
-    loaded = Predictions.load(tmp_path / "predictions.npz")
-    assert loaded.class_names == ABC
-    for name in ("image_ids", "probabilities", "targets"):
-        np.testing.assert_array_equal(getattr(loaded, name), getattr(predictions, name))
-        assert getattr(loaded, name).dtype == getattr(predictions, name).dtype
-    assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"image_ids": np.array(["1"])}, r"image_ids has shape \(1,\)"),
-        (
-            {"probabilities": np.full((22, 2), 0.5, np.float32)},
-            r"probabilities has shape \(22, 2\)",
-        ),
-        ({"probabilities": np.full((22, 3), np.nan, np.float32)}, "diverged"),
-        ({"probabilities": np.ones((22, 3), np.int64)}, "probabilities are of type int64"),
-        ({"targets": np.full(22, 3)}, "3 classes allow 0 to 2"),
-        ({"targets": np.full(22, -1)}, "targets run from -1"),
-        ({"targets": np.zeros(22)}, "targets are of type float64"),
-        ({"class_names": np.array(["Bags", "Caps", "Bags"])}, "no class twice"),
-        ({"image_ids": np.array([str(i) for i in range(22)], dtype=object)}, "pickle"),
-        ({"targets": None}, "targets"),
-    ],
-)
-def test_faulty_predictions_are_refused_with_the_file_and_the_reason(
-    predictions, tmp_path, change, message
-):
-    predictions.save(tmp_path / "good.npz")
-    with np.load(tmp_path / "good.npz") as file:
-        arrays = {**file, **change}
-    np.savez(tmp_path / "bad.npz", **{k: v for k, v in arrays.items() if v is not None})
-    with pytest.raises(ValueError, match=rf"bad\.npz holds no predictions.*{message}"):
-        Predictions.load(tmp_path / "bad.npz")
-
-
-@pytest.mark.parametrize("size", [0, 20, 200, 400])
-def test_a_damaged_file_is_refused(predictions, tmp_path, size):
-    path = tmp_path / "predictions.npz"
-    predictions.save(path)
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ValueError, match="holds no predictions"):
-        Predictions.load(path)
-
-
-def test_a_file_with_a_flipped_byte_is_refused(predictions, tmp_path):
-    path = tmp_path / "predictions.npz"
-    predictions.save(path)
-    content = bytearray(path.read_bytes())
-    content[100] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="holds no predictions"):
-        Predictions.load(path)
-
-
-def test_a_missing_file_is_called_missing(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        Predictions.load(tmp_path / "predictions.npz")
-
-
-def test_a_failed_save_leaves_the_old_file(predictions, tmp_path, monkeypatch):
-    path = tmp_path / "predictions.npz"
-    predictions.save(path)
-    before = path.read_bytes()
-
-    def fail(file, **_):
-        file.write(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(np, "savez_compressed", fail)
-    with pytest.raises(OSError, match="disk full"):
-        predictions.save(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_report_is_these_files(nasty_report):
     files = {path.relative_to(nasty_report).as_posix() for path in nasty_report.rglob("*.*")}
     figures = ("class_distribution", "confusion_matrix", "history", "per_class_f1", "pr_curves")
-    tables = {"summary.json", "per_class.csv", "confused_pairs.csv", "index.html"}
-    assert files == tables | {f"figures/{name}.png" for name in figures}
+    figures += ("reliability", "risk_coverage", "unknown", "robustness")
+    tables = ("per_class", "confused_pairs", "reliability_before", "reliability_after")
+    tables += ("risk_coverage", "refusal", "lowest_recall", "robustness", "accuracy_by_size")
+    assert files == {
+        *("summary.json", "index.html", "mistakes.html"),
+        *(f"{name}.csv" for name in tables),
+        *(f"figures/{name}.png" for name in figures),
+    }
+
+
+def test_a_report_without_an_examination_leaves_its_parts_out(nasty_report, tmp_path):
+    shutil.copytree(nasty_report, tmp_path, dirs_exist_ok=True)
+    write_report(from_counts(COUNTS, ABC), make_run(ABC), make_history(), tmp_path)
+    assert not (tmp_path / "refusal.csv").exists()
+    assert not (tmp_path / "figures" / "robustness.png").exists()
+    assert "temperature" not in (tmp_path / "index.html").read_text()
+
+
+def test_the_summary_says_how_far_the_confidence_can_be_trusted(nasty_report):
+    block = json.loads((nasty_report / "summary.json").read_text())["test"]
+    assert block["calibration"].keys() == {
+        *("temperature", "error_before", "error_after", "area_under_risk_coverage")
+    }
+    assert block["unknown"]["photos"] == 30
+    assert 0 < block["unknown"]["auroc"] < 1
+
+
+def test_the_classes_found_least_stand_with_what_they_are_taken_for(tmp_path):
+    write_report(from_counts(COUNTS, ABC), make_run(ABC), make_history(), tmp_path)
+    table = pd.read_csv(tmp_path / "lowest_recall.csv", keep_default_na=False)
+    assert table["class"].tolist() == ["Shoes", "Bags", "Caps"]
+    assert table["recall"].tolist() == pytest.approx([0.6, 0.625, 1])
+    assert table["taken_for"].tolist() == ["Bags", "Caps", ""]
+    assert table["taken_for_count"].tolist() == [3, 2, 0]
 
 
 def test_the_summary_is_the_run_with_its_scores(predictions, tmp_path):
@@ -277,27 +208,31 @@ class Loads(HTMLParser):
         self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset")]
 
 
-def test_the_page_loads_nothing_from_elsewhere(nasty_report):
-    page = (nasty_report / "index.html").read_text()
+@pytest.mark.parametrize(
+    ("name", "images", "links"), [("index.html", 8, 9), ("mistakes.html", 5, 2)]
+)
+def test_the_pages_load_nothing_from_elsewhere(nasty_report, name, images, links):
+    page = (nasty_report / name).read_text()
     loads = Loads()
     loads.feed(page)
-    assert loads.tags.count("img") == 5
+    assert loads.tags.count("img") == images
     local = [a for a in loads.addresses if a.startswith(("data:", "#"))]
-    links = set(loads.addresses) - set(local)
-    assert len(links) == 5
+    number, links = links, set(loads.addresses) - set(local)
+    assert len(links) == number
     assert all((nasty_report / link).is_file() for link in links)
     assert "http" not in re.sub(r'"data:[^"]*"', "", page)
     assert "url(" not in page
 
 
 def test_markup_in_names_and_settings_is_escaped(nasty_report):
-    page = (nasty_report / "index.html").read_text()
-    loads = Loads()
-    loads.feed(page)
-    assert loads.tags.count("script") == 1
-    assert "alert(1)</script>" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "&lt;b&gt;&amp;" in page
+    for name in ("index.html", "mistakes.html"):
+        page = (nasty_report / name).read_text()
+        loads = Loads()
+        loads.feed(page)
+        assert loads.tags.count("script") == 1
+        assert "alert(1)</script>" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&lt;b&gt;&amp;" in (nasty_report / "index.html").read_text()
 
 
 def test_the_drawn_sample_is_named_in_title_and_summary(nasty_report):
@@ -373,8 +308,9 @@ def test_the_interval_of_the_studys_best_model():
     assert half_width(0.9319, 4215) == pytest.approx(0.0076, abs=5e-5)
 
 
-@pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_opens_in_a_browser(nasty_report, browse, width):
-    found = browse(nasty_report / "index.html", width)
-    assert found.pop("pictures") >= 4
+@pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.parametrize(("name", "pictures"), [("index.html", 8), ("mistakes.html", 5)])
+def test_the_pages_open_in_a_browser(nasty_report, browse, name, pictures, width):
+    found = browse(nasty_report / name, width)
+    assert found.pop("pictures") == pictures
     assert found == {"broken": 0, "too_wide": 0, "console": []}
