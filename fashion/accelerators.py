@@ -2,6 +2,8 @@
 
 import logging
 import os
+import platform
+import re
 from collections.abc import Mapping
 from glob import glob
 from importlib import metadata, util
@@ -150,9 +152,21 @@ def free_memory(device: torch.device) -> int | None:
 
 def cpu_has_bfloat16() -> bool:
     """Return whether the processor multiplies in bfloat16, as far as Linux tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
-    return any(flag in flags for flag in BFLOAT16)
+    return any(flag in _cpuinfo().split() for flag in BFLOAT16)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what people call a GPU, or a processor with the cores that may be used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    named = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    name = named[1] if named else platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
 
 
 def keep_from_metadata_host() -> None:

@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -57,6 +57,7 @@ class ProductDataset(Dataset[Batch]):
         rotation: Largest angle in degrees, drawn uniformly from [-rotation, rotation].
         seed: Seeds the augmentation together with epoch and row.
         plain_first: Leave the photos of epoch 0 as they are.
+        changes: What each row's photo, `(H, W, 3)` uint8, is changed by; None leaves them all.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ProductDataset(Dataset[Batch]):
         rotation: float,
         seed: int,
         plain_first: bool = False,
+        changes: Sequence[Callable[[np.ndarray], np.ndarray]] | None = None,
     ) -> None:
         self.store = store
         self.slots = slots
@@ -77,6 +79,7 @@ class ProductDataset(Dataset[Batch]):
         self.rotation = rotation
         self.seed = seed
         self.plain_first = plain_first
+        self.changes = changes
         self.ring: BatchRing | None = None
 
     def __len__(self) -> int:
@@ -93,6 +96,9 @@ class ProductDataset(Dataset[Batch]):
         if self.augment and not (self.plain_first and epoch == 0):
             for place, row in enumerate(places):
                 photos[place] = self._augmented(photos[place], (self.seed, epoch, int(row)))
+        if self.changes is not None:
+            for place, row in enumerate(places):
+                photos[place] = self.changes[row](photos[place])
         return Batch(
             inputs=torch.from_numpy(photos).permute(0, 3, 1, 2),
             targets=torch.from_numpy(self.targets[places]),

@@ -17,6 +17,7 @@ from fashion.review import EXCLUDED, Review
 from fashion.root import CatalogueRoot
 
 RELABELLED_COLUMNS = ["line", "id", "label", "label_before"]
+RARE = "rare label"
 DROPPED_COLUMNS = ["line", "id", "label", "reason", "detail"]
 
 
@@ -27,7 +28,7 @@ class Catalogue:
     Attributes:
         table: The catalogue table (see the module's docstring).
         dropped: One row for each row of styles.csv that is not in `table`: `line`, `id`, `label`,
-            `reason`, `detail`.
+            `reason`, `detail` and `photo`, where there is one.
         rows_in_file: Rows of styles.csv after the header, or photos in folders.
         attributes: All columns of the well-formed rows, text, by `line`.
         source: What the rows were read from, in messages.
@@ -50,6 +51,11 @@ class Catalogue:
         return sorted(self.table["label"].unique())
 
     @property
+    def rare(self) -> pd.DataFrame:
+        """The rows dropped for a label of too few photos, with the columns of the table."""
+        return self.dropped[self.dropped["reason"] == RARE][["line", "id", "photo", "label"]]
+
+    @property
     def rows_read(self) -> int:
         """Rows that were not malformed, the number the study calls its data set."""
         return self.rows_in_file - int((self.dropped["reason"] == "malformed").sum())
@@ -63,7 +69,7 @@ class Catalogue:
         self, rows: pd.DataFrame, reason: str, detail: "str | pd.Series[str]"
     ) -> "Catalogue":
         """Move some rows of the table to the dropped ones."""
-        dropped = rows.assign(reason=reason, detail=detail)[DROPPED_COLUMNS]
+        dropped = rows.assign(reason=reason, detail=detail)[[*DROPPED_COLUMNS, "photo"]]
         return replace(
             self,
             table=self.table.drop(rows.index),
@@ -301,7 +307,7 @@ def _drop_rare(catalogue: Catalogue, min_images: int, label_column: str) -> Cata
     counts = table["label"].map(table["label"].value_counts())
     rare = counts < min_images
     detail = counts[rare].map(lambda count: f"{count} photos, fewer than {min_images}")
-    without_rare = catalogue.without(table[rare], "rare label", detail)
+    without_rare = catalogue.without(table[rare], RARE, detail)
     kept = without_rare.table
     if kept["label"].nunique() < 2:
         largest = table["label"].value_counts().head(2)

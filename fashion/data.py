@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -356,8 +356,14 @@ class FashionDataModule(LightningDataModule):
         """Return the validation photos in order."""
         return self._read_ahead(self.loader("val", evaluate=True))
 
-    def loader(self, split: str, *, evaluate: bool) -> BatchLoader:
-        """Return the batches of a split, in order to evaluate, else augmented and shuffled."""
+    def loader(self, split: str, *, evaluate: bool, from_photos: bool = False) -> BatchLoader:
+        """Return the batches of a split, in order to evaluate, else augmented and shuffled.
+
+        Args:
+            split: `train`, `val`, `test` or `all`.
+            evaluate: In order, and as they are.
+            from_photos: Yield photos even where there are features of them.
+        """
         assert self.store is not None
         rows = self.splits.rows(split)
         hparams: Any = self.hparams
@@ -376,7 +382,7 @@ class FashionDataModule(LightningDataModule):
             shuffle_seed=hparams.seed if train else None,
             chances=self._chances(targets) if train else None,
         )
-        if self.features is not None and split in ("train", "val"):
+        if self.features is not None and split in ("train", "val") and not from_photos:
             kept = FeatureDataset(
                 self.features,
                 slots,
@@ -390,6 +396,42 @@ class FashionDataModule(LightningDataModule):
             self.store, slots, targets, augment=train, rotation=hparams.rotation, seed=hparams.seed
         )
         return self._batches(dataset, sampler, persistent=train)
+
+    def photos(self, ids: np.ndarray) -> np.ndarray:
+        """Return photos as the network sees them, `(N, H, W, 3)` uint8, by their ids `(N,)`."""
+        assert self.store is not None
+        places = pd.Series(range(len(self.store.ids)), index=self.store.ids)
+        taken: np.ndarray = self.store.photos[places[ids].to_numpy()]
+        return taken
+
+    def changed_loader(
+        self, split: str, rows: np.ndarray, changes: Sequence[Callable[[np.ndarray], np.ndarray]]
+    ) -> BatchLoader:
+        """Return some photos of a split under each change in turn, in order.
+
+        Args:
+            split: As in `loader`.
+            rows: `(N,)` their places in the split.
+            changes: As in `ProductDataset`, here one for all photos; there are `N * len(changes)`
+                rows.
+        """
+        assert self.store is not None
+        slots = np.tile(self._slots(split)[rows], len(changes))
+        each = [change for change in changes for _ in rows]
+        return self._photos_in_order(self.store, slots, each)
+
+    def unknown_loader(self) -> BatchLoader | None:
+        """Return the photos of labels that were dropped as rare; None where there are none."""
+        hparams: Any = self.hparams
+        rows = self.splits.catalogue.rare
+        if rows.empty:
+            return None
+        interpolation = pretrained_cfg(hparams.backbone).interpolation
+        store = open_store(
+            self.root, rows, hparams.input_size, hparams.fit, interpolation, self.cache_dir
+        )
+        readable = [slot for slot, id_ in enumerate(store.ids) if id_ not in store.unreadable]
+        return self._photos_in_order(store, np.array(readable)) if readable else None
 
     def check_batch_size(self) -> None:
         """Check that `data.batch_size` can be shared out among the trainer's devices.
@@ -451,6 +493,27 @@ class FashionDataModule(LightningDataModule):
                 for split, slots in (("train", train), ("val", val))
             )
         return [np.concatenate([train, val]), *[train] * (self.hparams["views"] - 1)]
+
+    def _photos_in_order(
+        self,
+        store: PhotoStore,
+        slots: np.ndarray,
+        changes: Sequence[Callable[[np.ndarray], np.ndarray]] | None = None,
+    ) -> BatchLoader:
+        """Return photos without targets, for predictions beside the splits."""
+        share = self._share()
+        sampler = BatchSampler(
+            len(slots),
+            self.hparams["batch_size"],
+            num_parts=share["num_replicas"],
+            rank=share["rank"],
+            world_size=share["num_replicas"],
+        )
+        targets = np.zeros(len(slots), np.int64)
+        dataset = ProductDataset(
+            store, slots, targets, augment=False, rotation=0, seed=0, changes=changes
+        )
+        return self._batches(dataset, sampler)
 
     def _batches(
         self,

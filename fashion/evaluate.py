@@ -1,14 +1,15 @@
 """Rewrite a run's report from its checkpoint.
 
 `python -m fashion.evaluate ckpt_path=RUN/checkpoints/best.ckpt [split=test] [output_dir=DIR]
-[data.KEY=VALUE ...] [trainer.KEY=VALUE ...]` works wherever the package is installed: model, class
-names, preprocessing and data settings come from the checkpoint.
+[robustness_photos=500] [data.KEY=VALUE ...] [trainer.KEY=VALUE ...]` works wherever the package is
+installed: model, class names, preprocessing and data settings come from the checkpoint.
 """
 
 import inspect
 import logging
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fashion.accelerators import trainer_arguments
+from fashion.calibration import Calibration
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
-from fashion.predict import load_classifier, predict_split
+from fashion.examine import calibrate, examine
+from fashion.inference import predict_split
+from fashion.predict import load_calibration, load_classifier
+from fashion.predictions import Predictions
 from fashion.report import write_report
-from fashion.run import load_checkpoint, run_facts
+from fashion.run import load_checkpoint, run_facts, store_calibration
 from fashion.splits import SPLITS
 from fashion.xla import summary
 
-KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer")
+KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer", "robustness_photos")
+ROBUSTNESS_PHOTOS = 500
 
 
 def report_on(
@@ -39,24 +45,63 @@ def report_on(
     history: pd.DataFrame,
     split: str,
     output_dir: Path,
-    ckpt_path: str | Path | None,
+    ckpt_path: Path | None,
+    is_loaded: bool = False,
+    calibration: Calibration | None = None,
+    robustness_photos: int = 0,
 ) -> dict[str, Any]:
-    """Predict a split once and write `predictions.npz` and `report/` into `output_dir`.
+    """Predict a split, examine the model, and write `predictions.npz` and `report/`.
 
     For another split than `test` both names end in `-<split>`. With several processes each predicts
     its share and the first one writes.
 
+    Args:
+        trainer: As in `fashion.inference.predict_split`.
+        classifier: The model.
+        datamodule: Its catalogue, after `setup`.
+        config: The run's configuration.
+        history: The run's epochs.
+        split: `train`, `val`, `test` or `all`.
+        output_dir: The run's folder.
+        ckpt_path: The model's checkpoint, which keeps its calibration, too; None: there is none.
+        is_loaded: Whether its weights are in the model already.
+        calibration: Of the model, if it is known; else it is fitted on the validation split, for a
+            report on the test split.
+        robustness_photos: See `fashion.examine.examine`.
+
     Returns:
         The summary as `fashion.report.write_report` returns it.
     """
-    predictions = predict_split(trainer, classifier, datamodule, split, ckpt_path)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    to_load = None if is_loaded else ckpt_path
+    if calibration is None and split == "test":
+        calibration, validated = calibrate(trainer, classifier, datamodule, to_load)
+        to_load = None
+        if trainer.is_global_zero:
+            _save(validated, calibration, output_dir / "predictions-val.npz")
+            if ckpt_path is not None:
+                store_calibration(ckpt_path, calibration.state())
+    predictions = predict_split(trainer, classifier, datamodule, split, to_load)
+    examination = examine(
+        trainer,
+        classifier,
+        datamodule,
+        predictions,
+        split,
+        calibration=calibration,
+        robustness_photos=robustness_photos,
+    )
     if not trainer.is_global_zero:
         return {}
     ending = "" if split == "test" else f"-{split}"
-    output_dir.mkdir(parents=True, exist_ok=True)
-    predictions.save(output_dir / f"predictions{ending}.npz")
+    _save(predictions, calibration, output_dir / f"predictions{ending}.npz")
     run = {**run_facts(config, history, datamodule, classifier), "split": split, **summary(trainer)}
-    return write_report(predictions, run, history, output_dir / f"report{ending}")
+    return write_report(predictions, run, history, output_dir / f"report{ending}", examination)
+
+
+def _save(predictions: Predictions, calibration: Calibration | None, path: Path) -> None:
+    temperature = calibration.temperature if calibration else None
+    replace(predictions, temperature=temperature).save(path)
 
 
 def evaluate(
@@ -66,6 +111,7 @@ def evaluate(
     output_dir: str | Path | None = None,
     data: dict[str, Any] | None = None,
     trainer: dict[str, Any] | None = None,
+    robustness_photos: int = ROBUSTNESS_PHOTOS,
 ) -> dict[str, Any]:
     """Report on a checkpoint; see `report_on`.
 
@@ -75,6 +121,7 @@ def evaluate(
         output_dir: Where the report goes; None is the checkpoint's run folder.
         data: Data settings that replace the checkpoint's.
         trainer: Arguments of Lightning's Trainer.
+        robustness_photos: How many photos are blurred, darkened and so on; 0: none.
 
     Raises:
         FileNotFoundError: The checkpoint or the catalogue isn't there.
@@ -82,6 +129,7 @@ def evaluate(
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split={split!r} is unknown; pass train, val, test or all.")
+    check_robustness_photos(robustness_photos)
     checkpoint = load_checkpoint(ckpt_path)
     settings = checkpoint["datamodule_hyper_parameters"]
     data = _known("data", data, settings)
@@ -98,6 +146,7 @@ def evaluate(
     run_dir = path.parents[1] if path.parent.name == "checkpoints" else path.parent
     history_path = run_dir / "history.csv"
     epochs = pd.DataFrame(checkpoint["run"]["epochs"])
+    calibration = load_calibration(checkpoint)
     return report_on(
         runner,
         classifier,
@@ -106,8 +155,17 @@ def evaluate(
         history=pd.read_csv(history_path) if history_path.exists() else epochs,
         split=split,
         output_dir=Path(output_dir) if output_dir else run_dir,
-        ckpt_path=None,
+        ckpt_path=Path(ckpt_path),
+        is_loaded=True,
+        calibration=calibration,
+        robustness_photos=robustness_photos,
     )
+
+
+def check_robustness_photos(number: object) -> None:
+    """Refuse what is no number of photos."""
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ValueError(f"robustness_photos={number!r} must be a whole number, 0 or more.")
 
 
 def _known(group: str, given: dict[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
@@ -143,8 +201,8 @@ def main() -> None:
         if unknown or not settings.get("ckpt_path"):
             wrong = f"{unknown[0]} is unknown" if unknown else "ckpt_path is missing"
             sys.exit(
-                f"{wrong}; pass ckpt_path=FILE and, if need be, split, output_dir, data.KEY, "
-                "trainer.KEY."
+                f"{wrong}; pass ckpt_path=FILE and, if need be, split, output_dir, "
+                "robustness_photos, data.KEY, trainer.KEY."
             )
         summary = evaluate(settings.pop("ckpt_path"), **settings)
     except (OSError, ValueError, OmegaConfBaseException) as error:

@@ -126,8 +126,7 @@ def class_distribution(splits: SplitCatalogue) -> pd.DataFrame:
     The largest label comes first; shares are of the kept photos. Labels dropped as rare stand there
     with their photos and no share.
     """
-    dropped = splits.catalogue.dropped
-    rare = dropped[dropped["reason"] == "rare label"]["label"].value_counts()
+    rare = splits.catalogue.rare["label"].value_counts()
     counts = pd.DataFrame.from_dict(splits.class_counts(), orient="index")
     kept = counts.assign(photos=counts.sum(axis=1), kept=True)
     table = pd.concat([kept, pd.DataFrame({"photos": rare, "kept": False})]).fillna(0)

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fashion.files import write_file
 from fashion.images import open_image
@@ -54,7 +56,15 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]
 
 def photo_uri(root: CatalogueRoot, photo: str) -> str:
     """Return a photo of a catalogue, made small, as a data URI."""
-    image = open_image(root.read(photo), max(SHOWN))
+    return _uri(open_image(root.read(photo), max(SHOWN)))
+
+
+def array_uri(photo: np.ndarray) -> str:
+    """Return a photo, `(H, W, 3)` uint8, made small, as a data URI."""
+    return _uri(Image.fromarray(photo))
+
+
+def _uri(image: Image.Image) -> str:
     image.thumbnail(SHOWN)
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=80)

@@ -1,122 +1,63 @@
-"""From a checkpoint to probabilities, of a split or of any photos.
+"""From checkpoints to labels of any photos.
 
 `python -m fashion.predict ckpt_path=RUN/checkpoints/best.ckpt PHOTOS... [output=predictions.csv]`
-labels photo files, folders and zips with the five likeliest classes each.
+labels photo files, folders and zips with the five likeliest classes each. Several `ckpt_path=`
+give the mean of their probabilities, `precision=0.98` says which labels to leave to a person.
 """
 
 import csv
 import io
-import logging
+import json
 import os
+import statistics
 import sys
+import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning import Trainer
 from tqdm import tqdm
 
-from fashion.accelerators import free_memory
+from fashion.accelerators import device_name
+from fashion.calibration import Calibration
 from fashion.classifier import ProductClassifier
-from fashion.data import FashionDataModule
-from fashion.feature_data import check_mirrors
-from fashion.files import replacing
+from fashion.files import replacing, write_file
 from fashion.images import decode_image
-from fashion.report import Predictions
 from fashion.root import PHOTO_SUFFIXES, read_entry
-from fashion.run import load_checkpoint
+from fashion.run import BEST, load_checkpoint
 from fashion.store import decode_or_say_why
 from fashion.tables import mark_text
 
-log = logging.getLogger(__name__)
 USAGE = (
-    "usage: python -m fashion.predict ckpt_path=FILE PHOTOS... [output=predictions.csv] "
-    "[batch_size=64]\n"
-    "PHOTOS are photo files, folders (searched through) and zips."
+    "usage: python -m fashion.predict ckpt_path=FILE [ckpt_path=FILE ...] PHOTOS... "
+    "[output=predictions.csv] [batch_size=64] [precision=0.98]\n"
+    "PHOTOS are photo files, folders (searched through) and zips. With several checkpoints the "
+    "mean of their probabilities is taken. precision adds a column that says which labels are sure "
+    "enough to be right that often."
 )
-SETTINGS = ("ckpt_path", "output", "batch_size")
+SETTINGS = ("ckpt_path", "output", "batch_size", "precision")
 TOP = 5
+SPEED_BATCH, SPEED_SECONDS = 32, 2.0  # photos, and for how long they are labelled again and again
 Photo = tuple[str, Callable[[], bytes]]
 
 
-def predict_split(
-    trainer: Trainer,
-    classifier: ProductClassifier,
-    datamodule: FashionDataModule,
-    split: str,
-    ckpt_path: str | Path | None = None,
-) -> Predictions:
-    """Predict one split in the order of the catalogue, each photo once.
+class Labeller(NamedTuple):
+    """A checkpoint's model, ready to label photos.
 
-    Args:
-        trainer: Decides device, precision and processes; every process gets all predictions.
-        classifier: The model.
-        datamodule: Its catalogue, after `setup`.
-        split: `train`, `val`, `test` or `all`.
-        ckpt_path: Weights to load into the model first.
+    Attributes:
+        classifier: In eval mode.
+        preprocessing: Arguments of `fashion.images.decode_image`.
+        calibration: Of its probabilities; None in a checkpoint that has none.
     """
-    loader = datamodule.loader(split, evaluate=True)
-    trainer.predict(
-        classifier, loader, ckpt_path=ckpt_path or None, return_predictions=False, weights_only=True
-    )
-    logits, targets, rows = classifier.collect()
-    return Predictions(
-        image_ids=datamodule.splits.rows(split)["id"].to_numpy(dtype=str)[rows.numpy()],
-        probabilities=logits.softmax(dim=1).numpy(),
-        targets=targets.numpy(),
-        class_names=tuple(classifier.class_names),
-        has_twin=datamodule.splits.has_twin(split)[rows.numpy()],
-    )
 
-
-def fill_features(
-    trainer: Trainer, classifier: ProductClassifier, datamodule: FashionDataModule
-) -> None:
-    """Compute what training needs to know of each photo, once, where the model can be cut.
-
-    Raises:
-        OSError: The disk lacks the room.
-        ValueError: Several TPU hosts take part, the device lacks the room that it was asked for,
-            or what crosses the cut can't be mirrored.
-    """
-    halves = classifier.halves()
-    if halves is None:
-        log.warning(
-            "data.views=%d has no effect: %s can't be cut in two (%s); it trains from the photos",
-            *(datamodule.hparams["views"], classifier.hparams["backbone"]),
-            classifier.uncut_reason,
-        )
-        return
-    strategy: Any = trainer.strategy
-    on_xla = hasattr(strategy, "compute")
-    if on_xla and strategy.distributed_sampler_kwargs["num_replicas"] > 1:
-        raise ValueError(
-            f"data.views={datamodule.hparams['views']}: several TPU hosts can't fill a store "
-            "together. Pass data.views=0, or train on one host."
-        )
-    if datamodule.hparams["views_mirrored"]:
-        check_mirrors(halves.cut.crossings, getattr(classifier.backbone, "output_fmt", "NCHW"))
-    device = strategy.root_device
-    goes_on_device = datamodule.fits_device(device, halves.cut.crossings, free_memory(device))
-    num_photos = datamodule.hparams["views"] * len(datamodule.splits.rows("train"))
-    classifier.prepare_halves(trainer, num_photos)
-
-    def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if on_xla:
-            return strategy.compute(halves.frozen, photos)  # type: ignore[no-any-return]
-        features = halves.frozen(photos.to(device))
-        return tuple(part.cpu() for part in features)
-
-    datamodule.fill_features(halves.key(), halves.cut.crossings, compute)
-    if goes_on_device and on_xla:
-        datamodule.keep_on_device(torch.device("cpu"), strategy.keep)
-    elif goes_on_device:
-        datamodule.keep_on_device(device)
+    classifier: ProductClassifier
+    preprocessing: dict[str, Any]
+    calibration: Calibration | None
 
 
 def load_classifier(checkpoint: dict[str, Any]) -> ProductClassifier:
@@ -125,6 +66,74 @@ def load_classifier(checkpoint: dict[str, Any]) -> ProductClassifier:
     classifier = ProductClassifier(**hparams)
     classifier.load_state_dict(checkpoint["state_dict"])
     return classifier.eval()
+
+
+def load_calibration(checkpoint: dict[str, Any]) -> Calibration | None:
+    """Return the calibration that a checkpoint keeps, if it keeps one.
+
+    Raises:
+        ValueError: What it keeps is none.
+    """
+    state = checkpoint.get("calibration")
+    return None if state is None else Calibration.from_state(state)
+
+
+def load_labellers(ckpt_paths: Sequence[str | Path]) -> list[Labeller]:
+    """Load the models of checkpoints.
+
+    Raises:
+        FileNotFoundError: One doesn't exist.
+        ValueError: One is none, or they tell different classes apart.
+    """
+    checkpoints = [load_checkpoint(path) for path in ckpt_paths]
+    names = [checkpoint["hyper_parameters"]["class_names"] for checkpoint in checkpoints]
+    for path, other in zip(ckpt_paths, names, strict=True):
+        if sorted(other) != sorted(names[0]):
+            raise ValueError(
+                f"ckpt_path={str(path)!r} tells other classes apart than "
+                f"ckpt_path={str(ckpt_paths[0])!r}; pass checkpoints of the same classes."
+            )
+    return [
+        Labeller(load_classifier(each), each["preprocessing"], load_calibration(each))
+        for each in checkpoints
+    ]
+
+
+def inference_speed(run_dir: Path) -> float | None:
+    """Return how many photos a second a run's best checkpoint labels on this machine.
+
+    It is measured once a machine, in batches of 32 as `predict_photos` computes them, without
+    reading and decoding, and kept in the run's `inference.json`.
+
+    Returns:
+        Photos a second, or None without a checkpoint.
+    """
+    ckpt_path, path = run_dir / BEST, run_dir / "inference.json"
+    if not ckpt_path.is_file():
+        return None
+    device = _device()
+    key = device_name(device)
+    known: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+    if key not in known or path.stat().st_mtime < ckpt_path.stat().st_mtime:
+        checkpoint = load_checkpoint(ckpt_path)
+        classifier = load_classifier(checkpoint).to(device)
+        side = checkpoint["preprocessing"]["input_size"]
+        photos = torch.zeros(SPEED_BATCH, 3, side, side, dtype=torch.uint8, device=device)
+        known[key] = round(SPEED_BATCH / _median_seconds(lambda: classifier(photos)), 1)
+        write_file(path, json.dumps(known, indent=2) + "\n")
+    return known[key]
+
+
+def _median_seconds(compute: Callable[[], torch.Tensor]) -> float:
+    """Time a computation again and again, its result brought to the host each time."""
+    times: list[float] = []
+    with torch.inference_mode():
+        compute().cpu()  # the first one also prepares
+        while not times or sum(times) < SPEED_SECONDS:
+            started = time.perf_counter()
+            compute().cpu()
+            times.append(time.perf_counter() - started)
+    return statistics.median(times)
 
 
 def find_photos(paths: list[str]) -> list[Photo]:
@@ -156,64 +165,113 @@ def find_photos(paths: list[str]) -> list[Photo]:
 
 
 def predict_photos(
-    classifier: ProductClassifier,
-    preprocessing: dict[str, Any],
-    photos: list[Photo],
-    batch_size: int,
+    labellers: Sequence[Labeller], photos: list[Photo], batch_size: int
 ) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Yield each photo's name with its probabilities, `(K,)` float32, or what is wrong with it."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier.to(device)
-    decode: Callable[[bytes], np.ndarray] = partial(decode_image, **preprocessing)
+    """Yield each photo's name with its probabilities, or what is wrong with it.
+
+    The probabilities, `(K,)` float32, are calibrated where that is known, the mean over the models,
+    and in the order of the first model's classes.
+    """
+    device = _device()
+    for labeller in labellers:
+        labeller.classifier.to(device)
+    kinds: list[dict[str, Any]] = []  # each way of decoding once
+    for labeller in labellers:
+        if labeller.preprocessing not in kinds:
+            kinds.append(labeller.preprocessing)
+
+    def decode(photo: Photo) -> list[np.ndarray] | str:
+        content: bytes | None = None
+
+        def read_and_decode(kind: dict[str, Any]) -> np.ndarray:
+            nonlocal content
+            content = photo[1]() if content is None else content
+            return decode_image(content, **kind)
+
+        decoded = [decode_or_say_why(partial(read_and_decode, kind)) for kind in kinds]
+        wrong = [each for each in decoded if isinstance(each, str)]
+        return wrong[0] if wrong else [each for each in decoded if not isinstance(each, str)]
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(photos), batch_size):
             chunk = photos[start : start + batch_size]
-            decoded = list(
-                pool.map(lambda photo: decode_or_say_why(lambda: decode(photo[1]())), chunk)
-            )
-            images = [image for image in decoded if not isinstance(image, str)]
-            probabilities = iter(_probabilities(classifier, images, device))
-            for (name, _), image in zip(chunk, decoded, strict=True):
-                yield name, image if isinstance(image, str) else next(probabilities)
+            decoded = list(pool.map(decode, chunk))
+            readable = [images for images in decoded if not isinstance(images, str)]
+            means = [
+                _probabilities(
+                    labeller, [images[kinds.index(labeller.preprocessing)] for images in readable]
+                )
+                for labeller in labellers
+            ]
+            order = [_order(labellers[0], labeller) for labeller in labellers]
+            columns = [each[:, places] for each, places in zip(means, order, strict=True)]
+            mean = columns[0] if len(columns) == 1 else _mean(columns)
+            probabilities = iter(mean)
+            for (name, _), images in zip(chunk, decoded, strict=True):
+                yield name, images if isinstance(images, str) else next(probabilities)
 
 
-def _probabilities(
-    classifier: ProductClassifier, images: list[np.ndarray], device: torch.device
-) -> np.ndarray:
+def _order(first: Labeller, other: Labeller) -> list[int]:
+    """Return where another model has the first one's classes."""
+    places = {name: place for place, name in enumerate(other.classifier.class_names)}
+    return [places[name] for name in first.classifier.class_names]
+
+
+def _mean(columns: Sequence[np.ndarray]) -> np.ndarray:
+    mean: np.ndarray = np.stack(columns).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _probabilities(labeller: Labeller, images: list[np.ndarray]) -> np.ndarray:
+    classifier = labeller.classifier
     if not images:
         return np.empty((0, len(classifier.class_names)), np.float32)
-    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(classifier.device)
     with torch.inference_mode():
-        return classifier(batch.to(device)).float().softmax(dim=1).cpu().numpy()  # type: ignore[no-any-return]
+        probabilities: np.ndarray = classifier(batch).float().softmax(dim=1).cpu().numpy()
+    calibration = labeller.calibration
+    return probabilities if calibration is None else calibration.calibrate(probabilities)
 
 
 def write_predictions(
-    path: Path, class_names: list[str], rows: Iterator[tuple[str, np.ndarray | str]]
-) -> tuple[int, int]:
-    """Write one CSV row a photo and return how many photos were labelled and how many not.
+    path: Path,
+    class_names: list[str],
+    rows: Iterator[tuple[str, np.ndarray | str]],
+    threshold: float | None = None,
+) -> dict[str, int]:
+    """Write one CSV row a photo and return how many were `labelled`, `refused` and `unreadable`.
 
-    The columns are `photo`, `label_1`, `probability_1` … up to five, and `error`.
+    The columns are `photo`, `label_1`, `probability_1` … up to five, `sure` (yes or no) where a
+    threshold is given, and `error`. A label below the threshold stands there and counts as refused.
     """
     top = min(TOP, len(class_names))
     columns = [
         f"{kind}_{place}" for place in range(1, top + 1) for kind in ("label", "probability")
     ]
-    labelled = failed = 0
+    counts = dict.fromkeys(("labelled", "refused", "unreadable"), 0)
+    verdict = [] if threshold is None else ["sure"]
     encoded = partial(io.TextIOWrapper, newline="", encoding="utf-8", errors="surrogateescape")
     with replacing(path) as raw, encoded(raw) as file:
         writer = csv.writer(file)
-        writer.writerow(["photo", *columns, "error"])
+        writer.writerow(["photo", *columns, *verdict, "error"])
         for name, outcome in rows:
             if isinstance(outcome, str):
-                failed += 1
-                writer.writerow([mark_text(name), *[""] * len(columns), mark_text(outcome)])
+                counts["unreadable"] += 1
+                blank = [""] * len([*columns, *verdict])
+                writer.writerow([mark_text(name), *blank, mark_text(outcome)])
                 continue
-            labelled += 1
             best = np.argsort(-outcome, kind="stable")[:top]
             labels = [(mark_text(class_names[k]), f"{outcome[k]:.6f}") for k in best]
             cells = [cell for label in labels for cell in label]
-            writer.writerow([mark_text(name), *cells, ""])
-    return labelled, failed
+            is_sure = threshold is None or outcome.max() >= threshold
+            counts["labelled" if is_sure else "refused"] += 1
+            said = [] if threshold is None else ["yes" if is_sure else "no"]
+            writer.writerow([mark_text(name), *cells, *said, ""])
+    return counts
 
 
 def _photos_in_zip(path: Path) -> list[Photo]:
@@ -237,32 +295,65 @@ def _batch_size(text: str) -> int:
     return int(text)
 
 
+def find_threshold(labellers: Sequence[Labeller], precision: str) -> float:
+    """Return the confidence that a label needs to be right as often as is wanted.
+
+    Raises:
+        ValueError: The precision is no number in (0, 1] or out of reach, there are several models,
+            or the model has no calibration.
+    """
+    try:
+        wanted = float(precision)
+    except ValueError:
+        raise ValueError(f"precision={precision!r} must be above 0 and at most 1.") from None
+    if len(labellers) > 1:
+        raise ValueError(
+            f"precision={precision} needs the threshold of one model; pass one ckpt_path."
+        )
+    calibration = labellers[0].calibration
+    if calibration is None:
+        raise ValueError(
+            f"precision={precision}: the checkpoint is from before there were calibrations. Run "
+            "python -m fashion.evaluate ckpt_path=… once, which adds it."
+        )
+    return calibration.threshold(wanted)
+
+
 def main() -> None:
     """Label photos from the command line."""
     settings: dict[str, str] = {}
+    ckpt_paths: list[str] = []
     paths: list[str] = []
     for argument in sys.argv[1:]:
         key, _, value = argument.partition("=")
-        if key in SETTINGS and value:
+        if key == "ckpt_path" and value:
+            ckpt_paths.append(value)
+        elif key in SETTINGS and value:
             settings[key] = value
         else:
             paths.append(argument)
-    if not paths or "ckpt_path" not in settings or {"-h", "--help"} & set(paths):
+    if not paths or not ckpt_paths or {"-h", "--help"} & set(paths):
         sys.exit(USAGE)
     output = Path(settings.get("output", "predictions.csv"))
     try:
-        checkpoint = load_checkpoint(settings["ckpt_path"])
         photos = find_photos(paths)
         batch_size = _batch_size(settings.get("batch_size", "64"))
         if not output.parent.is_dir():
             raise FileNotFoundError(f"output={str(output)!r}: there is no folder {output.parent}.")
+        labellers = load_labellers(ckpt_paths)
+        precision = settings.get("precision")
+        threshold = None if precision is None else find_threshold(labellers, precision)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
-    classifier = load_classifier(checkpoint)
-    rows = predict_photos(classifier, checkpoint["preprocessing"], photos, batch_size)
+    rows = predict_photos(labellers, photos, batch_size)
     bar = tqdm(rows, total=len(photos), desc="Labelling", unit="photo", disable=None)
-    labelled, failed = write_predictions(output, classifier.class_names, iter(bar))
-    sys.stdout.write(f"{labelled} photos labelled, {failed} unreadable: {output}\n")
+    class_names = labellers[0].classifier.class_names
+    counts = write_predictions(output, class_names, iter(bar), threshold)
+    refused = "" if threshold is None else f"{counts['refused']} refused, "
+    sys.stdout.write(
+        f"{counts['labelled']} photos labelled, {refused}{counts['unreadable']} unreadable: "
+        f"{output}\n"
+    )
 
 
 if __name__ == "__main__":

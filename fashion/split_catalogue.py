@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fashion.catalogue import Catalogue
+from fashion.catalogue import DROPPED_COLUMNS, Catalogue
 from fashion.files import write_file
 from fashion.splits import SPLITS, assign_folds, assign_grouped_splits, assign_splits
 from fashion.tables import csv_text
@@ -104,7 +104,8 @@ class SplitCatalogue:
         """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / "splits.csv", self.csv())
-        write_file(folder / "audit.csv", csv_text(self.catalogue.dropped.sort_values("line")))
+        dropped = self.catalogue.dropped[DROPPED_COLUMNS]
+        write_file(folder / "audit.csv", csv_text(dropped.sort_values("line")))
 
 
 def split_catalogue(

@@ -1,9 +1,9 @@
 """Name the labels that are likely wrong, from what models say of photos they didn't train on.
 
-`python -m fashion.suspects RUN... [output_dir=DIR] [data.root=ROOT]` reads `predictions.npz` (and
-`predictions-val.npz`, which `python -m fashion.evaluate ... split=val` writes) of one run, or of
-the runs of a cross-validation (`python train.py --multirun data.folds=5 data.fold=0,1,2,3,4`),
-which together have a prediction for every photo. It writes `suspect_labels.csv`, which a person
+`python -m fashion.suspects RUN... [output_dir=DIR] [data.root=ROOT]` reads the predictions of the
+test and the validation split of one run, or those of the test splits of a cross-validation
+(`python train.py --multirun data.folds=5 data.fold=0,1,2,3,4`), which together have every photo. It
+writes `suspect_labels.csv`, which a person
 strikes out what is right of and passes as `data.relabel`, and `index.html` with the photos.
 """
 
@@ -20,11 +20,11 @@ from cleanlab.rank import get_label_quality_scores
 from fashion.data import FashionDataModule
 from fashion.files import write_file
 from fashion.pages import Sheet, photo_uri, render
-from fashion.report import Predictions
+from fashion.predictions import PREDICTIONS, Predictions
 from fashion.run import BEST, LAST, load_checkpoint
 from fashion.tables import csv_text
 
-FILES = ("predictions.npz", "predictions-val.npz")
+FILES = (PREDICTIONS, "predictions-val.npz")
 PAIRS, IN_PAIR = 30, 12  # of labels, and photos of each, on the page
 
 
@@ -37,7 +37,9 @@ def gather(runs: list[Path]) -> Predictions:
     """
     parts = []
     for run in runs:
-        there = [run / name for name in FILES if (run / name).is_file()]
+        # A photo of one fold's validation split is another's test photo.
+        files = FILES if len(runs) == 1 else FILES[:1]
+        there = [run / name for name in files if (run / name).is_file()]
         if not there:
             raise FileNotFoundError(
                 f"{str(run)!r} holds no {FILES[0]}; pass the folder of a finished run."
@@ -56,7 +58,7 @@ def gather(runs: list[Path]) -> Predictions:
         raise ValueError(
             f"{(counts > 1).sum()} photos are predicted by several of the runs, "
             f"{str(ids[counts > 1][0])!r} for one. Pass one run, or the folds of one "
-            "cross-validation without predictions-val.npz."
+            "cross-validation."
         )
     return gathered
 

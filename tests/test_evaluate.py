@@ -9,7 +9,7 @@ import pytest
 import train
 from fashion import evaluate as module
 from fashion.evaluate import evaluate
-from fashion.report import Predictions
+from fashion.predictions import Predictions
 
 REPO = Path(train.__file__).parent
 

@@ -21,7 +21,7 @@ from fashion.data import FashionDataModule
 from fashion.feature_data import FeatureDataset, check_mirrors
 from fashion.features import MissingSampler, open_features, view_names
 from fashion.frontier import Crossing
-from fashion.predict import fill_features
+from fashion.inference import fill_features
 from fashion.store import delete_stores, list_stores
 
 REPO = Path(__file__).parents[1]

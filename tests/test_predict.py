@@ -1,5 +1,6 @@
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,8 +13,8 @@ from PIL import Image
 
 import train
 from fashion import predict
-from fashion.predict import find_photos
-from fashion.report import Predictions
+from fashion.predict import find_photos, inference_speed
+from fashion.predictions import Predictions
 from fashion.run import load_checkpoint
 
 REPO = Path(train.__file__).parent
@@ -23,8 +24,8 @@ REPO = Path(train.__file__).parent
 def label(run_dir, monkeypatch, capsys):
     """Run the command on some paths and return its rows by photo and what it printed."""
 
-    def label(*paths, output, ckpt_path=run_dir / "checkpoints" / "best.ckpt"):
-        arguments = [f"ckpt_path={ckpt_path}", *map(str, paths), f"output={output}"]
+    def label(*paths, output, ckpt_path=run_dir / "checkpoints" / "best.ckpt", more=()):
+        arguments = [f"ckpt_path={ckpt_path}", *map(str, paths), f"output={output}", *more]
         monkeypatch.setattr(sys, "argv", ["predict", *arguments])
         predict.main()
         with open(output, newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -39,13 +40,136 @@ def test_labels_are_those_of_the_report(run_dir, tiny_root, label, tmp_path):
     assert "0 unreadable" in printed
     predictions = Predictions.load(run_dir / "predictions.npz")
     assert len(predictions.targets) > 5
-    for id_, probabilities in zip(predictions.image_ids, predictions.probabilities, strict=True):
+    assert predictions.temperature != 1
+    for id_, probabilities in zip(predictions.image_ids, predictions.calibrated(), strict=True):
         row = rows[str(tiny_root / "images" / f"{id_}.jpg")]
         order = np.argsort(-probabilities, kind="stable")
         labels = [row[f"label_{place}"] for place in (1, 2, 3)]
         assert labels == [predictions.class_names[k] for k in order]
         shown = [float(row[f"probability_{place}"]) for place in (1, 2, 3)]
         assert shown == pytest.approx(probabilities[order].tolist(), abs=1e-5)
+
+
+def changed_checkpoint(run_dir, path, change):
+    checkpoint = load_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    change(checkpoint)
+    torch.save(checkpoint, path)
+    return path
+
+
+def probabilities_of(row):
+    places = [place for place in (1, 2, 3) if row[f"label_{place}"]]
+    return {row[f"label_{place}"]: float(row[f"probability_{place}"]) for place in places}
+
+
+def test_several_checkpoints_give_the_mean_of_their_probabilities(
+    run_dir, tiny_root, label, tmp_path
+):
+    def make_another(checkpoint):
+        """Swap two classes, in names and weights, and shift the head."""
+        names = checkpoint["hyper_parameters"]["class_names"]
+        names[0], names[1] = names[1], names[0]
+        for key in ("backbone.fc.weight", "backbone.fc.bias"):
+            checkpoint["state_dict"][key][[0, 1]] = checkpoint["state_dict"][key][[1, 0]]
+        checkpoint["state_dict"]["backbone.fc.bias"][2] += 2
+        checkpoint["calibration"]["temperature"] = 2.0
+
+    best = run_dir / "checkpoints" / "best.ckpt"
+    other = changed_checkpoint(run_dir, tmp_path / "a=b, c.ckpt", make_another)
+    photos = sorted((tiny_root / "images").iterdir())[:5]
+    one, _ = label(*photos, output=tmp_path / "1.csv")
+    two, _ = label(*photos, output=tmp_path / "2.csv", ckpt_path=other)
+    both, _ = label(*photos, output=tmp_path / "3.csv", more=[f"ckpt_path={other}"])
+    for name, row in both.items():
+        parts = [probabilities_of(rows[name]) for rows in (one, two)]
+        assert parts[0] != pytest.approx(parts[1], abs=1e-3)
+        mean = {key: (parts[0][key] + parts[1][key]) / 2 for key in parts[0]}
+        assert probabilities_of(row) == pytest.approx(mean, abs=2e-6)
+    assert best.exists()
+
+
+def test_checkpoints_of_other_classes_are_refused(run_dir, tiny_root, label, tmp_path):
+    def rename(checkpoint):
+        checkpoint["hyper_parameters"]["class_names"][0] = "Hats"
+
+    other = changed_checkpoint(run_dir, tmp_path / "other.ckpt", rename)
+    with pytest.raises(SystemExit, match=r"other\.ckpt' tells other classes apart than"):
+        label(tiny_root / "images", output=tmp_path / "x.csv", more=[f"ckpt_path={other}"])
+
+
+def test_labels_that_are_not_sure_enough_are_said_to_be(run_dir, tiny_root, label, tmp_path):
+    def make_unsure(checkpoint):
+        """Have the calibration know a half of right answers at most, but for the surest."""
+        confidences = torch.linspace(0.3, 0.9, 7)
+        hits = confidences > 0.75
+        checkpoint["calibration"] |= {"confidences": confidences, "hits": hits}
+
+    ckpt_path = changed_checkpoint(run_dir, tmp_path / "unsure.ckpt", make_unsure)
+    output = tmp_path / "labels.csv"
+    photos = tiny_root / "images"
+    rows, printed = label(photos, output=output, ckpt_path=ckpt_path, more=["precision=0.95"])
+    for row in rows.values():
+        assert row["sure"] == ("yes" if float(row["probability_1"]) >= 0.8 else "no")
+    refused = sum(row["sure"] == "no" for row in rows.values())
+    assert f"{len(rows) - refused} photos labelled, {refused} refused, 0 unreadable" in printed
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["precision=2"], r"precision=2\.0 must be above 0 and at most 1"),
+        (["precision=high"], r"precision='high' must be above 0 and at most 1"),
+        (["precision=0.9", "twice"], r"precision=0\.9 needs the threshold of one model"),
+    ],
+)
+def test_a_precision_that_cannot_be_had_is_named(
+    more, message, run_dir, tiny_root, label, tmp_path
+):
+    best = run_dir / "checkpoints" / "best.ckpt"
+    more = [f"ckpt_path={best}" if word == "twice" else word for word in more]
+    with pytest.raises(SystemExit, match=message):
+        label(tiny_root / "images", output=tmp_path / "x.csv", more=more)
+
+
+def test_a_checkpoint_without_a_calibration_labels_but_cannot_refuse(
+    run_dir, tiny_root, label, tmp_path
+):
+    ckpt_path = changed_checkpoint(
+        run_dir, tmp_path / "old.ckpt", lambda checkpoint: checkpoint.pop("calibration")
+    )
+    rows, _ = label(tiny_root / "images", output=tmp_path / "x.csv", ckpt_path=ckpt_path)
+    predictions = Predictions.load(run_dir / "predictions.npz")
+    row = rows[str(tiny_root / "images" / f"{predictions.image_ids[0]}.jpg")]
+    highest = predictions.probabilities[0].max()
+    assert float(row["probability_1"]) == pytest.approx(highest, abs=1e-5)
+    with pytest.raises(SystemExit, match=r"from before there were calibrations"):
+        label(
+            tiny_root / "images",
+            output=tmp_path / "x.csv",
+            ckpt_path=ckpt_path,
+            more=["precision=0.9"],
+        )
+
+
+def test_a_calibration_that_is_damaged_is_refused(run_dir, tiny_root, label, tmp_path):
+    def damage(checkpoint):
+        checkpoint["calibration"]["temperature"] = -1.0
+
+    ckpt_path = changed_checkpoint(run_dir, tmp_path / "bad.ckpt", damage)
+    with pytest.raises(SystemExit, match="temperature=-1"):
+        label(tiny_root / "images", output=tmp_path / "x.csv", ckpt_path=ckpt_path)
+
+
+def test_the_speed_is_measured_once_a_machine_and_kept(run_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(run_dir, folder)
+    (folder / "inference.json").unlink(missing_ok=True)
+    monkeypatch.setattr(predict, "SPEED_SECONDS", 0.05)
+    speed = inference_speed(folder)
+    assert speed > 0
+    monkeypatch.setattr(predict, "load_checkpoint", None)  # not asked for again
+    assert inference_speed(folder) == speed
+    assert inference_speed(tmp_path) is None
 
 
 NAMES = [

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fashion.report import Predictions
+from fashion.predictions import Predictions
 from fashion.review import read_review
 from fashion.suspects import _datamodule, find_suspects, gather, write_suspects
 
@@ -85,7 +85,7 @@ def test_the_command_writes_a_list_that_relabel_takes(run_dir, tmp_path):
     command = [sys.executable, "-m", "fashion.suspects", str(run_dir), f"output_dir={tmp_path}"]
     out = subprocess.run(command, capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
-    assert re.search(r"\d+ of 12 labels are suspect: .*index\.html", out.stdout)
+    assert re.search(r"\d+ of 24 labels are suspect: .*index\.html", out.stdout)
     review = read_review(None, tmp_path / "suspect_labels.csv")
     suspects = pd.read_csv(tmp_path / "suspect_labels.csv", dtype={"id": str})
     assert review.labels == dict(zip(suspects["id"], suspects["suggested_label"], strict=True))

@@ -19,7 +19,7 @@ import train
 from fashion.backbone import pretrained_cfg
 from fashion.evaluate import evaluate
 from fashion.predict import load_classifier
-from fashion.report import Predictions
+from fashion.predictions import Predictions
 from fashion.run import load_checkpoint
 
 REPO = Path(train.__file__).parent

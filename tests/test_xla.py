@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import train
-from fashion.report import Predictions
+from fashion.predictions import Predictions
 from fashion.run import load_checkpoint
 
 pytestmark = [
