@@ -1,12 +1,15 @@
 """Fine-tune one backbone, or sweep over several: `python train.py model=resnet50 data.root=...`."""
 
+import logging
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -15,20 +18,29 @@ from omegaconf import DictConfig, OmegaConf
 from fashion.accelerators import trainer_arguments
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
-from fashion.evaluate import report_on
+from fashion.evaluate import check_robustness_photos, report_on
 from fashion.folders import register_resolvers
-from fashion.predict import fill_features
-from fashion.run import BEST, RunRecord, check_resumable, find_checkpoint
+from fashion.inference import fill_features
+from fashion.run import BEST, RunRecord, check_resumable, find_checkpoint, find_finished
 
 register_resolvers()
+log = logging.getLogger(__name__)
 # What a wrong setting, a missing file or a full disk raises; each says in a sentence what to do.
 USER_ERRORS = (ValueError, OSError, InstantiationException)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float | None:
-    """Fine-tune one backbone, report on its best checkpoint, return the test macro-AUPRC."""
+    """Fine-tune one backbone, report on its best checkpoint, return its validation macro-AUPRC.
+
+    A search over settings is told that figure and not the test split's, which would then be no
+    test any more.
+    """
     try:
+        finished = goes_on(cfg) and find_finished(settings_of(cfg), cfg.output_dir)
+        if finished:
+            log.info("%s is finished: nothing is left to do.", cfg.output_dir)
+            return finished.get("best_val_macro_auprc")
         ckpt_path, record, trainer, datamodule, classifier = prepare(cfg)
     except USER_ERRORS as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
@@ -47,8 +59,21 @@ def main(cfg: DictConfig) -> float | None:
         split="test",
         output_dir=Path(cfg.output_dir),
         ckpt_path=best if best.exists() else None,  # fast_dev_run leaves none
+        robustness_photos=cfg.robustness_photos,
     )
-    return summary["test"]["macro_auprc"] if summary else None
+    return summary["best_val_macro_auprc"] if summary else None
+
+
+def goes_on(cfg: DictConfig) -> bool:
+    """Return whether the run is to go on with what its folder holds, as those of a sweep do."""
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+    return bool(cfg.ckpt_path == "auto" or (cfg.ckpt_path is None and in_sweep))
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration as plain containers and values."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return config  # type: ignore[no-any-return]
 
 
 def prepare(
@@ -57,9 +82,10 @@ def prepare(
     """Build a run's parts, in the order that finds a mistake before the work it would spoil."""
     if OmegaConf.is_missing(cfg.model, "backbone"):
         raise ValueError("model.backbone is not set; pass model.backbone=<a name that timm lists>.")
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_robustness_photos(cfg.robustness_photos)
+    config = settings_of(cfg)
     output_dir = Path(cfg.output_dir)
-    ckpt_path = find_checkpoint(cfg.ckpt_path, output_dir)
+    ckpt_path = find_checkpoint("auto" if goes_on(cfg) else cfg.ckpt_path, output_dir)
     checkpoint = check_resumable(ckpt_path, config) if ckpt_path else None
     record = RunRecord(config, output_dir)
     trainer = build_trainer(cfg, record)

@@ -1,101 +1,476 @@
-"""The runs of a sweep -> one table, next to the study's figures."""
+"""Put runs side by side: figures with their intervals, which differences are real, what they cost.
+
+`python -m fashion.compare DIR... [output_dir=DIR]` takes the folders of runs, of sweeps, or of
+anything above them, and writes `comparison.csv`, `comparison.md`, `pairs.csv`, figures and
+`index.html`. A sweep writes the same after each of its jobs.
+"""
 
 import json
 import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import CompactHydraException
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from filelock import FileLock
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from fashion import comparison_figures as figures
 from fashion.files import write_file
+from fashion.intervals import FIGURES, bootstrap, compare_pairs, figure_intervals, over_seeds
+from fashion.pages import render, write_figures
+from fashion.predict import inference_speed
+from fashion.predictions import (
+    PREDICTIONS,
+    Predictions,
+    mean_predictions,
+    score_predictions,
+)
+from fashion.run import BEST, FREE_KEYS, SUMMARY, describe_changes
 from fashion.study import load_study
 from fashion.tables import csv_text
 
 ERROR_FILE = "error.txt"
-COUNTS = ("best_epoch", "epochs", "trainable_parameters")  # whole numbers, where there are any
+NUM_RESAMPLES = 2000
+MAX_DEPTH = 4  # how far below a folder runs are looked for
+MAX_DRAWN = 12  # runs in a figure
+NEAR_BEST = 0.99
+COUNTS = ("best_epoch", "epochs", "epochs_to_99", "trainable_parameters", "total_parameters")
+SEED_KEYS = ("seed", "data.seed", "model.seed")
 log = logging.getLogger(__name__)
+Replicates = Mapping[str, NDArray[np.float64]]
 
 
-def collect(sweep_dir: str | Path) -> pd.DataFrame:
-    """Tabulate the runs below a sweep's folder, one row a run, sorted by macro-AUPRC.
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and what it has left there.
+
+    Attributes:
+        name: What it is called in tables.
+        folder: Where it lies.
+        summary: Its report's; empty unless it is finished.
+        error: What it failed with, in one line.
+    """
+
+    name: str
+    folder: Path
+    summary: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def status(self) -> str:
+        """`finished`, `failed`, or `missing` where it left neither a summary nor an error."""
+        if self.error:
+            return "failed"
+        return "finished" if self.summary else "missing"
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """Those of the test split, in the order of the ids; None where there are none."""
+        path = self.folder / PREDICTIONS
+        if self.status != "finished" or not path.is_file():
+            return None
+        return Predictions.load(path).sorted_by_id()
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch; empty where none was written."""
+        path = self.folder / "history.csv"
+        return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        table: One row a run, a group of runs that differ in their seed, or the ensemble of all,
+            sorted by macro-AUPRC.
+        pairs: As `fashion.intervals.compare_pairs` returns it.
+        verdicts: Sentences on which differences are real.
+        warning: Why runs are listed and not compared; empty where they are.
+    """
+
+    table: pd.DataFrame
+    pairs: pd.DataFrame
+    verdicts: list[str]
+    warning: str = ""
+
+
+def find_runs(folders: Iterable[str | Path]) -> list[Run]:
+    """Read the runs that lie in folders, or are those folders.
+
+    Raises:
+        FileNotFoundError: A folder doesn't exist.
+        ValueError: A run's summary is none.
+    """
+    found: list[Path] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{str(folder)!r} is no folder; pass those of runs or sweeps.")
+        found += [path for path in _run_folders(folder, MAX_DEPTH) if path not in found]
+    parents = {path.parent for path in found}
+    shared = [Path(part) for part in _common_parts(found)]
+    names = [
+        path.name if len(parents) == 1 else str(path.relative_to(Path(*shared))) for path in found
+    ]
+    return [_read_run(name, path) for name, path in zip(names, found, strict=True)]
+
+
+def _run_folders(folder: Path, depth: int) -> list[Path]:
+    if (folder / ".hydra").is_dir() or (folder / SUMMARY).is_file():
+        return [folder]
+    if depth == 0:
+        return []
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [run for path in inside for run in _run_folders(path, depth - 1)]
+
+
+def _common_parts(paths: Sequence[Path]) -> list[str]:
+    """Return the parts of the folder that holds all of these."""
+    parts: list[str] = []
+    for level in zip(*(path.parts[:-1] for path in paths), strict=False):
+        if len(set(level)) > 1:
+            break
+        parts.append(level[0])
+    return parts
+
+
+def _read_run(name: str, folder: Path) -> Run:
+    error_path, summary_path = folder / ERROR_FILE, folder / SUMMARY
+    if error_path.exists():
+        return Run(name, folder, error=" ".join(error_path.read_text().split()) or "unknown error")
+    if not summary_path.is_file():
+        return Run(name, folder)
+    try:
+        summary = json.loads(summary_path.read_text(encoding="utf-8"))
+        return Run(name, folder, summary={**summary, "test": dict(summary["test"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{summary_path} is no run's summary ({error}).") from error
+
+
+def compare(runs: Sequence[Run]) -> Comparison:
+    """Tabulate runs and test their differences.
+
+    Runs that were tested on different photos are listed, each with its own interval, and the
+    comparison's warning says so.
+    """
+    tested = [run for run in runs if run.predictions is not None]
+    predictions = {run.name: run.predictions for run in tested if run.predictions is not None}
+    replicates = {run.name: _replicates(run) for run in tested}
+    rows = [_run_row(run, replicates.get(run.name)) for run in runs]
+    pairs, verdicts = compare_pairs({}), []
+    warning = describe_different_images(predictions)
+    if not warning and len(tested) > 1:
+        groups = _groups(tested)
+        rows += [
+            _seeds_row(name, group, [replicates[run.name] for run in group])
+            for name, group in groups.items()
+            if len(group) > 1
+        ]
+        name = f"ensemble of {len(tested)}"
+        ensemble = mean_predictions(list(predictions.values()))
+        rows.append(_ensemble_row(name, ensemble, tested))
+        pairs = compare_pairs(
+            {key: one.hits() for key, one in {**predictions, name: ensemble}.items()}
+        )
+        members = {run.name: group for group, runs in groups.items() for run in runs}
+        verdicts = describe_pairs(pairs, {**members, name: name})
+    table = pd.DataFrame(rows)
+    if not table.empty:
+        table = table.astype(dict.fromkeys(COUNTS, "Int64"))
+        table = table.sort_values("macro_auprc", ascending=False, ignore_index=True)
+    return Comparison(table, pairs, verdicts, warning)
+
+
+def describe_different_images(predictions: Mapping[str, Predictions]) -> str:
+    """Return in one line how the test images of runs differ; nothing where they are the same.
+
+    Args:
+        predictions: By the run's name, in the order of the ids.
+    """
+    first = next(iter(predictions), "")
+    for name, other in predictions.items():
+        one = predictions[first]
+        if one.class_names != other.class_names:
+            return (
+                f"{first} and {name} can't be compared: they tell {len(one.class_names)} and "
+                f"{len(other.class_names)} classes apart that differ. Pass runs on the same "
+                "catalogue and data.label_column."
+            )
+        same = np.array_equal(one.image_ids, other.image_ids)
+        if not same or not np.array_equal(one.targets, other.targets):
+            shared = len(np.intersect1d(one.image_ids, other.image_ids))
+            what = f"share {shared:,} test photos" if not same else "label some photos differently"
+            return (
+                f"{first} ({len(one.targets):,} test photos) and {name} ({len(other.targets):,}) "
+                f"can't be compared: they {what}. Pass runs of one catalogue with the same "
+                "data.split, data.split_seed and data.fold."
+            )
+    return ""
+
+
+def describe_pairs(pairs: pd.DataFrame, group_of: Mapping[str, str]) -> list[str]:
+    """Say in words which differences of `compare_pairs` are real.
+
+    Two groups differ where each run of one differs from each run of the other, the same way round.
+
+    Args:
+        pairs: As `compare_pairs` returns it.
+        group_of: Of each run's name, the name of its group.
+    """
+    between: dict[tuple[str, str], list[tuple[float, float, bool]]] = {}
+    for pair in pairs.to_dict("records"):
+        first, second = group_of[pair["first"]], group_of[pair["second"]]
+        if first == second:
+            continue
+        sign = 1 if first < second else -1
+        names = (first, second) if sign == 1 else (second, first)
+        between.setdefault(names, []).append(
+            (sign * pair["difference"], pair["p_holm"], pair["is_real"])
+        )
+    real, open_ = [], []
+    for (first, second), found in between.items():
+        differences = [difference for difference, _, _ in found]
+        one_way = min(differences) > 0 or max(differences) < 0
+        if one_way and all(is_real for _, _, is_real in found):
+            better, worse = (first, second) if differences[0] > 0 else (second, first)
+            sizes = sorted(abs(100 * difference) for difference in differences)
+            span = f"{sizes[0]:.2f}" + (f" to {sizes[-1]:.2f}" if len(sizes) > 1 else "")
+            highest = max(p for _, p, _ in found)
+            p = "p < 0.001" if highest < 0.001 else f"p = {highest:.3f}"
+            if len(found) > 1:
+                p = f"p ≤ {max(highest, 0.001):.3f} for each pair of runs"
+            real.append((sizes[-1], f"{better} is better than {worse} by {span} points ({p})."))
+        else:
+            open_.append(f"{first} and {second}")
+    sentences = [sentence for _, sentence in sorted(real, reverse=True)]
+    if open_:
+        sentences.append(f"Not told apart on these photos: {'; '.join(open_)}.")
+    return sentences
+
+
+def write_comparison(
+    folders: Sequence[str | Path], output_dir: str | Path, *, strict: bool = False
+) -> pd.DataFrame:
+    """Write `comparison.csv`, `comparison.md`, `pairs.csv`, `figures/` and `index.html`.
+
+    Args:
+        folders: As in `find_runs`.
+        output_dir: Made when missing.
+        strict: Refuse runs that were tested on different photos.
 
     Returns:
-        `run` (the folder's name), `status` (`finished`, `failed`, or `missing` where a run left
-        neither summary nor error), the test figures, the study's, costs, and `error`.
+        The table.
+
+    Raises:
+        FileNotFoundError: A folder doesn't exist, or holds no run.
+        ValueError: Runs can't be compared.
     """
-    study = load_study()["models"]
-    folders = sorted(path for path in Path(sweep_dir).iterdir() if (path / ".hydra").is_dir())
-    rows = [_row(folder, study) for folder in folders]
-    if not rows:
-        return pd.DataFrame()
-    table = pd.DataFrame(rows).astype(dict.fromkeys(COUNTS, "Int64"))
-    return table.sort_values("macro_auprc", ascending=False, ignore_index=True)
-
-
-def write_comparison(sweep_dir: str | Path) -> pd.DataFrame:
-    """Write `comparison.csv` and `comparison.md` into a sweep's folder and return the table."""
-    table = collect(sweep_dir)
-    for name, text in (
-        ("comparison.csv", csv_text(table)),
-        (
-            "comparison.md",
-            table.astype(object).fillna("").to_markdown(index=False, disable_numparse=True) + "\n",
-        ),
-    ):
-        write_file(Path(sweep_dir, name), text)
+    if not find_runs(folders):
+        raise FileNotFoundError(f"There is no run in {', '.join(map(str, folders))}.")
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Jobs of one sweep may end at the same time; the last one to write has seen all the others.
+    with FileLock(folder / ".comparison.lock"):
+        runs = find_runs(folders)
+        comparison = compare(runs)
+        if comparison.warning and strict:
+            raise ValueError(comparison.warning)
+        if comparison.warning:
+            log.warning(comparison.warning)
+        table = comparison.table
+        write_file(folder / "comparison.csv", csv_text(table))
+        write_file(folder / "comparison.md", markdown(table))
+        write_file(folder / "pairs.csv", csv_text(comparison.pairs, float_format="%.6g"))
+        pictures = write_figures(_draw(runs, table), folder / "figures")
+        write_file(folder / "index.html", _render(runs, comparison, pictures, folder))
     return table
 
 
-class CompareModels(Callback):
-    """Keeps a sweep's comparison up to date after every job, failed ones included."""
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Note a failed job's error in its folder and rewrite the table."""
-        if config.hydra.mode.name != "MULTIRUN":
-            return
-        folder = Path(config.hydra.runtime.output_dir)
-        error_path = folder / ERROR_FILE
-        if job_return.status is JobStatus.FAILED:
-            error = job_return._return_value
-            log.error("%s failed: %s", folder.name, error)
-            # One that would not write over an earlier run leaves that run as it was.
-            if not isinstance(error.__cause__, FileExistsError):
-                is_sentence = isinstance(error, CompactHydraException)
-                kind = "" if is_sentence else f"{type(error).__name__}: "
-                error_path.write_text(f"{kind}{error}\n")
-        else:
-            error_path.unlink(missing_ok=True)
-        table = write_comparison(config.hydra.sweep.dir)
-        log.info("%s\n%s", config.hydra.sweep.dir, table.to_string(index=False))
+def markdown(table: pd.DataFrame) -> str:
+    """Return the table in Markdown, intervals in brackets behind their figures."""
+    shown = table.astype(object).where(table.notna(), "")
+    for name in FIGURES:
+        low, high = f"{name}_low", f"{name}_high"
+        if name in shown:
+            shown[name] = [
+                f"{value:.4f}" + (f" [{a:.4f}, {b:.4f}]" if a != "" else "") if value != "" else ""
+                for value, a, b in zip(shown[name], shown[low], shown[high], strict=True)
+            ]
+            shown = shown.drop(columns=[low, high])
+    return shown.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
-def _row(folder: Path, study: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {"run": folder.name, "status": "missing"}
-    summary: dict[str, Any] = {}
-    error = ""
-    summary_path, error_path = folder / "report" / "summary.json", folder / ERROR_FILE
-    if error_path.exists():
-        row["status"], error = "failed", " ".join(error_path.read_text().split())
-    elif summary_path.exists():
-        row["status"], summary = "finished", json.loads(summary_path.read_text())
-    test = summary.get("test", {})
+def _run_row(run: Run, replicates: Replicates | None) -> dict[str, Any]:
+    summary, test = run.summary, run.summary.get("test", {})
+    row: dict[str, Any] = {"run": run.name, "kind": "run", "status": run.status}
+    row |= _figures(test, replicates)
+    studied = load_study()["models"].get(run.folder.name.split(",")[0], {})
     # A finished run has the study's figures beside it only where its classes are the study's.
-    published = study.get(folder.name.split(",")[0], {})
-    published = summary.get("study", {}) if summary else published
-    for key in ("accuracy", "macro_f1", "macro_auprc"):
-        row[key] = _rounded(test.get(key))
+    published = summary.get("study", {}) if summary else studied
     row["study_accuracy"] = published.get("test_accuracy")
     row["study_macro_auprc"] = published.get("macro_auprc")
     row["best_epoch"] = summary.get("best_epoch")
     row["epochs"] = summary.get("epochs")
+    row["epochs_to_99"] = epochs_to(run.history, NEAR_BEST)
     row["trainable_parameters"] = sum(summary.get("trainable_parameters", {}).values()) or None
+    row["total_parameters"] = summary.get("total_parameters")
     row["seconds_per_epoch"] = summary.get("seconds", {}).get("per_epoch")
-    return {**row, "error": error}
+    row["images_per_second"] = inference_speed(run.folder) if summary else None
+    best = run.folder / BEST
+    row["checkpoint_mb"] = round(best.stat().st_size / 1e6, 1) if best.is_file() else None
+    row["error"] = run.error
+    return row
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _seeds_row(name: str, runs: Sequence[Run], replicates: list[Replicates]) -> dict[str, Any]:
+    means = {key: float(np.mean([run.summary["test"][key] for run in runs])) for key in FIGURES}
+    study = runs[0].summary.get("study", {})
+    return {
+        "run": f"{name}, mean of {len(runs)} seeds",
+        "kind": "seeds",
+        "status": "finished",
+        **_figures(means, over_seeds(replicates)),
+        "study_accuracy": study.get("test_accuracy"),
+        "study_macro_auprc": study.get("macro_auprc"),
+        "error": "",
+    }
+
+
+def _ensemble_row(name: str, ensemble: Predictions, runs: Sequence[Run]) -> dict[str, Any]:
+    seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder))]
+    row: dict[str, Any] = {"run": name, "kind": "ensemble", "status": "finished"}
+    replicates = bootstrap(ensemble, num_resamples=NUM_RESAMPLES)
+    row |= _figures(score_predictions(ensemble), replicates)
+    if len(seconds) == len(runs):
+        row["images_per_second"] = round(1 / sum(seconds), 1)
+    return {**row, "error": ""}
+
+
+def _figures(scores: Mapping[str, float], replicates: Replicates | None) -> dict[str, Any]:
+    estimates = {name: scores.get(name) for name in FIGURES}
+    known = {name: value for name, value in estimates.items() if value is not None}
+    bounds = figure_intervals(known, replicates) if replicates and known else {}
+    row: dict[str, Any] = {}
+    for name in FIGURES:
+        for column in (name, f"{name}_low", f"{name}_high"):
+            value = estimates[name] if column == name else bounds.get(column)
+            row[column] = None if value is None else round(value, 4)
+    return row
+
+
+def epochs_to(history: pd.DataFrame, share: float) -> int | None:
+    """Return after how many epochs the validation macro-AUPRC reached a share of its best."""
+    if "val/macro_auprc" not in history or not history["val/macro_auprc"].notna().any():
+        return None
+    figures_ = history["val/macro_auprc"]
+    return int((figures_ >= share * figures_.max()).to_numpy().argmax()) + 1
+
+
+def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Put together the runs that differ in their seed only, under a name without it."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        for group in groups:
+            before, after = group[0].summary["config"], run.summary["config"]
+            if not describe_changes(before, after, (*FREE_KEYS, *SEED_KEYS)):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    named = {}
+    for group in groups:
+        name = re.sub(r",?\bseed=\d+", "", group[0].name) if len(group) > 1 else group[0].name
+        named[name if name and name not in named else group[0].name] = group
+    return named
+
+
+def _replicates(run: Run) -> Replicates:
+    path = run.folder / PREDICTIONS
+    return _replicates_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _replicates_of(path: Path, modified: int) -> Replicates:
+    """Keep what a sweep asks for after each of its jobs."""
+    return bootstrap(Predictions.load(path).sorted_by_id(), num_resamples=NUM_RESAMPLES)
+
+
+def _draw(runs: Sequence[Run], table: pd.DataFrame) -> dict[str, Figure]:
+    finished = table[(table["status"] == "finished") & table["accuracy"].notna()]
+    if finished.empty:
+        return {}
+    singles = finished[finished["kind"] == "run"].head(MAX_DRAWN)
+    shown = {run.name: run for run in runs if run.name in set(singles["run"])}
+    ordered = [shown[name] for name in singles["run"]]
+    pictures = {"intervals": figures.plot_intervals(finished.head(2 * MAX_DRAWN))}
+    histories = {run.name: run.history for run in ordered if "val/accuracy" in run.history}
+    if histories:
+        pictures["validation"] = figures.plot_validation(histories)
+    pictures["cost"] = figures.plot_cost(singles)
+    f1 = {
+        run.name: pd.read_csv(path).set_index("class")["f1"]
+        for run in ordered
+        if (path := run.folder / "report" / "per_class.csv").is_file()
+    }
+    if f1 and len({tuple(scores.index) for scores in f1.values()}) == 1:
+        pictures["per_class_f1"] = figures.plot_class_f1(pd.DataFrame(f1))
+    return pictures
+
+
+def _render(
+    runs: Sequence[Run], comparison: Comparison, pictures: Mapping[str, str], folder: Path
+) -> str:
+    links = {}
+    for run in runs:
+        page = run.folder / SUMMARY.parent / "index.html"
+        if page.is_file():
+            links[run.name] = quote(Path(os.path.relpath(page, folder)).as_posix())
+    tested = [run.predictions for run in runs if run.predictions is not None]
+    return render(
+        "comparison.html.j2",
+        rows=comparison.table.astype(object)
+        .where(comparison.table.notna(), None)
+        .to_dict("records"),
+        pairs=comparison.pairs.to_dict("records"),
+        verdicts=comparison.verdicts,
+        warning=comparison.warning,
+        links=links,
+        num_images=len(tested[0].targets) if tested else 0,
+        drawn_sample=any(run.summary.get("drawn_sample") for run in runs),
+        pictures=pictures,
+    )
+
+
+def main() -> None:
+    """Compare runs from the command line."""
+    logging.basicConfig(level="INFO", format="%(message)s")
+    folders, output_dir = [], ""
+    for word in sys.argv[1:]:
+        key, _, value = word.partition("=")
+        if key == "output_dir" and value:
+            output_dir = value
+        else:
+            folders.append(word)
+    if not folders or {"-h", "--help"} & set(folders):
+        sys.exit(__doc__)
+    output = Path(output_dir or (folders[0] if len(folders) == 1 else "comparison"))
+    try:
+        table = write_comparison(folders, output, strict=True)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    columns = ["run", "status", *FIGURES]
+    sys.stdout.write(f"{table[columns].to_string(index=False)}\n{output / 'index.html'}\n")
+
+
+if __name__ == "__main__":
+    main()

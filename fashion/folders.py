@@ -1,13 +1,15 @@
 """Where a run is written: two resolvers for Hydra's folders in conf/config.yaml."""
 
-import sys
+import hashlib
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
+
+MAX_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
 def register_resolvers() -> None:
@@ -23,28 +25,32 @@ def run_dir(ckpt_path: str | None, model: str) -> str:
     return f"outputs/{model}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
-def sweep_subdir(model: str) -> str:
-    """Return `<model>[,key=value...]`: the model and what else the command line varies.
+def sweep_subdir(model: str, varied: Sequence[str]) -> str:
+    """Return `<model>[,key=value...]`: the model and what else the sweep varies.
 
     It holds no number and no time, so that the same command finds its own runs again.
     """
-    varied = _swept_keys(sys.argv[1:]) - {"model"}
     job = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     parts = [
         f"{override.key_or_group}={override.get_value_element_as_str()}"
         for override in job
-        if override.key_or_group in varied
+        if override.key_or_group in varied and override.key_or_group != "model"
     ]
-    return ",".join([model, *parts]).replace("/", "_")
+    name = ",".join([model, *parts]).replace("/", "_")
+    if len(name.encode()) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}-{digest}"
 
 
-def _swept_keys(arguments: list[str]) -> set[str]:
-    keys = set()
-    for argument in arguments:
-        try:
-            override = OverridesParser.create().parse_override(argument)
-        except HydraException:  # an option such as --multirun, or its value
-            continue
-        if override.is_sweep_override():
-            keys.add(override.key_or_group)
-    return keys
+def varied_keys(overrides: Iterable[str], searched: Iterable[str] = ()) -> list[str]:
+    """Return the keys that differ from job to job of a sweep, in their order.
+
+    Args:
+        overrides: The words of the command line.
+        searched: `key=value` of `hydra.sweeper.params`, which those words take precedence over.
+    """
+    parser = OverridesParser.create()
+    typed = {o.key_or_group: o for o in parser.parse_overrides(list(overrides))}
+    given = {o.key_or_group: o for o in parser.parse_overrides(list(searched))}
+    return [key for key, override in {**given, **typed}.items() if override.is_sweep_override()]

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 import logging
 import os
 import platform
@@ -26,11 +27,13 @@ from fashion.data import FashionDataModule
 from fashion.files import write_file
 
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
+SUMMARY = Path("report", "summary.json")  # what a finished run has
 # Settings of where and how a run computes, not of what.
 FREE_KEYS = (
     "ckpt_path",
     "output_dir",
     "sweep_name",
+    "robustness_photos",
     "data.root",  # the splits' hash is compared instead, here and in the next two
     "data.exclude",
     "data.relabel",
@@ -49,6 +52,12 @@ FREE_KEYS = (
     "callbacks.best.",
     "callbacks.last.",
 )
+# Those of them that a sweep may change between two calls; what its runs are made of, it may not.
+SWEEP_KEYS = tuple(
+    key
+    for key in FREE_KEYS
+    if key not in ("data.root", "data.exclude", "data.relabel", "model.pretrained", "model.weights")
+)
 # Settings without which a checkpoint's weights or splits mean something else.
 FIXED_KEYS = (
     "data.label_column",
@@ -63,13 +72,20 @@ log = logging.getLogger(__name__)
 
 
 def find_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | None:
-    """Return the checkpoint to resume from; `last` is the one in `output_dir`.
+    """Return the checkpoint to resume from.
+
+    Args:
+        ckpt_path: `last` is the one in `output_dir`, `auto` the same where there is one; None
+            starts anew.
+        output_dir: The run's folder.
 
     Raises:
         FileNotFoundError: There is none.
         FileExistsError: A new run would overwrite the one in `output_dir`.
     """
     last = Path(output_dir) / LAST
+    if ckpt_path == "auto":
+        return last if last.is_file() else None
     path = last if ckpt_path in (None, "last") else Path(str(ckpt_path))
     if ckpt_path is not None and not path.is_file():
         raise FileNotFoundError(
@@ -81,9 +97,51 @@ def find_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | Non
     if last.exists() and not goes_on_here:
         raise FileExistsError(
             f"hydra.run.dir={str(output_dir)!r} already holds a run. Pass ckpt_path=last to go on "
-            "with it, or another hydra.run.dir (in a sweep: sweep_name) to start a new one."
+            "with it, or another hydra.run.dir to start a new one."
         )
     return path if ckpt_path is not None else None
+
+
+def find_finished(config: dict[str, Any], output_dir: str | Path) -> dict[str, Any] | None:
+    """Return the summary of a run that is finished in `output_dir`; None where there is none.
+
+    Raises:
+        FileExistsError: A run of other settings lies there, finished or not.
+    """
+    summary_path, last = Path(output_dir, SUMMARY), Path(output_dir, LAST)
+    summary: dict[str, Any] | None = None
+    if summary_path.is_file():
+        summary = json.loads(summary_path.read_text(encoding="utf-8"))
+        before = summary["config"]
+    elif last.is_file():
+        before = load_checkpoint(last)["run"]["config"]
+    else:
+        return None
+    changed = describe_changes(before, config, SWEEP_KEYS)
+    if changed:
+        raise FileExistsError(
+            f"{str(output_dir)!r} holds a run of other settings: {', '.join(changed.values())}. "
+            "Pass another sweep_name (or hydra.run.dir) to start a new one."
+        )
+    return summary
+
+
+def describe_changes(
+    before: dict[str, Any], after: dict[str, Any], free: tuple[str, ...]
+) -> dict[str, str]:
+    """Return the settings that differ between two configurations, each with a description.
+
+    Args:
+        before: The one.
+        after: The other.
+        free: How keys begin that don't count.
+    """
+    was, is_ = _flatten(before), _flatten(after)
+    return {
+        key: f"{key} ({was.get(key)!r} -> {is_.get(key)!r})"
+        for key in sorted(was.keys() | is_.keys())
+        if was.get(key) != is_.get(key) and not key.startswith(free)
+    }
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -113,6 +171,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def store_calibration(path: str | Path, state: dict[str, Any]) -> None:
+    """Keep what `fashion.calibration.Calibration.state` returned in a checkpoint."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    AtomicCheckpointIO().save_checkpoint({**checkpoint, "calibration": state}, path)
+
+
 def check_resumable(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Compare a checkpoint's configuration with the one asked for, and name what changed.
 
@@ -123,22 +187,16 @@ def check_resumable(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         ValueError: The checkpoint's weights or splits don't belong to this configuration.
     """
     checkpoint = load_checkpoint(path)
-    before = _flatten(checkpoint["run"]["config"])
-    after = _flatten(config)
-    changed = [
-        key
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not key.startswith(FREE_KEYS)
-    ]
-    described = [f"{key} ({before.get(key)!r} -> {after.get(key)!r})" for key in changed]
+    changed = describe_changes(checkpoint["run"]["config"], config, FREE_KEYS)
+    described = ", ".join(changed.values())
     if any(key.startswith(FIXED_KEYS) for key in changed):
         raise ValueError(
             f"ckpt_path={str(path)!r} belongs to a run with other settings: "
-            f"{', '.join(described)}. Pass those of that run, or leave ckpt_path out to start a "
+            f"{described}. Pass those of that run, or leave ckpt_path out to start a "
             "new one."
         )
     if changed:
-        log.warning("Resuming with changed settings: %s", ", ".join(described))
+        log.warning("Resuming with changed settings: %s", described)
     if any(key.startswith("model.optimizer.") for key in changed):
         log.warning("The optimizer's own settings stay those of the checkpoint.")
     return checkpoint
@@ -163,6 +221,7 @@ def run_facts(
         "trainable_parameters": count_trainable(classifier.backbone),
         "total_parameters": count_parameters(classifier.backbone),
         "best_epoch": best,
+        "best_val_macro_auprc": float(history["val/macro_auprc"].max()) if len(history) else None,
         "epochs": len(history),
         "seconds": {
             "total": round(sum(seconds), 1),
@@ -213,8 +272,14 @@ class RunRecord(Callback):
         return pd.DataFrame(self.epochs)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; an epoch resumed in its middle has no start of its own."""
+        """Start the clock; an epoch resumed in its middle has no start of its own.
+
+        A run that had stopped early stays so: Lightning would train it for an epoch more.
+        """
         self._started = time.monotonic()
+        for stopping in trainer.early_stopping_callbacks:
+            if stopping.stopped_epoch or stopping.wait_count >= stopping.patience:
+                trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the rows whose checkpoint is on disk by now, and start the epoch's clock."""

@@ -1,0 +1,61 @@
+"""The jobs of a sweep: where each is written, and what became of it."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from fashion.compare import ERROR_FILE, write_comparison
+from fashion.files import write_file
+from fashion.folders import register_resolvers, varied_keys
+from fashion.intervals import FIGURES
+
+log = logging.getLogger(__name__)
+
+
+class Sweep(Callback):
+    """Gives a sweep's jobs folders that stay the same, and keeps their comparison up to date."""
+
+    def __init__(self) -> None:
+        register_resolvers()
+
+    def __reduce__(self) -> tuple[type["Sweep"], tuple[()]]:
+        """Have a job in another process register the resolvers, too."""
+        return type(self), ()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Name the folders by what varies; a job knows its own settings alone."""
+        hydra = config.hydra
+        if any(str(word).startswith("hydra.sweep.subdir=") for word in hydra.overrides.hydra):
+            return
+        params: Any = OmegaConf.to_container(hydra.sweeper.get("params") or OmegaConf.create())
+        searched = [f"{key}={value}" for key, value in params.items() if value is not None]
+        varied = ",".join(varied_keys(hydra.overrides.task, searched))
+        name = "${sweep_subdir:${model_name},[" + varied + "]}"
+        with read_write(hydra):
+            hydra.overrides.hydra.append(f"hydra.sweep.subdir='{name}'")
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Note a failed job's error in its folder and rewrite the comparison."""
+        if config.hydra.mode.name != "MULTIRUN":
+            return
+        folder = Path(config.hydra.runtime.output_dir)
+        error_path = folder / ERROR_FILE
+        if job_return.status is JobStatus.FAILED:
+            error = job_return._return_value
+            log.error("%s failed: %s", folder.name, error)
+            # One that would not write over an earlier run leaves that run as it was.
+            if not isinstance(error.__cause__, FileExistsError):
+                is_sentence = isinstance(error, CompactHydraException)
+                kind = "" if is_sentence else f"{type(error).__name__}: "
+                write_file(error_path, f"{kind}{error}\n")
+        else:
+            error_path.unlink(missing_ok=True)
+        sweep_dir = Path(config.hydra.sweep.dir)
+        table = write_comparison([sweep_dir], sweep_dir)
+        shown = table[["run", "status", *FIGURES]]
+        log.info("%s\n%s", sweep_dir / "index.html", shown.to_string(index=False))
