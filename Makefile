@@ -19,10 +19,9 @@ $(READY): pyproject.toml constraints.txt
 
 # ResNet-50 from random weights on photos the project draws itself.
 train: $(READY)
-	@test -e $(OUTPUT)/report/summary.json || $(BIN)/python train.py data=sample model=resnet50 \
+	$(BIN)/python train.py data=sample model=resnet50 \
 		model.pretrained=false model.unfreeze=all model.input_size=64 model.optimizer.lr=1e-3 \
-		trainer.max_epochs=4 hydra.run.dir=$(OUTPUT) \
-		$$(test -e $(OUTPUT)/checkpoints/last.ckpt && echo ckpt_path=last)
+		trainer.max_epochs=4 hydra.run.dir=$(OUTPUT) ckpt_path=auto
 	@echo "Report: $(abspath $(OUTPUT))/report/index.html"
 
 check: $(READY)

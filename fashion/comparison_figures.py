@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 
 from fashion.figures import (
     BLUE,
@@ -103,6 +109,7 @@ def plot_cost(table: pd.DataFrame) -> Figure:
         table: A comparison's runs with `accuracy`, `images_per_second`, `seconds_per_epoch`.
     """
     figure = new_figure(11, 4.8, "Accuracy against cost")
+    colours = dict(zip(table["run"], cycle(COLOURS), strict=False))
     for axes, name, words in zip(
         figure.subplots(1, 2, sharey=True),
         ("images_per_second", "seconds_per_epoch"),
@@ -113,27 +120,34 @@ def plot_cost(table: pd.DataFrame) -> Figure:
         if known.empty:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         else:
-            _plot_costs(axes, known, name)
+            _plot_costs(axes, known, name, colours)
         axes.set_xlabel(words)
         tidy(axes, grid="both")
     axes = figure.axes[0]
     axes.set_ylabel("test accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    # Both panels have the same runs in the same colours, as far as they were measured.
+    named = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        named.values(), named.keys(), loc="outside right upper", frameon=False, fontsize=9
+    )
     return figure
 
 
-def _plot_costs(axes: Axes, table: pd.DataFrame, name: str) -> None:
-    first = not axes.figure.axes.index(axes)
-    for (_, row), colour in zip(table.iterrows(), cycle(COLOURS), strict=False):
-        label = _name(row["run"]) if first else None
+def _plot_costs(axes: Axes, table: pd.DataFrame, name: str, colours: Mapping[str, str]) -> None:
+    for row in table.to_dict("records"):
+        label, colour = _name(row["run"]), colours[row["run"]]
         axes.scatter(row[name], row["accuracy"], s=60, color=colour, label=label, zorder=3)
     axes.set_xscale("log")
     values = table[name].astype(float)
     axes.set_xlim(values.min() / 1.6, values.max() * 1.6)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(ScalarFormatter())
-    axes.tick_params(axis="x", which="minor", labelsize=8)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def plot_class_f1(scores: pd.DataFrame) -> Figure:

@@ -27,6 +27,13 @@ def test_the_readme_has_the_table_of_the_results(training, results):
     assert training.table(results) in (ROOT / "README.md").read_text()
 
 
+def test_the_documentation_has_the_table_of_the_measured_coverage(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    coverage = importlib.import_module("coverage")
+    results = json.loads((BENCHMARKS / "coverage.json").read_text())
+    assert coverage.table(results).strip() in (ROOT / "docs" / "compare.md").read_text()
+
+
 def test_the_ratios_of_the_results_follow_from_their_measurements(training, results):
     assert list(results["models"]) == training.MODELS
     for figures in results["models"].values():

@@ -27,7 +27,7 @@ MODULES = sorted(set(re.findall(r"python -m (fashion\.\w+)", TEXT)))
 
 
 def test_the_readme_shows_commands():
-    assert [page.name for page in PAGES] == ["README.md", "catalogue.md", "tpu.md"]
+    assert [page.name for page in PAGES] == ["README.md", "catalogue.md", "compare.md", "tpu.md"]
     assert len(TRAININGS) > 8
     assert {"fashion.evaluate", "fashion.predict", "fashion.store"} <= set(MODULES)
     assert all(words[1] in ("train.py", "-m", "benchmarks/xla_graphs.py") for words in LINES)
