@@ -171,7 +171,7 @@ def figure_intervals(estimates: Mapping[str, float], replicates: Replicates) -> 
 
     Accuracy has its plain percentiles. The macro figures are biased in a resample, since repeated
     images rank and count together; they have bias-corrected percentiles, which miss the truth
-    about as often on either side. `benchmarks/coverage.py` measures both.
+    about as often on either side. `benchmarks/interval_coverage.py` measures both.
 
     Returns:
         `accuracy_low`, `accuracy_high`, `macro_f1_low` and so on.

@@ -29,8 +29,8 @@ def test_the_readme_has_the_table_of_the_results(training, results):
 
 def test_the_documentation_has_the_table_of_the_measured_coverage(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    coverage = importlib.import_module("coverage")
-    results = json.loads((BENCHMARKS / "coverage.json").read_text())
+    coverage = importlib.import_module("interval_coverage")
+    results = json.loads((BENCHMARKS / "interval_coverage.json").read_text())
     assert coverage.table(results).strip() in (ROOT / "docs" / "compare.md").read_text()
 
 

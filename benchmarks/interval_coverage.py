@@ -5,7 +5,7 @@ sizes stay the same as a stratified split's do, and probabilities of a model of 
 macro-F1 and macro-AUPRC. Each repetition draws it anew, makes the intervals, and tests six models
 that are equally good and agree on many images. Reduced for the sake of time: 400 resamples where
 `fashion.intervals` takes 2,000. The truth is the mean over four samples of 4,000 images a class,
-weighted to the proportions of the test set. `benchmarks/coverage.json` keeps the figures.
+weighted to the proportions of the test set. `benchmarks/interval_coverage.json` keeps the figures.
 """
 
 import argparse
