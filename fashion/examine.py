@@ -24,7 +24,7 @@ from fashion.pages import Sheet, array_uri, photo_uri
 from fashion.predictions import Examination, Predictions, confused_pairs
 from fashion.root import CatalogueRoot
 
-PAIRS, IN_PAIR = 10, 12  # confused pairs that are shown, and photos of each
+PAIRS, IN_PAIR = 10, 10  # confused pairs that are shown, and photos of each
 MAPS = 12  # mistakes whose class-activation maps are shown
 GROUPS = 4  # of photo sizes
 

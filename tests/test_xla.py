@@ -79,6 +79,7 @@ def settings(root, cache_dir, folder):
         f"trainer.max_epochs={EPOCHS}",
         "trainer.log_every_n_steps=3",
         "trainer.enable_progress_bar=false",
+        "robustness_photos=2",
         f"hydra.run.dir={folder}",
     ]
 
@@ -160,8 +161,9 @@ def test_two_graphs_are_compiled_in_the_first_epoch_and_none_later(model, device
     folder = run(device, *of_model)
     xla = summary_of(folder)["xla"]
     assert xla["graphs_by_epoch"] == [2, 0, 0]  # a training step and an evaluation step
-    assert xla["graphs"] == 2  # the test split is predicted with the validation's graph
-    assert xla["executions"] == EPOCHS * (103 // 8 + 2) + 2
+    assert xla["graphs"] == 2  # all predictions take the validation's graph
+    # Two batches each for validation and test, and 15 changes of two photos.
+    assert xla["executions"] == EPOCHS * (103 // 8 + 2) + 2 + 2 + 4
     assert xla["compile_seconds_by_epoch"][0] == pytest.approx(xla["compile_seconds"])
     assert xla["compile_seconds"] > 0
     assert xla["fallbacks"] == {}
