@@ -116,13 +116,10 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"{str(folder)!r} is no folder; pass those of runs or sweeps.")
-        found += [path for path in _run_folders(folder, MAX_DEPTH) if path not in found]
-    parents = {path.parent for path in found}
-    shared = [Path(part) for part in _common_parts(found)]
-    names = [
-        path.name if len(parents) == 1 else str(path.relative_to(Path(*shared))) for path in found
-    ]
-    return [_read_run(name, path) for name, path in zip(names, found, strict=True)]
+        inside = _run_folders(folder.absolute(), MAX_DEPTH)
+        found += [path for path in inside if path not in found]
+    shared = os.path.commonpath([path.parent for path in found]) if found else ""
+    return [_read_run(path.relative_to(shared).as_posix(), path) for path in found]
 
 
 def _run_folders(folder: Path, depth: int) -> list[Path]:
@@ -132,16 +129,6 @@ def _run_folders(folder: Path, depth: int) -> list[Path]:
         return []
     inside = sorted(path for path in folder.iterdir() if path.is_dir())
     return [run for path in inside for run in _run_folders(path, depth - 1)]
-
-
-def _common_parts(paths: Sequence[Path]) -> list[str]:
-    """Return the parts of the folder that holds all of these."""
-    parts: list[str] = []
-    for level in zip(*(path.parts[:-1] for path in paths), strict=False):
-        if len(set(level)) > 1:
-            break
-        parts.append(level[0])
-    return parts
 
 
 def _read_run(name: str, folder: Path) -> Run:

@@ -308,14 +308,16 @@ def test_a_sweep_leaves_a_folder_a_model_and_one_table(data, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     folders = {path.name for path in tmp_path.iterdir() if path.is_dir()}
-    assert folders == {"resnet50", "densenet201"}
+    assert folders == {"resnet50", "densenet201", "figures"}
     table = pd.read_csv(tmp_path / "comparison.csv")
-    assert set(table["run"]) == folders
-    assert table["status"].tolist() == ["finished", "finished"]
+    assert set(table["run"]) == {"resnet50", "densenet201", "ensemble of 2"}
+    assert (table["status"] == "finished").all()
     assert table["study_accuracy"].isna().all()  # these are not the study's classes
     text = (tmp_path / "comparison.md").read_text()
-    assert len(text.splitlines()) == 4
-    assert all(name in text for name in folders)
+    assert len(text.splitlines()) == 5
+    assert all(name in text for name in table["run"])
+    page = (tmp_path / "index.html").read_text()
+    assert all(f'href="{name}/report/index.html"' in page for name in ("resnet50", "densenet201"))
 
 
 @pytest.mark.slow
