@@ -107,7 +107,8 @@ def browse():
     """Returns browse(page, width), which opens a page in Chromium.
 
     It returns how many pictures are there and how many of them are broken, how many pixels the page
-    is wider than the window, and what the console says.
+    is wider than the window, how many headings of tables don't stand in their row, and what the
+    console says.
     """
     names = ("chromium", "chromium-browser", "google-chrome")
     chromium = next(filter(None, map(shutil.which, names)), None)
@@ -120,6 +121,8 @@ def browse():
             pictures: pictures.length,
             broken: pictures.filter((picture) => !picture.naturalWidth).length,
             too_wide: Math.max(0, document.documentElement.scrollWidth - innerWidth),
+            stacked: [...document.querySelectorAll("th")].filter(
+                (cell) => getComputedStyle(cell).display !== "table-cell").length,
         });
     });</script></body>"""
 

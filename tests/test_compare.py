@@ -319,6 +319,6 @@ def test_the_page_opens_in_a_browser(sweep, browse, width):
     assert len(list((sweep / "figures").glob("*.png"))) == 4
     found = browse(sweep / "index.html", width)
     assert found.pop("pictures") == 4
-    assert found == {"broken": 0, "too_wide": 0, "console": []}
+    assert found == {"broken": 0, "too_wide": 0, "stacked": 0, "console": []}
     page = (sweep / "index.html").read_text()
     assert 'href="resnet50%2Cseed%3D0/report/index.html"' in page

@@ -106,7 +106,7 @@ def test_hostile_text_is_escaped_everywhere(hostile):
 def test_the_page_opens_in_a_browser(hostile, browse, width):
     found = browse(hostile[0] / "out" / "index.html", width)
     assert found.pop("pictures") > 20
-    assert found == {"broken": 0, "too_wide": 0, "console": []}
+    assert found == {"broken": 0, "too_wide": 0, "stacked": 0, "console": []}
 
 
 def test_rare_labels_stand_in_the_distribution(tiny_root, tmp_path):

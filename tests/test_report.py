@@ -313,4 +313,4 @@ def test_the_interval_of_the_studys_best_model():
 def test_the_pages_open_in_a_browser(nasty_report, browse, name, pictures, width):
     found = browse(nasty_report / name, width)
     assert found.pop("pictures") == pictures
-    assert found == {"broken": 0, "too_wide": 0, "console": []}
+    assert found == {"broken": 0, "too_wide": 0, "stacked": 0, "console": []}

@@ -78,7 +78,7 @@ def test_the_page_opens_in_a_browser(run_dir, tmp_path, browse, width):
     )
     write_suspects(suspects, 120, datamodule, tmp_path)
     found = browse(tmp_path / "index.html", width)
-    assert found == {"pictures": 30, "broken": 0, "too_wide": 0, "console": []}
+    assert found == {"pictures": 30, "broken": 0, "too_wide": 0, "stacked": 0, "console": []}
 
 
 def test_the_command_writes_a_list_that_relabel_takes(run_dir, tmp_path):
