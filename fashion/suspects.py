@@ -2,8 +2,8 @@
 
 `python -m fashion.suspects RUN... [output_dir=DIR] [data.root=ROOT]` reads the predictions of the
 test and the validation split of one run, or those of the test splits of a cross-validation
-(`python train.py --multirun data.folds=5 data.fold=0,1,2,3,4`), which together have every photo. It
-writes `suspect_labels.csv`, which a person
+(`python train.py --multirun data.folds=5 data.fold=0,1,2,3,4`; the sweep's folder does), which
+together have every photo. It writes `suspect_labels.csv`, which a person
 strikes out what is right of and passes as `data.relabel`, and `index.html` with the photos.
 """
 
@@ -26,6 +26,27 @@ from fashion.tables import csv_text
 
 FILES = (PREDICTIONS, "predictions-val.npz")
 PAIRS, IN_PAIR = 30, 12  # of labels, and photos of each, on the page
+
+
+def find_runs(paths: list[Path]) -> list[Path]:
+    """Return the runs among some paths and right below them; what else lies there is passed over.
+
+    Raises:
+        FileNotFoundError: There is none, or a path doesn't exist.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{str(path)!r} does not exist; pass the folder of a run.")
+        below = sorted(path.iterdir()) if path.is_dir() else []
+        found += [path] if _is_run(path) else [each for each in below if _is_run(each)]
+    if not found:
+        raise FileNotFoundError(f"{str(paths[0])!r} holds no run; pass the folder of one.")
+    return list(dict.fromkeys(found))
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "checkpoints").is_dir() or (path / PREDICTIONS).is_file()
 
 
 def gather(runs: list[Path]) -> Predictions:
@@ -151,10 +172,11 @@ def main() -> None:
             runs.append(Path(word))
     if not runs or {"-h", "--help"} & set(sys.argv):
         sys.exit(__doc__)
-    default = runs[0] / "suspects" if len(runs) == 1 else runs[0].parent / "suspects"
-    output_dir = Path(settings.get("output_dir", default))
     root = {"root": settings["data.root"]} if "data.root" in settings else {}
     try:
+        runs = find_runs(runs)
+        default = runs[0] / "suspects" if len(runs) == 1 else runs[0].parent / "suspects"
+        output_dir = Path(settings.get("output_dir", default))
         predictions = gather(runs)
         suspects = find_suspects(predictions)
         datamodule = _datamodule(runs[0], root)
