@@ -8,7 +8,7 @@ import pytest
 
 from fashion.predictions import Predictions
 from fashion.review import read_review
-from fashion.suspects import _datamodule, find_suspects, gather, write_suspects
+from fashion.suspects import _datamodule, find_runs, find_suspects, gather, write_suspects
 
 
 def predictions(targets, probabilities, ids=None):
