@@ -78,10 +78,10 @@ def report_on(
         calibration, validated = calibrate(trainer, classifier, datamodule, to_load)
         to_load = None
         if trainer.is_global_zero:
-            _save(validated, calibration, output_dir / "predictions-val.npz")
+            _at(calibration, validated).save(output_dir / "predictions-val.npz")
             if ckpt_path is not None:
                 store_calibration(ckpt_path, calibration.state())
-    predictions = predict_split(trainer, classifier, datamodule, split, to_load)
+    predictions = _at(calibration, predict_split(trainer, classifier, datamodule, split, to_load))
     examination = examine(
         trainer,
         classifier,
@@ -94,14 +94,14 @@ def report_on(
     if not trainer.is_global_zero:
         return {}
     ending = "" if split == "test" else f"-{split}"
-    _save(predictions, calibration, output_dir / f"predictions{ending}.npz")
+    predictions.save(output_dir / f"predictions{ending}.npz")
     run = {**run_facts(config, history, datamodule, classifier), "split": split, **summary(trainer)}
     return write_report(predictions, run, history, output_dir / f"report{ending}", examination)
 
 
-def _save(predictions: Predictions, calibration: Calibration | None, path: Path) -> None:
-    temperature = calibration.temperature if calibration else None
-    replace(predictions, temperature=temperature).save(path)
+def _at(calibration: Calibration | None, predictions: Predictions) -> Predictions:
+    """Give predictions the temperature that is known of their model."""
+    return replace(predictions, temperature=calibration.temperature if calibration else None)
 
 
 def evaluate(

@@ -1,5 +1,7 @@
 """The part of a report on what a model mistakes, and what harms it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -46,12 +48,12 @@ def lowest_recall(predictions: Predictions) -> pd.DataFrame:
     return known[[*columns, "taken_for", "taken_for_count"]].head(LOWEST).reset_index(drop=True)
 
 
-def draw(examination: Examination, where: str) -> dict[str, Figure]:
-    """Draw `robustness`, where it is known."""
-    if examination.robustness.empty:
+def draw(found: Mapping[str, pd.DataFrame], where: str) -> dict[str, Figure]:
+    """Draw `robustness`, where `tables` has found it."""
+    if "robustness" not in found:
         return {}
     title = f"Accuracy on changed photos: {where}"
-    return {"robustness": plot_robustness(_with_interval(examination.robustness), title)}
+    return {"robustness": plot_robustness(found["robustness"], title)}
 
 
 def plot_robustness(table: pd.DataFrame, title: str) -> Figure:

@@ -28,6 +28,7 @@ from fashion.calibration import Calibration
 from fashion.classifier import ProductClassifier
 from fashion.files import replacing, write_file
 from fashion.images import decode_image
+from fashion.predictions import mean_probabilities
 from fashion.root import PHOTO_SUFFIXES, read_entry
 from fashion.run import BEST, load_checkpoint
 from fashion.store import decode_or_say_why
@@ -205,7 +206,7 @@ def predict_photos(
             ]
             order = [_order(labellers[0], labeller) for labeller in labellers]
             columns = [each[:, places] for each, places in zip(means, order, strict=True)]
-            mean = columns[0] if len(columns) == 1 else _mean(columns)
+            mean = columns[0] if len(columns) == 1 else mean_probabilities(columns)
             probabilities = iter(mean)
             for (name, _), images in zip(chunk, decoded, strict=True):
                 yield name, images if isinstance(images, str) else next(probabilities)
@@ -215,11 +216,6 @@ def _order(first: Labeller, other: Labeller) -> list[int]:
     """Return where another model has the first one's classes."""
     places = {name: place for place, name in enumerate(other.classifier.class_names)}
     return [places[name] for name in first.classifier.class_names]
-
-
-def _mean(columns: Sequence[np.ndarray]) -> np.ndarray:
-    mean: np.ndarray = np.stack(columns).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean
 
 
 def _device() -> torch.device:

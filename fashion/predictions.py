@@ -133,8 +133,14 @@ def mean_predictions(parts: Sequence[Predictions]) -> Predictions:
     Args:
         parts: In the same order of images and classes.
     """
-    mean = np.stack([part.calibrated() for part in parts]).mean(axis=0, dtype=np.float64)
-    return replace(parts[0], probabilities=mean.astype(np.float32), temperature=None)
+    mean = mean_probabilities([part.calibrated() for part in parts])
+    return replace(parts[0], probabilities=mean, temperature=None)
+
+
+def mean_probabilities(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the mean of several models' probabilities, each `(N, K)`, summed in float64."""
+    mean: NDArray[np.float32] = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 def score_predictions(predictions: Predictions) -> dict[str, float]:

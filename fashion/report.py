@@ -72,7 +72,7 @@ def write_report(
     drawn = {
         **_draw(predictions, summary, scores, history),
         **confidence.draw(predictions, examination, where),
-        **mistakes.draw(examination, where),
+        **mistakes.draw(tables, where),
     }
     pictures = write_figures(drawn, folder / "figures")
     page = _render(predictions, summary, scores, history, pictures, tables)
