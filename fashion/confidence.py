@@ -1,5 +1,6 @@
 """The part of a report on how far the probabilities can be trusted."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -60,16 +61,23 @@ def tables(predictions: Predictions, examination: Examination) -> dict[str, pd.D
     }
 
 
-def draw(predictions: Predictions, examination: Examination, where: str) -> dict[str, Figure]:
+def draw(
+    predictions: Predictions,
+    examination: Examination,
+    found: Mapping[str, pd.DataFrame],
+    said: Mapping[str, Any],
+    where: str,
+) -> dict[str, Figure]:
     """Draw `reliability`, `risk_coverage` and `unknown`, as far as they are known.
 
     Args:
         predictions: Of the split.
         examination: What is known beside them.
+        found: What `tables` returned.
+        said: What `facts` returned.
         where: Model and split, for the headings.
     """
-    found, said = tables(predictions, examination), facts(predictions, examination)
-    if not found or examination.calibration is None:
+    if examination.calibration is None:
         return {}
     errors = said["calibration"]
     drawn = {

@@ -71,7 +71,7 @@ def write_report(
     where = _where(summary)
     drawn = {
         **_draw(predictions, summary, scores, history),
-        **confidence.draw(predictions, examination, where),
+        **confidence.draw(predictions, examination, tables, summary[summary["split"]], where),
         **mistakes.draw(tables, where),
     }
     pictures = write_figures(drawn, folder / "figures")
