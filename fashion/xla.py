@@ -7,6 +7,7 @@ of which feeds its own part of every batch.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,7 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         import torch_xla.runtime as xr
 
         if spmd and not xr.is_spmd():
+            _thread_cpu_devices()
             xr.use_spmd()
         elif xr.is_spmd() and not spmd:
             raise ValueError(
@@ -339,6 +341,18 @@ class XLAStrategy(SingleDeviceXLAStrategy):
         finally:
             for group, settings in zip(groups, before, strict=True):
                 group.update(settings)
+
+
+def _thread_cpu_devices() -> None:
+    """Have XLA's CPU client take two threads a device, where the user hasn't chosen.
+
+    It takes as many as there are cores or devices. A device waits for the others in a thread of its
+    own, and where all but one wait, one other task is enough to keep the last from ever starting:
+    XLA ends the process after ten seconds.
+    """
+    devices = os.environ.get("CPU_NUM_DEVICES", "")
+    if devices.isdecimal():
+        os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, 2 * int(devices))))
 
 
 def _track_unbiased_variance(module: _BatchNorm) -> list[RemovableHandle]:
