@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from fashion.files import write_file
 
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 SUMMARY = Path("report", "summary.json")  # what a finished run has
+RUN_PARTS = (".hydra", "checkpoints")  # what one that has only begun has
 # Settings of where and how a run computes, not of what.
 FREE_KEYS = (
     "ckpt_path",
@@ -67,7 +69,38 @@ FIXED_KEYS = (
     "model.backbone",
     "model.unfreeze",
 )
+MAX_DEPTH = 4  # how far below a folder runs are looked for
 log = logging.getLogger(__name__)
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the folders of the runs that some paths are, or that lie below them, each once.
+
+    Files are passed over, so that a shell's `*` may stand for what lies in a sweep's folder.
+
+    Raises:
+        FileNotFoundError: A path doesn't exist, or there is no run.
+    """
+    given = [Path(path) for path in paths]
+    for path in given:
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{str(path)!r} does not exist; pass folders of runs or sweeps."
+            )
+    found = [run for path in given for run in _runs_in(path.absolute(), MAX_DEPTH)]
+    if not found:
+        raise FileNotFoundError(
+            f"There is no run in {', '.join(map(str, given))}; pass folders of runs or sweeps."
+        )
+    return list(dict.fromkeys(found))
+
+
+def _runs_in(folder: Path, depth: int) -> list[Path]:
+    if (folder / SUMMARY).is_file() or any((folder / name).is_dir() for name in RUN_PARTS):
+        return [folder]
+    if depth == 0 or not folder.is_dir():
+        return []
+    return [run for path in sorted(folder.iterdir()) for run in _runs_in(path, depth - 1)]
 
 
 def find_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | None:

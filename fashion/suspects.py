@@ -21,32 +21,11 @@ from fashion.data import FashionDataModule
 from fashion.files import write_file
 from fashion.pages import Sheet, photo_uri, render
 from fashion.predictions import PREDICTIONS, Predictions
-from fashion.run import BEST, LAST, load_checkpoint
+from fashion.run import BEST, LAST, find_runs, load_checkpoint
 from fashion.tables import csv_text
 
 FILES = (PREDICTIONS, "predictions-val.npz")
 PAIRS, IN_PAIR = 30, 12  # of labels, and photos of each, on the page
-
-
-def find_runs(paths: list[Path]) -> list[Path]:
-    """Return the runs among some paths and right below them; what else lies there is passed over.
-
-    Raises:
-        FileNotFoundError: There is none, or a path doesn't exist.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{str(path)!r} does not exist; pass the folder of a run.")
-        below = sorted(path.iterdir()) if path.is_dir() else []
-        found += [path] if _is_run(path) else [each for each in below if _is_run(each)]
-    if not found:
-        raise FileNotFoundError(f"{str(paths[0])!r} holds no run; pass the folder of one.")
-    return list(dict.fromkeys(found))
-
-
-def _is_run(path: Path) -> bool:
-    return (path / "checkpoints").is_dir() or (path / PREDICTIONS).is_file()
 
 
 def gather(runs: list[Path]) -> Predictions:
@@ -163,18 +142,18 @@ def main() -> None:
     """Name suspects from the command line."""
     logging.basicConfig(level="INFO", format="%(message)s")
     settings: dict[str, Any] = {}
-    runs = []
+    folders = []
     for word in sys.argv[1:]:
         key, _, value = word.partition("=")
         if key in ("output_dir", "data.root") and value:
             settings[key] = value
         else:
-            runs.append(Path(word))
-    if not runs or {"-h", "--help"} & set(sys.argv):
+            folders.append(word)
+    if not folders or {"-h", "--help"} & set(sys.argv):
         sys.exit(__doc__)
     root = {"root": settings["data.root"]} if "data.root" in settings else {}
     try:
-        runs = find_runs(runs)
+        runs = find_runs(folders)
         default = runs[0] / "suspects" if len(runs) == 1 else runs[0].parent / "suspects"
         output_dir = Path(settings.get("output_dir", default))
         predictions = gather(runs)

@@ -9,7 +9,8 @@ from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from fashion.compare import ERROR_FILE, write_comparison
+from fashion.compare import write_comparison
+from fashion.comparison import ERROR_FILE
 from fashion.files import write_file
 from fashion.folders import register_resolvers, varied_keys
 from fashion.intervals import FIGURES

@@ -6,14 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fashion import compare
-from fashion.compare import (
-    NUM_RESAMPLES,
-    describe_pairs,
-    epochs_to,
-    find_runs,
-    write_comparison,
-)
+from fashion import compare, comparison
+from fashion.compare import write_comparison
+from fashion.comparison import NUM_RESAMPLES, describe_pairs, epochs_to, read_runs
 from fashion.intervals import bootstrap, figure_intervals
 from fashion.predictions import PREDICTIONS, Predictions, mean_predictions, score_predictions
 
@@ -66,7 +61,7 @@ def write_run(folder, predictions, seed=0, backbone="resnet50", **changes):
 
 @pytest.fixture(autouse=True)
 def _speed(monkeypatch):
-    monkeypatch.setattr(compare, "inference_speed", lambda folder: 100.0)
+    monkeypatch.setattr(comparison, "inference_speed", lambda folder: 100.0)
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +251,7 @@ def test_the_order_of_the_photos_does_not_matter(sweep):
 
 def test_folders_of_runs_of_sweeps_and_of_all_of_them_are_found(sweep):
     def names(*folders):
-        return [run.name for run in find_runs(folders)]
+        return [run.name for run in read_runs(folders)]
 
     assert names(sweep / "resnet50,seed=0") == ["resnet50,seed=0"]
     assert names(sweep.parent)[0] == "densenet201"
@@ -269,7 +264,7 @@ def test_folders_of_runs_of_sweeps_and_of_all_of_them_are_found(sweep):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], r"'nowhere' is no folder; pass those of runs or sweeps"),
+        (["nowhere"], r"'nowhere' does not exist; pass folders of runs or sweeps"),
         (["."], r"There is no run in \."),
         ([], r"python -m fashion\.compare DIR"),
     ],
@@ -285,7 +280,7 @@ def test_a_damaged_summary_is_named(sweep):
     path = sweep / "xception,seed=0" / "report" / "summary.json"
     path.write_text("{")
     with pytest.raises(ValueError, match=r"summary\.json is no run's summary"):
-        find_runs([sweep])
+        read_runs([sweep])
 
 
 def test_a_table_of_failures_alone_can_be_written(sweep):

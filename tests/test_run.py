@@ -17,6 +17,7 @@ from fashion.run import (
     ResumableCSVLogger,
     check_resumable,
     find_checkpoint,
+    find_runs,
     load_checkpoint,
 )
 
@@ -284,3 +285,18 @@ def test_the_csv_log_of_a_resumed_run_goes_on(tmp_path):
 def test_the_trainer_s_default_checkpoint_writer_is_the_atomic_one():
     trainer = Trainer(plugins=[AtomicCheckpointIO()], accelerator="cpu", logger=False)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
+
+
+def test_the_runs_of_a_sweep_are_found_among_what_else_lies_there(tmp_path):
+    for name in ("fold=0", "fold=1"):
+        (tmp_path / "sweep" / name / "checkpoints").mkdir(parents=True)
+    (tmp_path / "sweep" / "figures").mkdir()
+    (tmp_path / "sweep" / "comparison.csv").touch()
+    runs = [tmp_path / "sweep" / name for name in ("fold=0", "fold=1")]
+    assert find_runs([tmp_path / "sweep"]) == runs
+    assert find_runs(sorted((tmp_path / "sweep").iterdir())) == runs
+    assert find_runs([runs[1]]) == [runs[1]]
+    with pytest.raises(FileNotFoundError, match=r"There is no run in .*sweep/figures"):
+        find_runs([tmp_path / "sweep" / "figures"])
+    with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist"):
+        find_runs([tmp_path / "nowhere"])

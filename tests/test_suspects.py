@@ -8,7 +8,7 @@ import pytest
 
 from fashion.predictions import Predictions
 from fashion.review import read_review
-from fashion.suspects import _datamodule, find_runs, find_suspects, gather, write_suspects
+from fashion.suspects import _datamodule, find_suspects, gather, write_suspects
 
 
 def predictions(targets, probabilities, ids=None):
@@ -90,18 +90,3 @@ def test_the_command_writes_a_list_that_relabel_takes(run_dir, tmp_path):
     suspects = pd.read_csv(tmp_path / "suspect_labels.csv", dtype={"id": str})
     assert review.labels == dict(zip(suspects["id"], suspects["suggested_label"], strict=True))
     assert "Suspect labels" in (tmp_path / "index.html").read_text()
-
-
-def test_the_runs_of_a_sweep_are_found_among_what_else_lies_there(tmp_path):
-    for name in ("fold=0", "fold=1"):
-        (tmp_path / "sweep" / name / "checkpoints").mkdir(parents=True)
-    (tmp_path / "sweep" / "figures").mkdir()
-    (tmp_path / "sweep" / "comparison.csv").touch()
-    runs = [tmp_path / "sweep" / name for name in ("fold=0", "fold=1")]
-    assert find_runs([tmp_path / "sweep"]) == runs
-    assert find_runs(sorted((tmp_path / "sweep").iterdir())) == runs
-    assert find_runs([runs[1]]) == [runs[1]]
-    with pytest.raises(FileNotFoundError, match=r"sweep/figures' holds no run"):
-        find_runs([tmp_path / "sweep" / "figures"])
-    with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist"):
-        find_runs([tmp_path / "nowhere"])
