@@ -9,19 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from fashion.figures import (
-    BLUE,
-    GREEN,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    new_figure,
-    tidy,
-)
+from fashion.figures import BLUE, INK, NAMED, SKY, VERMILION, new_figure, tidy
 
-COLOURS = (VERMILION, GREEN, PURPLE, ORANGE)
+COLOURS = [colour for colour in NAMED if colour != BLUE]  # beside a curve in blue
 PALE = "#F2B48C"
 BINS = 25
 

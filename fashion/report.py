@@ -146,9 +146,12 @@ def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
+def _drawn(run: Mapping[str, Any]) -> str:
+    return ", drawn sample" if run["drawn_sample"] else ""
+
+
 def _where(run: Mapping[str, Any]) -> str:
-    drawn = ", drawn sample" if run["drawn_sample"] else ""
-    return f"{run['model']}, {run['split']} split{drawn}"
+    return f"{run['model']}, {run['split']} split{_drawn(run)}"
 
 
 def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -161,7 +164,6 @@ def _draw(
     table: pd.DataFrame,
     history: pd.DataFrame,
 ) -> dict[str, Figure]:
-    drawn = ", drawn sample" if run["drawn_sample"] else ""
     where = _where(run)
     names = predictions.class_names
     pictures = {
@@ -175,11 +177,11 @@ def _draw(
             f"Precision over recall: {where}",
         ),
         "class_distribution": figures.plot_class_distribution(
-            run["class_counts"], f"Images of each class{drawn}"
+            run["class_counts"], f"Images of each class{_drawn(run)}"
         ),
     }
     if len(history):
-        title = f"Training and validation: {run['model']}{drawn}"
+        title = f"Training and validation: {run['model']}{_drawn(run)}"
         pictures["history"] = figures.plot_history(history, run["best_epoch"], title)
     return pictures
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 import train
 
@@ -138,6 +139,48 @@ def browse():
         return {**found, "console": console}
 
     return open_page
+
+
+@pytest.fixture
+def check_figure():
+    """Returns check(figure, most): it has something on it, whole, in at most so many pixels."""
+
+    def check(figure, most):
+        png = io.BytesIO()
+        figure.savefig(png, format="png")
+        picture = Image.open(png).convert("L")
+        assert 400 < picture.width < most
+        assert 200 < picture.height < most
+        assert picture.getextrema()[0] < 100
+        assert 0.002 < (np.asarray(picture) < 250).mean() < 0.9
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert min(drawn.x0, drawn.y0) > -0.02
+        assert drawn.x1 < width + 0.02
+        assert drawn.y1 < height + 0.02
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def scikit_learn_metrics():
+    """Returns score(probabilities, targets), the headline metrics of `(N, K)` and `(N,)` arrays."""
+
+    def score(probabilities, targets):
+        predicted, classes = probabilities.argmax(axis=1), range(probabilities.shape[1])
+        return {
+            "accuracy": accuracy_score(targets, predicted),
+            "macro_f1": f1_score(
+                targets, predicted, labels=classes, average="macro", zero_division=0
+            ),
+            "macro_auprc": np.mean(
+                [
+                    average_precision_score(targets == k, probabilities[:, k])
+                    for k in set(targets.tolist())
+                ]
+            ),
+        }
+
+    return score
 
 
 @pytest.fixture(scope="session")

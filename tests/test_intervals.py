@@ -4,7 +4,6 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from statsmodels.stats.multitest import multipletests
 
 from fashion import intervals
@@ -43,18 +42,10 @@ def resamples(targets, num_resamples, seed, *, by_class):
     return np.concatenate(list(chunks), axis=1).astype(int)
 
 
-def oracle(p, counts):
-    """Score the images, each repeated as often as it was drawn."""
+def repeat(p, counts):
+    """Return scores and targets of the images, each as often as it was drawn."""
     rows = np.repeat(np.arange(len(counts)), counts)
-    scores, truth = p.probabilities[rows], p.targets[rows]
-    predicted, classes = scores.argmax(axis=1), range(scores.shape[1])
-    return {
-        "accuracy": accuracy_score(truth, predicted),
-        "macro_f1": f1_score(truth, predicted, labels=classes, average="macro", zero_division=0),
-        "macro_auprc": np.mean(
-            [average_precision_score(truth == k, scores[:, k]) for k in set(truth.tolist())]
-        ),
-    }
+    return p.probabilities[rows], p.targets[rows]
 
 
 CASES = {
@@ -71,14 +62,17 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_figures_of_a_resample_are_scikit_learns_on_the_repeated_images(case):
+def test_the_figures_of_a_resample_are_scikit_learns_on_the_repeated_images(
+    case, scikit_learn_metrics
+):
     p = CASES[case]
     figures = bootstrap(p, num_resamples=12, seed=3)
     assert list(figures) == list(FIGURES)
     plain = resamples(p.targets, 12, 3, by_class=False)
     by_class = resamples(p.targets, 12, 3, by_class=True)
     for i in range(12):
-        expected = oracle(p, by_class[:, i]) | {"accuracy": oracle(p, plain[:, i])["accuracy"]}
+        expected = scikit_learn_metrics(*repeat(p, by_class[:, i]))
+        expected["accuracy"] = scikit_learn_metrics(*repeat(p, plain[:, i]))["accuracy"]
         assert {name: figures[name][i] for name in FIGURES} == pytest.approx(expected, abs=1e-12)
 
 
@@ -185,9 +179,10 @@ def test_a_degenerate_interval_is_within_the_replicates(estimate, replicates, co
     assert replicates.min() <= low <= high <= replicates.max()
 
 
-def test_accuracy_has_plain_percentiles_and_the_macro_figures_corrected_ones():
+def test_accuracy_has_plain_percentiles_and_the_macro_figures_corrected_ones(scikit_learn_metrics):
     p = CASES["plain"]
-    estimates, replicates = oracle(p, np.ones(200, int)), bootstrap(p, 300)
+    estimates = scikit_learn_metrics(p.probabilities, p.targets)
+    replicates = bootstrap(p, 300)
     ends = figure_intervals(estimates, replicates)
     assert list(ends) == [f"{name}_{end}" for name in FIGURES for end in ("low", "high")]
     for name in FIGURES:
