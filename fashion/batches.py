@@ -190,6 +190,15 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
         return rows[: self.num_rows - self.num_rows % self.batch_size]
 
 
+def start_method() -> str:
+    """Return how workers start: as Python's processes do, in a process of joblib's, too.
+
+    There the default is a way of joblib's own, which takes no process but its own.
+    """
+    chosen, known = multiprocessing.get_start_method(), multiprocessing.get_all_start_methods()
+    return chosen if chosen in known else known[0]
+
+
 class BatchLoader(DataLoader[Batch]):
     """A DataLoader of whole batches that Lightning can resume in the middle of an epoch."""
 
@@ -200,7 +209,7 @@ class BatchLoader(DataLoader[Batch]):
     def __iter__(self) -> _BaseDataLoaderIter:
         """Iterate over the batches; forked workers get slots to write them into."""
         starts_workers = self.num_workers > 0 and self._iterator is None
-        if starts_workers and multiprocessing.get_start_method() == "fork":
+        if starts_workers and start_method() == "fork":
             size = self.dataset.store.input_size
             shape = (self.sampler.part_size, size, size, 3)
             # Besides the prefetched batches, one in use and one that the trainer has fetched ahead.

@@ -13,7 +13,15 @@ import torch
 from lightning import LightningDataModule
 
 from fashion.backbone import pretrained_cfg
-from fashion.batches import PADDING, Batch, BatchLoader, BatchSampler, DeviceLoader, ProductDataset
+from fashion.batches import (
+    PADDING,
+    Batch,
+    BatchLoader,
+    BatchSampler,
+    DeviceLoader,
+    ProductDataset,
+    start_method,
+)
 from fashion.catalogue import drop_unreadable, load_catalogue
 from fashion.feature_data import DeviceFeatures, FeatureDataset
 from fashion.features import (
@@ -529,6 +537,7 @@ class FashionDataModule(LightningDataModule):
             batch_size=None,
             sampler=sampler,
             num_workers=workers,
+            multiprocessing_context=start_method() if workers else None,
             persistent_workers=persistent and workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

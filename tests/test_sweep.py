@@ -224,7 +224,7 @@ def test_a_sweep_over_other_processes_ends_as_one_in_this_process(
     here, there = tmp_path / "here", tmp_path / "there"
     returncode, output = finish(start(here, tiny_root, cache_dir, *words))
     assert returncode == 1, output
-    spread = [f"hydra/launcher={launcher}", *more]
+    spread = [f"hydra/launcher={launcher}", *more, "data.num_workers=1"]
     returncode, output = finish(start(there, tiny_root, cache_dir, *words, *spread))
     assert returncode == 1, output
     table = table_of(there)
