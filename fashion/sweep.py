@@ -48,15 +48,24 @@ class Sweep(Callback):
         error_path = folder / ERROR_FILE
         if job_return.status is JobStatus.FAILED:
             error = job_return._return_value
-            log.error("%s failed: %s", folder.name, error)
+            is_sentence = isinstance(error, CompactHydraException)
+            words = str(error) if is_sentence else _in_words(error)
+            log.error("%s failed: %s", folder.name, words, exc_info=None if is_sentence else error)
             # One that would not write over an earlier run leaves that run as it was.
             if not isinstance(error.__cause__, FileExistsError):
-                is_sentence = isinstance(error, CompactHydraException)
-                kind = "" if is_sentence else f"{type(error).__name__}: "
-                write_file(error_path, f"{kind}{error}\n")
+                write_file(error_path, f"{words}\n")
         else:
             error_path.unlink(missing_ok=True)
         sweep_dir = Path(config.hydra.sweep.dir)
         table = write_comparison([sweep_dir], sweep_dir)
         shown = table[["run", "status", *FIGURES]]
         log.info("%s\n%s", sweep_dir / "index.html", shown.to_string(index=False))
+
+
+def _in_words(error: BaseException) -> str:
+    """Name an error, and the one that it began with, which clearing up after may have hidden."""
+    first = error
+    while earlier := first.__cause__ or (None if first.__suppress_context__ else first.__context__):
+        first = earlier
+    words = f"{type(error).__name__}: {error}"
+    return words if first is error else f"{words} (after {type(first).__name__}: {first})"

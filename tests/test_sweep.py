@@ -92,6 +92,19 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_what_hides_an_error_does_not_hide_it_from_the_table(folder, caplog):
+    try:
+        try:
+            raise OSError("no process left")
+        finally:
+            raise RuntimeError("there is nothing to tear down")
+    except RuntimeError as error:
+        job_end(folder, "resnet50", JobStatus.FAILED, error)
+    error = pd.read_csv(folder / "comparison.csv")["error"].item()
+    assert error == "RuntimeError: there is nothing to tear down (after OSError: no process left)"
+    assert 'raise OSError("no process left")' in caplog.text  # where it happened
+
+
 def test_a_failed_job_s_error_is_kept_until_it_succeeds(folder):
     job_end(folder, "resnet50", JobStatus.FAILED, ValueError("disk\nfull"))
     table = pd.read_csv(folder / "comparison.csv").set_index("run")
