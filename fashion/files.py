@@ -14,9 +14,14 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` only once it is complete."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def replacing(path: Path, *, alone: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` only once it is complete.
+
+    Args:
+        path: Its folder exists.
+        alone: No other process writes it, so that what a killed one left is written over.
+    """
+    part = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             yield file

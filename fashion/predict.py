@@ -193,6 +193,7 @@ def predict_photos(
         wrong = [each for each in decoded if isinstance(each, str)]
         return wrong[0] if wrong else [each for each in decoded if not isinstance(each, str)]
 
+    order = [_order(labellers[0], labeller) for labeller in labellers]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(photos), batch_size):
             chunk = photos[start : start + batch_size]
@@ -204,10 +205,8 @@ def predict_photos(
                 )
                 for labeller in labellers
             ]
-            order = [_order(labellers[0], labeller) for labeller in labellers]
             columns = [each[:, places] for each, places in zip(means, order, strict=True)]
-            mean = columns[0] if len(columns) == 1 else mean_probabilities(columns)
-            probabilities = iter(mean)
+            probabilities = iter(mean_probabilities(columns))
             for (name, _), images in zip(chunk, decoded, strict=True):
                 yield name, images if isinstance(images, str) else next(probabilities)
 

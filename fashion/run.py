@@ -24,7 +24,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from fashion.backbone import count_parameters, count_trainable
 from fashion.classifier import ProductClassifier
 from fashion.data import FashionDataModule
-from fashion.files import write_file
+from fashion.files import replacing, write_file
 
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 SUMMARY = Path("report", "summary.json")  # what a finished run has
@@ -388,16 +388,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write `checkpoint` to `path`, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")  # the next save takes the place of a killed one
-        try:
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        with replacing(path, alone=True) as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class ResumableCSVLogger(CSVLogger):

@@ -3,8 +3,8 @@
 `python -m fashion.suspects RUN... [output_dir=DIR] [data.root=ROOT]` reads the predictions of the
 test and the validation split of one run, or those of the test splits of a cross-validation
 (`python train.py --multirun data.folds=5 data.fold=0,1,2,3,4`; the sweep's folder does), which
-together have every photo. It writes `suspect_labels.csv`, which a person
-strikes out what is right of and passes as `data.relabel`, and `index.html` with the photos.
+together have every photo. It writes `suspect_labels.csv`, which a person strikes out what is right
+of and passes as `data.relabel`, and `index.html` with the photos.
 """
 
 import logging
