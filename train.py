@@ -15,13 +15,13 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from fashion.accelerators import trainer_arguments
-from fashion.classifier import ProductClassifier
-from fashion.data import FashionDataModule
-from fashion.evaluate import check_robustness_photos, report_on
-from fashion.folders import register_resolvers
-from fashion.inference import fill_features
-from fashion.run import BEST, RunRecord, check_resumable, find_checkpoint, find_finished
+from fashion.commands.evaluate import check_robustness_photos, report_on
+from fashion.commands.folders import register_resolvers
+from fashion.data.datamodule import FashionDataModule
+from fashion.devices.accelerators import trainer_arguments
+from fashion.training.classifier import ProductClassifier
+from fashion.training.inference import fill_features
+from fashion.training.run import BEST, RunRecord, check_resumable, find_checkpoint, find_finished
 
 register_resolvers()
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> float | None:
     test any more.
     """
     try:
-        finished = goes_on(cfg) and find_finished(settings_of(cfg), cfg.output_dir)
+        finished = resumes(cfg) and find_finished(settings_of(cfg), cfg.output_dir)
         if finished:
             log.info("%s is finished: nothing is left to do.", cfg.output_dir)
             return finished.get("best_val_macro_auprc")
@@ -64,7 +64,7 @@ def main(cfg: DictConfig) -> float | None:
     return summary["best_val_macro_auprc"] if summary else None
 
 
-def goes_on(cfg: DictConfig) -> bool:
+def resumes(cfg: DictConfig) -> bool:
     """Return whether the run is to go on with what its folder holds, as those of a sweep do."""
     in_sweep = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
     return bool(cfg.ckpt_path == "auto" or (cfg.ckpt_path is None and in_sweep))
@@ -85,7 +85,7 @@ def prepare(
     check_robustness_photos(cfg.robustness_photos)
     config = settings_of(cfg)
     output_dir = Path(cfg.output_dir)
-    ckpt_path = find_checkpoint("auto" if goes_on(cfg) else cfg.ckpt_path, output_dir)
+    ckpt_path = find_checkpoint("auto" if resumes(cfg) else cfg.ckpt_path, output_dir)
     checkpoint = check_resumable(ckpt_path, config) if ckpt_path else None
     record = RunRecord(config, output_dir)
     trainer = build_trainer(cfg, record)

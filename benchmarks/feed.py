@@ -21,12 +21,12 @@ from machine import drop_page_cache, machine
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from fashion.batches import Batch, BatchLoader, BatchSampler, ProductDataset
-from fashion.catalogue import load_catalogue
-from fashion.images import FITS, decode_image
-from fashion.root import CatalogueRoot, open_root
-from fashion.sample import draw_sample
-from fashion.store import PIXELS, PhotoStore, default_cache_dir, open_store
+from fashion.catalogue.images import FITS, decode_image
+from fashion.catalogue.root import CatalogueRoot, open_root
+from fashion.catalogue.sample import draw_sample
+from fashion.catalogue.table import load_catalogue
+from fashion.data.batches import Batch, BatchLoader, BatchSampler, ProductDataset
+from fashion.data.photo_store import PIXELS, PhotoStore, default_cache_dir, open_store
 
 BIG = (1800, 2400)
 

@@ -4,7 +4,7 @@ The test set is drawn: 54 classes and 4,215 images as long-tailed as the catalog
 sizes stay the same as a stratified split's do, and probabilities of a model of known accuracy,
 macro-F1 and macro-AUPRC. Each repetition draws it anew, makes the intervals, and tests six models
 that are equally good and agree on many images. Reduced for the sake of time: 400 resamples where
-`fashion.intervals` takes 2,000. The truth is the mean over four samples of 4,000 images a class,
+`intervals` takes 2,000. The truth is the mean over four samples of 4,000 images a class,
 weighted to the proportions of the test set. `benchmarks/interval_coverage.json` keeps the figures.
 """
 
@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
-from fashion.intervals import ALPHA, FIGURES, bootstrap, compare_pairs, interval
-from fashion.metrics import classification_metrics
-from fashion.predictions import Predictions
+from fashion.metrics.intervals import ALPHA, FIGURES, bootstrap, compare_pairs, interval
+from fashion.metrics.metrics import classification_metrics
+from fashion.metrics.predictions import Predictions
 
 RESULTS = Path(__file__).with_suffix(".json")
 K, N = 54, 4215

@@ -29,12 +29,12 @@ from steps import (
 )
 from torch.utils.data import DataLoader, Dataset
 
-from fashion.batches import Batch, BatchLoader, BatchSampler, DeviceLoader
-from fashion.classifier import ProductClassifier
-from fashion.feature_data import FeatureDataset
-from fashion.features import FeatureStore, MissingSampler, fill, open_features
-from fashion.halves import Halves
-from fashion.store import default_cache_dir
+from fashion.data.batches import Batch, BatchLoader, BatchSampler, DeviceLoader
+from fashion.data.feature_data import FeatureDataset
+from fashion.data.feature_store import FeatureStore, MissingSampler, fill, open_features
+from fashion.data.photo_store import default_cache_dir
+from fashion.models.cut_network import CutNetwork
+from fashion.training.classifier import ProductClassifier
 
 
 class EpochClock(StepClock):
@@ -121,7 +121,7 @@ def ordinary(classifier: ProductClassifier, options: argparse.Namespace) -> dict
     """Time ordinary steps, from photos to the optimiser's step."""
     batch = make_batch(options.batch_size, classifier.hparams["input_size"])
     start = time.perf_counter()
-    cut = classifier.halves()
+    cut = classifier.cut_network()
     cut_seconds = time.perf_counter() - start
     clock = StepClock()
     batches = [batch] * (options.warmup + options.steps)
@@ -134,18 +134,18 @@ def ordinary(classifier: ProductClassifier, options: argparse.Namespace) -> dict
 
 def from_store(classifier: ProductClassifier, options: argparse.Namespace) -> dict[str, Any]:
     """Time filling a subset's store and the epochs from it, the second without the page cache."""
-    halves = classifier.halves()
-    assert halves is not None
+    cut_network = classifier.cut_network()
+    assert cut_network is not None
     trainer = build_trainer(StepClock(), options, 1)
-    classifier.prepare_halves(trainer, 0)
+    classifier.prepare_cut_network(trainer, 0)
     cache_dir = default_cache_dir()
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=cache_dir) as folder:
         store = open_features(
-            Path(folder), "", options.photos, halves.cut.crossings,
+            Path(folder), "", options.photos, cut_network.cut.boundary,
             precision="bfloat16", views=("plain",),
         )  # fmt: skip
-        seconds = time_filling(store, halves, classifier.hparams["input_size"], options)
+        seconds = time_filling(store, cut_network, classifier.hparams["input_size"], options)
 
         def chill() -> None:
             for path in store.folder.rglob("*.bin"):
@@ -170,13 +170,13 @@ def from_store(classifier: ProductClassifier, options: argparse.Namespace) -> di
 
 
 def time_filling(
-    store: FeatureStore, halves: Halves, input_size: int, options: argparse.Namespace
+    store: FeatureStore, cut_network: CutNetwork, input_size: int, options: argparse.Namespace
 ) -> list[float]:
     """Fill the store and return the seconds from each batch to the next, writing included."""
     readings = [time.perf_counter()]
 
     def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        features = halves.frozen(photos)
+        features = cut_network.frozen(photos)
         readings.append(time.perf_counter())
         return features
 

@@ -18,7 +18,7 @@ import torch
 import yaml
 from lightning import Callback
 
-from fashion.study import load_study
+from fashion.metrics.study import load_study
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 STUDY = load_study()

@@ -17,8 +17,8 @@ from typing import Any
 
 from machine import machine
 
-from fashion.accelerators import cpu_has_bfloat16
-from fashion.study import load_study
+from fashion.devices.accelerators import cpu_has_bfloat16
+from fashion.metrics.study import load_study
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from fashion.study import load_study
+from fashion.metrics.study import load_study
 
 REPO = Path(__file__).parents[1]
 MODELS = list(load_study()["models"])

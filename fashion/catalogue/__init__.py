@@ -1,0 +1,1 @@
+"""Catalogues of photos: read, checked, shared out into splits."""

@@ -1,0 +1,144 @@
+"""SplitCatalogue: a catalogue whose photos are shared out for training, validation and test."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fashion.catalogue.splits import SPLITS, assign_folds, assign_grouped_splits, assign_splits
+from fashion.catalogue.table import DROPPED_COLUMNS, Catalogue
+from fashion.files import write_file
+from fashion.tables import csv_text
+from fashion.twins.twins import COLUMNS, groups_of_all
+
+
+@dataclass(frozen=True)
+class SplitCatalogue:
+    """The kept photos with their splits and twins.
+
+    Attributes:
+        catalogue: Accounts for every row.
+        table: The catalogue table with its column `split`.
+        twins: As `fashion.twins.twins.find_twins` returns it.
+        class_names: The K labels in the order of their targets.
+    """
+
+    catalogue: Catalogue
+    table: pd.DataFrame
+    twins: pd.DataFrame
+    class_names: list[str]
+
+    @cached_property
+    def groups(self) -> "pd.Series[int]":
+        """The group of twins of each row of the table, or one of its own."""
+        return groups_of_all(self.table, self.twins)
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """Return the rows of one split, or of `all`."""
+        return self.table if split == "all" else self.table[self.table["split"] == split]
+
+    def has_twin(self, split: str) -> np.ndarray:
+        """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`."""
+        in_train = self.groups[self.rows("train").index].value_counts()
+        rows = self.rows(split)
+        known = self.groups[rows.index].map(in_train).fillna(0)
+        marked: np.ndarray = (known > (rows["split"] == "train")).to_numpy()  # itself is no twin
+        return marked
+
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """Return the photos of each class in each split."""
+        counts = pd.crosstab(self.table["label"], self.table["split"])
+        return {
+            str(name): {split: int(row.get(split, 0)) for split in SPLITS}
+            for name, row in counts.iterrows()
+        }
+
+    def facts(self) -> dict[str, object]:
+        """Return the counts that a summary gives of every row, split and twin."""
+        kept = self.catalogue.counts()
+        return {
+            "rows_in_file": self.catalogue.rows_in_file,
+            "rows_read": self.catalogue.rows_read,
+            "rows_kept": kept.pop("kept"),
+            "dropped": kept,
+            "classes": len(self.class_names),
+            **{split: len(self.rows(split)) for split in SPLITS},
+            "relabelled": len(self.catalogue.relabelled),
+            "twins": len(self.twins),
+            "twin_groups": int(self.twins["group"].nunique()),
+            "test_with_twin_in_train": int(self.has_twin("test").sum()),
+        }
+
+    def describe_twins(self) -> str:
+        """One line for the screen."""
+        leaked = int(self.has_twin("test").sum())
+        hint = "; data.split=grouped keeps twins together" if leaked else ""
+        return (
+            f"{len(self.twins):,} photos are twins of others, in "
+            f"{self.twins['group'].nunique():,} groups; {leaked:,} of "
+            f"{len(self.rows('test')):,} test photos have a twin in train{hint}"
+        )
+
+    def restricted_to(self, class_names: list[str]) -> "SplitCatalogue":
+        """Keep the rows of some classes, in their order of targets; there may be none."""
+        known = self.table["label"].isin(class_names)
+        return replace(
+            self,
+            catalogue=self.catalogue.without(self.table[~known], "unknown label", ""),
+            table=self.table[known],
+            class_names=list(class_names),
+        )
+
+    def csv(self) -> bytes:
+        """Return `id,label,split` of the kept rows as CSV, the same bytes on any machine."""
+        return csv_text(self.table[["id", "label", "split"]]).encode()
+
+    def sha256(self) -> str:
+        """Return the SHA-256 (hex) of `csv`."""
+        return hashlib.sha256(self.csv()).hexdigest()
+
+    def write_tables(self, folder: Path) -> None:
+        """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "splits.csv", self.csv())
+        dropped = self.catalogue.dropped[DROPPED_COLUMNS]
+        write_file(folder / "audit.csv", csv_text(dropped.sort_values("line")))
+
+
+def split_catalogue(
+    catalogue: Catalogue,
+    twins: pd.DataFrame | None,
+    *,
+    kind: str,
+    seed: int,
+    folds: int | None = None,
+    fold: int = 0,
+) -> SplitCatalogue:
+    """Share out the photos of a catalogue.
+
+    Args:
+        catalogue: Its table has no splits yet.
+        twins: As `fashion.twins.twins.find_twins` returns it; None: nobody has looked for any.
+        kind: `random` or `grouped`.
+        seed: Decides the splits, and nothing else does.
+        folds: How many folds take the place of the splits; None: none do.
+        fold: Which of them is tested on, from 0.
+
+    Raises:
+        ValueError: A class can't be in every split.
+    """
+    table = catalogue.table
+    twins = pd.DataFrame(columns=COLUMNS) if twins is None else twins
+    grouped = kind == "grouped"
+    alone = pd.Series(range(len(table)), index=table.index)
+    groups = groups_of_all(table, twins) if grouped else alone
+    if folds is not None:
+        table = assign_folds(table, groups, folds, fold, seed)
+    elif grouped:
+        table = assign_grouped_splits(table, groups, seed)
+    else:
+        table = assign_splits(table, seed)
+    return SplitCatalogue(catalogue, table, twins, catalogue.class_names)

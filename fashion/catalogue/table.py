@@ -1,0 +1,321 @@
+"""styles.csv, or folders of photos -> an audited table of photos and labels.
+
+The catalogue table has one row a photo, in the order of styles.csv, with the columns `line` (in
+that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.read` takes),
+`label` (text) and, after `assign_splits`, `split` (`train`, `val` or `test`).
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from fashion.catalogue.review import EXCLUDED, Review
+from fashion.catalogue.root import CatalogueRoot
+
+RELABELLED_COLUMNS = ["line", "id", "label", "label_before"]
+RARE = "rare label"
+DROPPED_COLUMNS = ["line", "id", "label", "reason", "detail"]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The kept rows and the account of all others.
+
+    Attributes:
+        table: The catalogue table (see the module's docstring).
+        dropped: One row for each row of styles.csv that is not in `table`: `line`, `id`, `label`,
+            `reason`, `detail` and `photo`, where there is one.
+        rows_in_file: Rows of styles.csv after the header, or photos in folders.
+        attributes: All columns of the well-formed rows, text, by `line`.
+        source: What the rows were read from, in messages.
+        relabelled: Rows of `table` whose label a review replaced: `line`, `id`, `label` as it is
+            and `label_before`.
+    """
+
+    table: pd.DataFrame
+    dropped: pd.DataFrame
+    rows_in_file: int
+    attributes: pd.DataFrame
+    source: str
+    relabelled: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=RELABELLED_COLUMNS)
+    )
+
+    @property
+    def class_names(self) -> list[str]:
+        """The labels in the table, sorted; a label's place is its target."""
+        return sorted(self.table["label"].unique())
+
+    @property
+    def rare(self) -> pd.DataFrame:
+        """The rows dropped for a label of too few photos, with the columns of the table."""
+        return self.dropped[self.dropped["reason"] == RARE][["line", "id", "photo", "label"]]
+
+    @property
+    def rows_read(self) -> int:
+        """Rows that were not malformed, the number the study calls its data set."""
+        return self.rows_in_file - int((self.dropped["reason"] == "malformed").sum())
+
+    def counts(self) -> dict[str, int]:
+        """Rows kept and rows dropped by reason; they add up to `rows_in_file`."""
+        by_reason = self.dropped["reason"].value_counts(sort=False)
+        return {"kept": len(self.table), **{str(k): int(v) for k, v in by_reason.items()}}
+
+    def without(
+        self, rows: pd.DataFrame, reason: str, detail: "str | pd.Series[str]"
+    ) -> "Catalogue":
+        """Move some rows of the table to the dropped ones."""
+        dropped = rows.assign(reason=reason, detail=detail)[[*DROPPED_COLUMNS, "photo"]]
+        return replace(
+            self,
+            table=self.table.drop(rows.index),
+            dropped=pd.concat([self.dropped, dropped], ignore_index=True),
+            relabelled=self.relabelled[~self.relabelled["line"].isin(rows["line"])],
+        )
+
+    def describe(self) -> str:
+        """One line for the screen that accounts for every row."""
+        dropped = self.dropped["reason"].value_counts()
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "none"
+        relabelled = f"; {len(self.relabelled):,} relabelled" if len(self.relabelled) else ""
+        return (
+            f"{self.rows_in_file:,} rows in {self.source} = {len(self.table):,} kept in "
+            f"{self.table['label'].nunique()} classes + {len(self.dropped):,} dropped ({reasons})"
+            f"{relabelled}"
+        )
+
+
+def load_catalogue(
+    root: CatalogueRoot,
+    label_column: str = "articleType",
+    min_images: int = 100,
+    malformed_rows: str = "skip",
+    *,
+    id_column: str | None = "id",
+    image_column: str | None = None,
+    review: Review | None = None,
+) -> Catalogue:
+    """Read the table and keep the rows with an image and a label of at least `min_images` rows.
+
+    Where each class has a folder of photos, the label is the name of a photo's own folder and the
+    columns are not asked for.
+
+    Args:
+        root: Where the table and the photos lie.
+        label_column: The column to classify by.
+        min_images: Labels with fewer photos are dropped as rare.
+        malformed_rows: `skip` rows with more or fewer fields than the header, as pandas does and as
+            the study did, or `repair` those whose last field holds unquoted commas.
+        id_column: Names each row; None takes the photo's path for a name.
+        image_column: The photo's path, relative to the table or to images/; None: the photo is
+            images/<id> with any ending.
+        review: Which photos to leave out, and which to label otherwise.
+
+    Raises:
+        ValueError: The table can't be used; the sentence names the key, the value and the way out.
+    """
+    if malformed_rows not in ("skip", "repair"):
+        raise ValueError(f"data.malformed_rows={malformed_rows!r} is unknown; pass skip or repair.")
+    if min_images < 1:
+        raise ValueError(f"data.min_images={min_images} must be at least 1.")
+    if root.csv_name is None:
+        catalogue = _from_folders(root)
+    else:
+        columns = (id_column, image_column, label_column)
+        catalogue = _from_table(root, columns, malformed_rows == "repair")
+    if review:
+        catalogue = _reviewed(catalogue, review)
+    table = catalogue.table
+    catalogue = catalogue.without(table[table["label"] == ""], "no label", "")
+    table = catalogue.table
+    catalogue = catalogue.without(table[table["photo"].isna()], "no image", "")
+    if catalogue.table.empty:
+        where = "images/<id>.jpg beside it"
+        if image_column:
+            where = f"where data.image_column={image_column!r} says"
+        raise ValueError(
+            f"data.root={str(root.path)!r}: no row of {root.table_name} has a photo {where}. Pass "
+            "the folder or zip that holds both, or the data.image_column of the photos' paths."
+        )
+    return _drop_rare(catalogue, min_images, label_column)
+
+
+def drop_unreadable(
+    catalogue: Catalogue, unreadable: dict[str, str], min_images: int, label_column: str
+) -> Catalogue:
+    """Drop rows whose photo can't be decoded, then labels that became rare by it.
+
+    Args:
+        catalogue: As `load_catalogue` returned it.
+        unreadable: Maps an id to what is wrong with its photo.
+        min_images: As in `load_catalogue`.
+        label_column: For messages.
+    """
+    if not unreadable:
+        return catalogue
+    rows = catalogue.table[catalogue.table["id"].isin(unreadable.keys())]
+    kept = catalogue.without(rows, "unreadable image", rows["id"].map(unreadable))
+    return _drop_rare(kept, min_images, label_column)
+
+
+def _from_folders(root: CatalogueRoot) -> Catalogue:
+    table = pd.DataFrame({"id": list(root.photos), "photo": list(root.photos.values())})
+    table.insert(0, "line", range(1, len(table) + 1))
+    table["label"] = [PurePosixPath(id_).parent.name for id_ in table["id"]]
+    return Catalogue(
+        table=table,
+        dropped=pd.DataFrame(columns=DROPPED_COLUMNS),
+        rows_in_file=len(table),
+        attributes=pd.DataFrame(index=table["line"]),
+        source=root.table_name,
+    )
+
+
+def _from_table(
+    root: CatalogueRoot, columns: tuple[str | None, str | None, str], repair: bool
+) -> Catalogue:
+    id_column, image_column, label_column = columns
+    header, rows = _read_rows(root)
+    if id_column is None and image_column is None:
+        raise ValueError(
+            "data.id_column=null takes the photo's path for a name; pass data.image_column=<the "
+            "column of the photos' paths>, too."
+        )
+    keys = ("id_column", "image_column", "label_column")
+    for key, column in zip(keys, columns, strict=True):
+        if column is not None and column not in header:
+            raise ValueError(
+                f"data.{key}={column!r}: {root.table_name} of data.root={str(root.path)!r} has no "
+                f"column {column!r}; its columns are {', '.join(header)}."
+            )
+    attributes, malformed = _sort_rows(header, rows, id_column or image_column, repair)
+    table = pd.DataFrame({"id": attributes[id_column or image_column]})
+    table["label"] = attributes[label_column]
+    if image_column:
+        table["photo"] = attributes[image_column].map(root.find)
+    else:
+        _check_file_names(table, root)
+        table["photo"] = table["id"].map(root.photos)
+    table = table.reset_index(names="line")
+    _check_ids(table, root)
+    return Catalogue(table, malformed, len(rows), attributes, root.table_name)
+
+
+def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
+    before = catalogue.table
+    review.check(before["id"], before["label"])
+    labels = [
+        review.labels.get(id_, label)
+        for id_, label in zip(before["id"], before["label"], strict=True)
+    ]
+    table = before.assign(label=labels)
+    changed = table["label"] != before["label"]
+    relabelled = table.assign(label_before=before["label"])[changed][RELABELLED_COLUMNS]
+    catalogue = replace(catalogue, table=table, relabelled=relabelled)
+    return catalogue.without(table[table["id"].isin(review.excluded)], EXCLUDED, "")
+
+
+def _read_rows(root: CatalogueRoot) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the header and `(line, fields)` of each row; a blank line is no row."""
+    assert root.csv_name is not None
+    try:
+        text = root.read(root.csv_name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"data.root={str(root.path)!r}: {root.table_name} is not UTF-8 (byte {error.start}). "
+            "Save it as UTF-8."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"data.root={str(root.path)!r}: {root.table_name} can't be read ({error}). "
+            "Fetch the catalogue again."
+        ) from error
+    try:
+        numbered = list(_numbered(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise ValueError(
+            f"data.root={str(root.path)!r}: {root.table_name} is not a CSV table ({error}). "
+            "Save it with commas and closed quotes."
+        ) from error
+    if len(numbered) < 2:
+        raise ValueError(f"data.root={str(root.path)!r}: {root.table_name} has no rows.")
+    header, rows = numbered[0][1], numbered[1:]
+    for line, fields in rows:
+        # A quote that is never closed swallows whole rows into one field.
+        if any(part.count(",") >= len(header) - 1 for f in fields for part in f.split("\n")[1:]):
+            raise ValueError(
+                f"data.root={str(root.path)!r}: a quote in line {line} of {root.table_name} is not "
+                "closed and swallows the rows after it. Close or remove it."
+            )
+    return header, rows
+
+
+def _numbered(lines: io.StringIO) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(lines)
+    line = 1
+    for fields in reader:
+        if fields:
+            yield line, fields
+        line = reader.line_num + 1
+
+
+def _sort_rows(
+    header: list[str], rows: list[tuple[int, list[str]]], id_column: str | None, repair: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split the rows into well-formed ones, by `line` with their columns, and malformed ones."""
+    width, id_place = len(header), header.index(str(id_column))
+    good, bad = {}, []
+    for line, fields in rows:
+        if repair and len(fields) > width:
+            fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]
+        if len(fields) == width:
+            good[line] = fields
+        else:
+            id_ = fields[id_place] if len(fields) > id_place else ""
+            bad.append((line, id_, "", "malformed", f"{len(fields)} fields, not {width}"))
+    attributes = pd.DataFrame(list(good.values()), index=list(good), columns=header)
+    return attributes, pd.DataFrame(bad, columns=DROPPED_COLUMNS)
+
+
+def _check_file_names(table: pd.DataFrame, root: CatalogueRoot) -> None:
+    unsafe = table["id"].str.contains(r"[/\\\x00]") | table["id"].isin(["", ".", ".."])
+    if unsafe.any():
+        row = table[unsafe].iloc[0]
+        raise ValueError(
+            f"data.root={str(root.path)!r}: the id {row['id']!r} in line {row.name} of "
+            f"{root.table_name} is no file name in images/. Correct that row."
+        )
+
+
+def _check_ids(table: pd.DataFrame, root: CatalogueRoot) -> None:
+    repeated = table[table["id"].duplicated(keep=False)]
+    if not repeated.empty:
+        first = repeated["id"].iloc[0]
+        lines = ", ".join(map(str, repeated[repeated["id"] == first]["line"]))
+        raise ValueError(
+            f"data.root={str(root.path)!r}: {repeated['id'].nunique()} ids of {root.table_name} "
+            f"stand in several rows, {first!r} in lines {lines}. Remove the repeated rows."
+        )
+
+
+def _drop_rare(catalogue: Catalogue, min_images: int, label_column: str) -> Catalogue:
+    table = catalogue.table
+    counts = table["label"].map(table["label"].value_counts())
+    rare = counts < min_images
+    detail = counts[rare].map(lambda count: f"{count} photos, fewer than {min_images}")
+    without_rare = catalogue.without(table[rare], RARE, detail)
+    kept = without_rare.table
+    if kept["label"].nunique() < 2:
+        largest = table["label"].value_counts().head(2)
+        raise ValueError(
+            f"data.min_images={min_images} leaves {kept['label'].nunique()} of "
+            f"{table['label'].nunique()} classes of data.label_column={label_column!r}; a "
+            "classifier needs two. The largest classes are "
+            + ", ".join(f"{name!r} ({count})" for name, count in largest.items())
+            + ". Lower data.min_images or pass another data.label_column."
+        )
+    return without_rare

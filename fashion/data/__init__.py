@@ -1,0 +1,1 @@
+"""What training reads: packed photos, stored features, and batches of both."""

@@ -1,0 +1,151 @@
+"""Batches of stored features: from the disk, or from the memory of the device that trains."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from fashion.data.batches import PADDING, Batch, channels_first, channels_last
+from fashion.data.feature_store import FeatureStore, stored_shape
+from fashion.models.cut import BoundaryTensor
+
+CHUNK = 1024  # photos read at a time on their way to a device
+MIRRORS = 1  # tells the draw of mirrored maps from others of the same seed and epoch
+
+
+class DeviceFeatures:
+    """Features in the memory of a device, to be taken by their places there.
+
+    A place is that of a view and a photo; `num_places` further on stands the same, mirrored.
+
+    Args:
+        store: Holds them on the disk.
+        wanted: The slots that are taken of each view.
+        device: Where they go.
+        send: Brings them from there to where they stay, for devices that PyTorch can't write to.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        wanted: list[np.ndarray],
+        device: torch.device,
+        send: Callable[[Tensor], Tensor] = lambda part: part,
+    ) -> None:
+        ends = np.cumsum([len(slots) for slots in wanted])
+        self.num_places = int(ends[-1])
+        self._places = np.full((len(wanted), store.num_photos), PADDING)
+        shapes = [stored_shape(tensor.shape) for tensor in store.boundary]
+        parts = [
+            torch.empty((self.num_places, *shape), dtype=store.dtype, device=device)
+            for shape in shapes
+        ]
+        bar = tqdm(total=self.num_places, desc="To the device", unit="photo", disable=None)
+        with bar:
+            for view, (slots, end) in enumerate(zip(wanted, ends, strict=True)):
+                places = np.arange(end - len(slots), end)
+                self._places[view, slots] = places
+                for first in range(0, len(slots), CHUNK):
+                    chunk = slice(first, first + CHUNK)
+                    for part, read in zip(parts, store.read(view, slots[chunk]), strict=True):
+                        part[places[chunk][0] : places[chunk][-1] + 1] = channels_last(read)
+                    bar.update(len(slots[chunk]))
+        self._parts = [send(part) for part in parts]
+
+    def places(self, view: int, slots: np.ndarray) -> np.ndarray:
+        """Return where the features of these photos are."""
+        places: np.ndarray = self._places[view, slots]
+        return places
+
+    def gather(self, places: Tensor) -> tuple[Tensor, ...]:
+        """Return the features at `(B,)` int64 places, `(B, ...)` each, as `FeatureStore.read`."""
+        mirrored = places >= self.num_places
+        taken = (part.index_select(0, places % self.num_places) for part in self._parts)
+        return tuple(mirror(channels_first(part), mirrored) for part in taken)
+
+
+def mirror(part: Tensor, which: Tensor) -> Tensor:
+    """Mirror those maps of `part` `(B, C, H, W)` that `which` `(B,)` marks; all else stays."""
+    if part.ndim != 4:
+        return part
+    return torch.where(which[:, None, None, None], part.flip(3), part)
+
+
+class FeatureDataset(Dataset[Batch]):
+    """The features and targets of one split, fetched a batch at a time.
+
+    Args:
+        store: Holds them.
+        slots: `(N,)` the place of each row in the store.
+        targets: `(N,)` int64.
+        num_views: How many views the epochs take in turn.
+        mirror_seed: Have each epoch mirror half of the maps, drawn with this; None mirrors none.
+        on_device: Where a batch's features are, which are then named by their places alone.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        slots: np.ndarray,
+        targets: np.ndarray,
+        num_views: int,
+        *,
+        mirror_seed: int | None = None,
+        on_device: DeviceFeatures | None = None,
+    ) -> None:
+        self.store = store
+        self.slots = slots
+        self.targets = targets
+        self.num_views = num_views
+        self.mirror_seed = mirror_seed
+        self.on_device = on_device
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.slots)
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
+        """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo."""
+        epoch, rows = item
+        chosen = np.maximum(rows, 0)
+        view, slots = epoch % self.num_views, self.slots[chosen]
+        mirrored = self._mirrored(epoch, chosen)
+        inputs: Tensor | tuple[Tensor, ...]
+        if self.on_device:
+            places = self.on_device.places(view, slots)
+            inputs = torch.from_numpy(places + mirrored * self.on_device.num_places)
+        else:
+            inputs = self.store.read(view, slots)
+            if mirrored.any():
+                inputs = tuple(mirror(part, torch.from_numpy(mirrored)) for part in inputs)
+        return Batch(inputs, torch.from_numpy(self.targets[chosen]), torch.from_numpy(rows))
+
+    def _mirrored(self, epoch: int, chosen: np.ndarray) -> np.ndarray:
+        if self.mirror_seed is None:
+            return np.zeros(len(chosen), bool)
+        draw = np.random.default_rng((self.mirror_seed, epoch, MIRRORS)).random(len(self))
+        mirrored: np.ndarray = draw[chosen] < 0.5
+        return mirrored
+
+
+def check_mirrors(boundary: tuple[BoundaryTensor, ...], layout: str) -> None:
+    """Check that what crosses a cut are maps, `(C, H, W)` of an image, or numbers without a place.
+
+    Args:
+        boundary: What crosses.
+        layout: Of the network's maps, as timm names it.
+
+    Raises:
+        ValueError: They can't be mirrored, or it would change nothing.
+    """
+    maps = [c for c in boundary if len(c.shape) == 3 and c.shape[2] > 1]
+    places = [c for c in boundary if len(c.shape) == 2]  # tokens, whose place in the photo is lost
+    if layout != "NCHW" or not maps or places:
+        shapes = ", ".join(str(tensor.shape) for tensor in boundary)
+        raise ValueError(
+            f"data.views_mirrored=true: what this network keeps of a photo, {shapes}, can't be "
+            "mirrored. Pass data.views_mirrored=false and more data.views."
+        )

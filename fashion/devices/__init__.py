@@ -1,0 +1,1 @@
+"""Which devices a run takes, and Lightning's parts for XLA's."""

@@ -1,0 +1,1 @@
+"""From arrays to figures and tables: what predictions are worth."""

@@ -1,0 +1,253 @@
+"""How sure the figures of predictions are: bootstrap intervals, and which differences are real."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.stats import norm
+from statsmodels.stats.contingency_tables import mcnemar
+
+from fashion.metrics.predictions import Predictions
+
+FIGURES = ("accuracy", "macro_f1", "macro_auprc")
+ALPHA = 0.05
+CHUNK = 2**19  # multiplicities held at a time, so that memory is bounded
+
+Replicates = Mapping[str, NDArray[np.float64]]
+
+
+def bootstrap(
+    predictions: Predictions, num_resamples: int = 2000, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Compute the figures of resamples of the images.
+
+    Accuracy comes from resamples of all images; the macro figures from resamples within each class,
+    so that every class keeps its number of images and none drops out. Equal targets, number and
+    seed give equal resamples whatever the model, so replicates of two models may be subtracted.
+
+    Args:
+        predictions: Of the split in question.
+        num_resamples: How many; the ends of a 95 % interval need a thousand or more.
+        seed: Of the resamples.
+
+    Returns:
+        The replicates of each of `FIGURES`, as in `fashion.metrics.metrics`, `(num_resamples,)`.
+    """
+    targets = predictions.targets
+    predicted = predictions.probabilities.argmax(axis=1)
+    hits = predicted == targets
+    rankings = [
+        _rank(predictions.probabilities[:, k], np.flatnonzero(targets == k))
+        for k in np.unique(targets)
+    ]
+    support = np.bincount(targets, minlength=len(predictions.class_names))
+    parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in FIGURES}
+    for counts in multiplicities(targets, num_resamples, seed, by_class=False):
+        parts["accuracy"].append(counts[hits].sum(axis=0, dtype=np.float64) / len(targets))
+    for counts in multiplicities(targets, num_resamples, seed, by_class=True):
+        parts["macro_f1"].append(_macro_f1(predicted, hits, support, counts))
+        precisions = [ranking.average_precision(counts) for ranking in rankings]
+        parts["macro_auprc"].append(np.mean(precisions, axis=0))
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def multiplicities(
+    targets: NDArray[np.int64], num_resamples: int, seed: int, *, by_class: bool
+) -> Iterator[NDArray[np.float32]]:
+    """Draw how often each image is in each resample.
+
+    Args:
+        targets: `(N,)`.
+        num_resamples: How many resamples in all.
+        seed: Of the draw.
+        by_class: Draw within each class, which keeps its number of images.
+
+    Yields:
+        Whole numbers, `(N, some of the resamples)`; each column sums to `N`.
+    """
+    n = len(targets)
+    order = np.argsort(targets, kind="stable") if by_class else np.arange(n)
+    sizes = np.bincount(targets) if by_class else np.array([n])
+    ends = np.repeat(sizes.cumsum(), sizes)
+    starts = ends - np.repeat(sizes, sizes)
+    rng = np.random.default_rng([seed, by_class])
+    size = max(1, CHUNK // n)
+    for first in range(0, num_resamples, size):
+        columns = min(size, num_resamples - first)
+        drawn = order[rng.integers(starts, ends, size=(columns, n))]
+        cells = drawn * columns + np.arange(columns)[:, None]
+        counts = np.bincount(cells.ravel(), minlength=n * columns)
+        yield counts.reshape(n, columns).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """The images by one class's falling score, as far as that class's last image.
+
+    Attributes:
+        positives: The images of the class in that order, `(P,)`.
+        last: The place in `positives` of the last one of equal score, `(P,)`.
+        between: Which images join from one of the positives to the next, equal scores included,
+            `(P, N)`.
+    """
+
+    positives: NDArray[np.intp]
+    last: NDArray[np.intp]
+    between: Any
+
+    def average_precision(self, counts: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Weigh the images by `(N, B)` counts and return the average precisions, `(B,)`."""
+        drawn = counts[self.positives]
+        found = drawn.cumsum(axis=0)[self.last]
+        seen = (self.between @ counts).cumsum(axis=0)
+        precision = np.divide(found, np.maximum(seen, 1), dtype=np.float64)
+        average: NDArray[np.float64] = (drawn * precision).sum(axis=0) / found[-1]
+        return average
+
+
+def _rank(scores: NDArray[np.float32], positives: NDArray[np.intp]) -> _Ranking:
+    order = np.argsort(-scores, kind="stable")
+    falling = -scores[order]
+    best_first = positives[np.argsort(-scores[positives], kind="stable")]
+    own = -scores[best_first]
+    ends = np.searchsorted(falling, own, side="right")
+    joining = order[: ends[-1]]
+    ones = np.ones(len(joining), np.float32)
+    between = csr_array((ones, joining, np.r_[0, ends]), shape=(len(own), len(scores)))
+    return _Ranking(best_first, np.searchsorted(own, own, side="right") - 1, between)
+
+
+def _macro_f1(
+    predicted: NDArray[np.intp],
+    hits: NDArray[np.bool_],
+    support: NDArray[np.intp],
+    counts: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Return the mean F1 of all classes, an undefined one counting 0, `(B,)`."""
+    n, k = len(predicted), len(support)
+    places = (predicted, np.arange(n))
+    named = csr_array((np.ones(n, np.float32), places), shape=(k, n)) @ counts
+    right = csr_array((hits.astype(np.float32), places), shape=(k, n)) @ counts
+    f1 = 2 * right.astype(np.float64) / np.maximum(named + support[:, None], 1)
+    mean: NDArray[np.float64] = f1.mean(axis=0)
+    return mean
+
+
+def interval(
+    estimate: float, replicates: NDArray[np.float64], *, bias_corrected: bool
+) -> tuple[float, float]:
+    """Give the 95 % interval that replicates make.
+
+    Args:
+        estimate: The figure of the images themselves.
+        replicates: The same figure of resamples, `(R,)`, `R >= 1`.
+        bias_corrected: Move the two percentiles by the share of replicates below the estimate,
+            equal ones counting half. Without it they are the 2.5th and the 97.5th.
+
+    Returns:
+        Its low and high end, within the range of the replicates.
+
+    References:
+        B. Efron, Better bootstrap confidence intervals, JASA 82 (1987), section 2.
+    """
+    tails = np.array([ALPHA / 2, 1 - ALPHA / 2])
+    if bias_corrected:
+        equal = np.isclose(replicates, estimate, rtol=0, atol=1e-6)  # one may come from float32
+        below = np.mean((replicates < estimate) & ~equal) + np.mean(equal) / 2
+        # A share of 0 or 1 is out of the normal distribution's reach.
+        share = np.clip(below, 0.5 / len(replicates), 1 - 0.5 / len(replicates))
+        tails = norm.cdf(2 * norm.ppf(share) + norm.ppf(tails))
+    low, high = np.quantile(replicates, tails)
+    return float(low), float(high)
+
+
+def figure_intervals(estimates: Mapping[str, float], replicates: Replicates) -> dict[str, float]:
+    """Give the 95 % interval of each of `FIGURES`.
+
+    Accuracy has its plain percentiles. The macro figures are biased in a resample, since repeated
+    images rank and count together; they have bias-corrected percentiles, which miss the truth
+    about as often on either side. `benchmarks/interval_coverage.py` measures both.
+
+    Returns:
+        `accuracy_low`, `accuracy_high`, `macro_f1_low` and so on.
+    """
+    ends: dict[str, float] = {}
+    for name in FIGURES:
+        corrected = name != "accuracy"
+        low, high = interval(estimates[name], replicates[name], bias_corrected=corrected)
+        ends |= {f"{name}_low": low, f"{name}_high": high}
+    return ends
+
+
+def over_seeds(replicates: Sequence[Replicates], seed: int = 0) -> dict[str, NDArray[np.float64]]:
+    """Make replicates of the mean figure of runs that differ in their seed only.
+
+    Each replicate draws the runs with replacement, on one resample of the images, so that an
+    interval holds the chance in both. The variance that `S` runs add is too small by the factor
+    `(S-1)/S`, as in any bootstrap of a mean: the width is a lower bound where seeds are few, and a
+    single run adds none.
+
+    Args:
+        replicates: What `bootstrap` returns for each run, one at least, of equal targets, number
+            and seed.
+        seed: Of the draw of runs.
+    """
+    num_runs, num_resamples = len(replicates), len(replicates[0][FIGURES[0]])
+    rng = np.random.default_rng(seed)
+    shares = rng.multinomial(num_runs, np.full(num_runs, 1 / num_runs), num_resamples) / num_runs
+    return {
+        name: (np.stack([run[name] for run in replicates], axis=1) * shares).sum(axis=1)
+        for name in FIGURES
+    }
+
+
+def compare_pairs(hits: Mapping[str, NDArray[np.bool_]]) -> pd.DataFrame:
+    """Test for each pair of models whether their accuracies differ.
+
+    The test is McNemar's, exact, on the images that only one of the two gets right. Holm's
+    correction over all pairs keeps the chance of any false alarm at 5 %.
+
+    Args:
+        hits: Which images each model gets right, `(N,)`, the same images in the same order.
+
+    Returns:
+        One row per pair, smallest p first: `first`, `second`, `first_only` and `second_only`
+        (images that only this one gets right), `difference` (accuracy of the first less that of the
+        second), `p`, `p_holm`, `is_real` (`p_holm` below 0.05). No row for fewer than two models.
+
+    Raises:
+        ValueError: The models have different numbers of images.
+    """
+    lengths = {name: len(right) for name, right in hits.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"Models are compared on the same images, but their numbers are {lengths}."
+        )
+    rows = [
+        {"first": first, "second": second, **_mcnemar(hits[first], hits[second])}
+        for first, second in combinations(hits, 2)
+    ]
+    columns = ["first", "second", "first_only", "second_only", "difference", "p"]
+    table = pd.DataFrame(rows, columns=columns).sort_values("p", kind="stable", ignore_index=True)
+    # statsmodels' own correction collects garbage in each call, 0.2 s where torch is loaded.
+    steps = np.maximum.accumulate(table["p"].to_numpy(np.float64) * np.arange(len(rows), 0, -1))
+    table["p_holm"] = np.minimum(steps, 1)
+    table["is_real"] = table["p_holm"] < ALPHA
+    return table
+
+
+def _mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, Any]:
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    first_only, second_only = int((first & ~second).sum()), int((~first & second).sum())
+    test = mcnemar([[both, first_only], [second_only, neither]], exact=True)
+    return {
+        "first_only": first_only,
+        "second_only": second_only,
+        "difference": (first_only - second_only) / len(first),
+        "p": float(test.pvalue),
+    }

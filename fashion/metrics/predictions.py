@@ -1,0 +1,219 @@
+"""What a model said about a split, and tables of it."""
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from fashion.files import replacing
+from fashion.metrics import metrics
+from fashion.metrics.calibration import Calibration, scale
+from fashion.reports.pages import Sheet
+
+PREDICTIONS = "predictions.npz"  # of the test split, in a run's folder
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said about a split: the only thing a report is made of.
+
+    Attributes:
+        image_ids: `(N,)` str.
+        probabilities: `(N, K)` float32, finite.
+        targets: `(N,)` int64 in `[0, K)`.
+        class_names: `(K,)`, each once, `K >= 2`.
+        has_twin: `(N,)` bool, whether the training split has a twin of the image; None where that
+            isn't known.
+        temperature: What calibrates the probabilities, above 0; None where that isn't known.
+
+    Raises:
+        ValueError: One of them breaks these rules.
+    """
+
+    image_ids: NDArray[np.str_]
+    probabilities: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    has_twin: NDArray[np.bool_] | None = None
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no report can be made of."""
+        n, k = len(self.targets), len(self.class_names)
+        shapes = {"image_ids": (n,), "probabilities": (n, k), "targets": (n,)}
+        kinds = {"image_ids": "str", "probabilities": "float", "targets": "int"}
+        if self.has_twin is not None:
+            shapes["has_twin"], kinds["has_twin"] = (n,), "bool"
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"{name} has shape {getattr(self, name).shape}, but {n} targets of {k} classes "
+                    f"make it {shape}."
+                )
+        if n == 0 or k < 2 or len(set(self.class_names)) < k:
+            raise ValueError(
+                f"{n} images of {k} classes: expected 1 and 2 at least, no class twice."
+            )
+        for name, kind in kinds.items():
+            dtype = getattr(self, name).dtype
+            if not dtype.name.startswith(kind):
+                raise ValueError(f"{name} are of type {dtype}; expected {kind}.")
+        if self.targets.min() < 0 or self.targets.max() >= k:
+            raise ValueError(
+                f"targets run from {self.targets.min()} to {self.targets.max()}; "
+                f"{k} classes allow 0 to {k - 1}."
+            )
+        if not np.isfinite(self.probabilities).all():
+            raise ValueError("probabilities hold NaN or infinity: the model has diverged.")
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError(f"the temperature is {self.temperature}; expected one above 0.")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one compressed `.npz`, whole or not at all."""
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {name: column for name, column in columns.items() if column is not None}
+        arrays["class_names"] = np.array(self.class_names, dtype=np.str_)
+        with replacing(Path(path)) as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Predictions":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: The file is damaged, or something else.
+        """
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays = {field.name: stored[field.name] for field in fields(cls)[:4]}
+                arrays["has_twin"] = stored.get("has_twin")
+                temperature = stored.get("temperature")
+            arrays["class_names"] = tuple(arrays["class_names"].tolist())
+            return cls(**arrays, temperature=None if temperature is None else float(temperature))
+        except UNREADABLE as e:
+            raise ValueError(f"{path} holds no predictions of this project: {e}") from e
+
+    def hits(self) -> NDArray[np.bool_]:
+        """Return which images get the right class, `(N,)`; the first of equal maxima counts."""
+        right: NDArray[np.bool_] = self.probabilities.argmax(axis=1) == self.targets
+        return right
+
+    def calibrated(self) -> NDArray[np.float32]:
+        """Return the probabilities at the temperature, or as they are where none is known."""
+        return scale(self.probabilities, self.temperature or 1.0)
+
+    def sorted_by_id(self) -> "Predictions":
+        """Return the same predictions in the order of their ids."""
+        order = np.argsort(self.image_ids, kind="stable")
+        return replace(
+            self,
+            image_ids=self.image_ids[order],
+            probabilities=self.probabilities[order],
+            targets=self.targets[order],
+            has_twin=None if self.has_twin is None else self.has_twin[order],
+        )
+
+
+def mean_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Return the mean of several models' calibrated probabilities of the same images.
+
+    Args:
+        parts: In the same order of images and classes.
+    """
+    mean = mean_probabilities([part.calibrated() for part in parts])
+    return replace(parts[0], probabilities=mean, temperature=None)
+
+
+def mean_probabilities(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the mean of several models' probabilities, each `(N, K)`, summed in float64."""
+    mean: NDArray[np.float32] = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def score_predictions(predictions: Predictions) -> dict[str, float]:
+    """Return `accuracy`, `macro_f1` and `macro_auprc`; see `fashion.metrics.metrics`."""
+    return metrics.classification_metrics(*tensors(predictions))
+
+
+def per_class_table(predictions: Predictions) -> pd.DataFrame:
+    """Tabulate `class`, `precision`, `recall`, `f1`, `average_precision` and `support`.
+
+    Returns:
+        One row per class in the order of `class_names`. Undefined scores are 0, the average
+        precision of a class without images NaN.
+    """
+    scores = metrics.per_class_metrics(*tensors(predictions))
+    columns = {name: values.numpy() for name, values in scores.items()}
+    return pd.DataFrame({"class": list(predictions.class_names), **columns})
+
+
+def confusion_counts(predictions: Predictions) -> NDArray[np.int64]:
+    """Count images by true class (down) and predicted class (across), `(K, K)`."""
+    k = len(predictions.class_names)
+    cells = predictions.targets * k + predictions.probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def confused_pairs(predictions: Predictions, top: int = 20) -> pd.DataFrame:
+    """Rank the ordered class pairs (true, predicted) by how often they are mistaken.
+
+    Returns:
+        `top` rows at most, most frequent first, equals in the order of the classes: `true`,
+        `predicted`, `count`, and `share`, the fraction of the true class's images that went to
+        `predicted`. Pairs never confused are absent.
+    """
+    counts = confusion_counts(predictions)
+    support = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[: np.count_nonzero(counts)][:top]
+    true, predicted = np.unravel_index(order, counts.shape)
+    names = np.array(predictions.class_names, dtype=object)
+    return pd.DataFrame(
+        {
+            "true": names[true],
+            "predicted": names[predicted],
+            "count": counts[true, predicted],
+            "share": counts[true, predicted] / support[true],
+        }
+    )
+
+
+def tensors(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return probabilities and targets as tensors."""
+    return torch.tensor(predictions.probabilities), torch.tensor(predictions.targets)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a report shows beside the predictions; see `fashion.reports.examine`.
+
+    Attributes:
+        calibration: Of the validation split; None where there is none.
+        unknown: `(M,)` calibrated confidences of photos whose label was dropped as rare; None where
+            there are none.
+        robustness: `name`, `level`, `accuracy` and `support` of some photos under each change,
+            `unchanged` first; empty where it wasn't asked for.
+        sizes: `photo_px` (text), `accuracy` and `support` by the longer side of the photos' files.
+        pairs: A sheet of photos for each of the most confused pairs.
+        maps: A sheet with the class-activation maps of a mistake each.
+    """
+
+    calibration: Calibration | None = None
+    unknown: NDArray[np.float32] | None = None
+    robustness: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sizes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pairs: list[Sheet] = field(default_factory=list)
+    maps: list[Sheet] = field(default_factory=list)

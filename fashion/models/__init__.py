@@ -1,0 +1,1 @@
+"""Networks: built with timm, cut where gradients stop, read from and written to checkpoints."""

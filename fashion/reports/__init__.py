@@ -1,0 +1,1 @@
+"""Pages, figures and tables about runs and catalogues."""

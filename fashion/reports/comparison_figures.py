@@ -1,0 +1,181 @@
+"""The figures of a comparison of runs, drawn from tables."""
+
+from collections.abc import Mapping
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+)
+
+from fashion.reports.figures import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    new_figure,
+    short_label,
+    tidy,
+)
+
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, INK, "#8C6D31")
+LINES = ("-", "--", ":")
+KINDS = {"run": BLUE, "seeds": GREEN, "ensemble": VERMILION}
+
+
+def plot_validation(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the validation accuracy of each run over its epochs, the best epoch marked.
+
+    Args:
+        histories: By run: one row an epoch, `epoch`, `val/accuracy` and `val/macro_auprc`, which
+            chose the best one.
+    """
+    figure = new_figure(10.5, 5.6, "Validation accuracy over the epochs")
+    axes = figure.subplots()
+    styles = [(colour, line) for line in LINES for colour in COLOURS]
+    for (name, history), (colour, line) in zip(histories.items(), cycle(styles), strict=False):
+        epochs, values = history["epoch"].to_numpy(float), history["val/accuracy"].to_numpy(float)
+        label = _name(name)
+        axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.6, label=label)
+        best = history["val/macro_auprc"].fillna(-1).to_numpy().argmax()
+        axes.plot(epochs[best], values[best], "o", color=colour, markersize=6)
+    axes.plot([], [], "o", color=INK, markersize=6, label="best macro-AUPRC: the epoch kept")
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    tidy(axes, grid="both")
+    return figure
+
+
+def plot_intervals(table: pd.DataFrame) -> Figure:
+    """Draw accuracy and macro-AUPRC of each row with its interval, the study's figure beside.
+
+    Args:
+        table: A comparison's finished rows, best first.
+    """
+    table = table.iloc[::-1]
+    figure = new_figure(11, 1.9 + 0.34 * len(table), "Test figures with their 95 % intervals")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, name, words in (
+        (left, "accuracy", "accuracy"),
+        (right, "macro_auprc", "macro-AUPRC"),
+    ):
+        _plot_dots(axes, table, name)
+        axes.set_xlabel(words)
+        tidy(axes, grid="x")
+    left.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    left.set_yticks(range(len(table)), [_name(name, 46) for name in table["run"]], fontsize=9)
+    left.set_ylim(-0.7, len(table) - 0.3)
+    left.tick_params(axis="y", length=0)
+    for kind, words in (("seeds", "mean over seeds"), ("ensemble", "ensemble")):
+        if (table["kind"] == kind).any():
+            left.plot([], [], "o", color=KINDS[kind], label=words)
+    if table["study_accuracy"].notna().any():
+        left.plot([], [], "D", color=INK, markerfacecolor="none", markersize=5, label="study")
+    if left.get_legend_handles_labels()[0]:
+        left.plot([], [], "o", color=KINDS["run"], label="run")
+        figure.legend(loc="outside lower right", frameon=False, ncols=4, fontsize=9)
+    return figure
+
+
+def _plot_dots(axes: Axes, table: pd.DataFrame, name: str) -> None:
+    y = np.arange(len(table))
+    values = table[name].to_numpy(float)
+    low, high = (table[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))
+    colours = [KINDS[kind] for kind in table["kind"]]
+    axes.hlines(y, low, high, color=colours, linewidth=2.2, alpha=0.55)
+    axes.scatter(values, y, color=colours, s=34, zorder=3)
+    study = table[f"study_{name}"].to_numpy(float)
+    axes.scatter(study, y, marker="D", s=26, facecolors="none", edgecolors=INK, zorder=2)
+
+
+def plot_cost(table: pd.DataFrame) -> Figure:
+    """Draw the accuracy of runs against what they cost: in use, and in training.
+
+    Args:
+        table: A comparison's runs with `accuracy`, `images_per_second`, `seconds_per_epoch`.
+    """
+    figure = new_figure(11, 4.8, "Accuracy against cost")
+    colours = dict(zip(table["run"], cycle(COLOURS), strict=False))
+    for axes, name, words in zip(
+        figure.subplots(1, 2, sharey=True),
+        ("images_per_second", "seconds_per_epoch"),
+        ("photos labelled a second on this machine", "seconds of an epoch where it was trained"),
+        strict=True,
+    ):
+        known = table[table[name].notna() & (table[name].astype(float) > 0)]
+        if known.empty:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
+        else:
+            _plot_costs(axes, known, name, colours)
+        axes.set_xlabel(words)
+        tidy(axes, grid="both")
+    axes = figure.axes[0]
+    axes.set_ylabel("test accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    # Both panels have the same runs in the same colours, as far as they were measured.
+    named = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        named.values(), named.keys(), loc="outside right upper", frameon=False, fontsize=9
+    )
+    return figure
+
+
+def _plot_costs(axes: Axes, table: pd.DataFrame, name: str, colours: Mapping[str, str]) -> None:
+    for row in table.to_dict("records"):
+        label, colour = _name(row["run"]), colours[row["run"]]
+        axes.scatter(row[name], row["accuracy"], s=60, color=colour, label=label, zorder=3)
+    axes.set_xscale("log")
+    values = table[name].astype(float)
+    axes.set_xlim(values.min() / 1.6, values.max() * 1.6)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def plot_class_f1(scores: pd.DataFrame) -> Figure:
+    """Draw the F1 of each class by run side by side, hardest class on top.
+
+    Args:
+        scores: Classes down, runs across.
+    """
+    scores = scores.loc[scores.mean(axis=1).sort_values().index]
+    names = [_name(name) for name in scores.columns]
+    longest = 0.075 * max(map(len, names))
+    width = 3.2 + 0.62 * len(names)
+    height = 1.2 + 0.225 * len(scores) + longest
+    figure = new_figure(max(width, 6.5), height, "F1 of each class")
+    axes = figure.subplots()
+    axes.imshow(scores.to_numpy(float), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(scores.to_numpy(float)):
+        colour = "white" if value < 0.12 or value > 0.88 else INK
+        axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_yticks(range(len(scores)), [short_label(name) for name in scores.index], fontsize=9)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=9)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _name(name: str, length: int = 40) -> str:
+    """Shorten a run's name in its middle: what tells runs apart stands at the end."""
+    if len(name) > length:
+        name = f"{name[: length // 3]}…{name[len(name) - length + length // 3 + 1 :]}"
+    return short_label(name, length)

@@ -1,0 +1,344 @@
+"""Show a catalogue before a model is trained on it.
+
+`fashion explore data.root=FOLDER_OR_ZIP [output_dir=DIR] [data.KEY=VALUE ...]` takes the
+words that `python train.py` would get, and writes `DIR/index.html` with its figures, `audit.json`
+and CSV files. It trains nothing.
+"""
+
+import io
+import json
+import logging
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+from tqdm import tqdm
+
+from fashion.catalogue.images import UnreadableImageError, open_image
+from fashion.catalogue.root import CatalogueRoot
+from fashion.catalogue.split_catalogue import SplitCatalogue
+from fashion.catalogue.splits import SPLITS
+from fashion.commands.configuration import compose_settings, container
+from fashion.data.datamodule import FashionDataModule
+from fashion.files import write_file
+from fashion.reports import explore_figures as plots
+from fashion.reports.figures import plot_class_distribution
+from fashion.reports.pages import Sheet, photo_uri, render, write_figures
+from fashion.tables import csv_text
+
+OUTPUT_DIR = "outputs/explore"
+VALUES = range(2, 61)  # how many a column may have for its shares to be shown
+CROSSED = range(2, 9)  # and for each label to be divided by them
+SAMPLES = 8  # photos of each label on the page
+GROUPS, IN_GROUP = 12, 12  # of twins on the page
+FEW = 10  # photos in a class's test split, below which its scores mean little
+IMBALANCE = 10  # times the photos of the smallest class, above which accuracy misleads
+
+
+def explore(datamodule: FashionDataModule, output_dir: Path) -> dict[str, Any]:
+    """Write the page and its files.
+
+    Args:
+        datamodule: Not yet set up.
+        output_dir: Made when missing; older files of the same names in it are replaced.
+
+    Returns:
+        What `audit.json` holds.
+
+    Raises:
+        FileNotFoundError: No catalogue lies at `data.root`.
+        ValueError: The catalogue or a setting can't be used.
+    """
+    datamodule.load_catalogue()
+    images = look_at_photos(datamodule.root, datamodule.splits.table)
+    faulty = images[images["error"] != ""]
+    datamodule.settle(dict(zip(faulty["id"], faulty["error"], strict=True)))
+    splits = datamodule.splits
+    images = images[images["id"].isin(splits.table["id"])].drop(columns="error")
+    attributes = kept_attributes(datamodule)
+    tables = {
+        "class_distribution": class_distribution(splits),
+        "shares": column_shares(attributes),
+        "label_by_column": label_by_column(attributes, splits.table["label"]),
+        "images": images,
+        "image_sizes": _counts(images, ["width", "height"]),
+        "image_modes": _counts(images, ["mode"]),
+        "twins": splits.twins,
+    }
+    audit = summarise(datamodule, tables)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    splits.write_tables(output_dir)
+    for name, table in tables.items():
+        write_file(output_dir / f"{name}.csv", csv_text(table, float_format="%.6g"))
+    text = json.dumps(audit, indent=2, ensure_ascii=False, allow_nan=False)
+    write_file(output_dir / "audit.json", f"{text}\n")
+    page = render(
+        "explore.html.j2",
+        audit=audit,
+        classes=tables["class_distribution"].to_dict("records"),
+        sizes=tables["image_sizes"].head(10).to_dict("records"),
+        files=[f"{name}.csv" for name in (*tables, "audit", "splits")],
+        samples=sample_sheets(datamodule),
+        largest=twin_sheets(datamodule, splits.twins),
+        disagreeing=twin_sheets(datamodule, disagreeing_twins(splits.twins)),
+        pictures=write_figures(_draw(datamodule, tables), output_dir / "figures"),
+    )
+    write_file(output_dir / "index.html", page)
+    return audit
+
+
+def look_at_photos(root: CatalogueRoot, table: pd.DataFrame) -> pd.DataFrame:
+    """Decode each photo once.
+
+    Args:
+        root: Reads the photos.
+        table: The catalogue table.
+
+    Returns:
+        `id`, `width`, `height`, `mode` (Pillow's), `bytes` and `error`, empty where there is none.
+    """
+
+    def look(photo: str) -> tuple[int, int, str, int, str]:
+        try:
+            content = root.read(photo)
+            open_image(content, 1)
+            with Image.open(io.BytesIO(content)) as file:
+                return file.width, file.height, file.mode, len(content), ""
+        except (UnreadableImageError, OSError, ValueError) as error:
+            return 0, 0, "", 0, str(error) or type(error).__name__
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looks = pool.map(look, table["photo"])
+        bar = tqdm(looks, total=len(table), desc="Decoding photos", unit="photo", disable=None)
+        seen = pd.DataFrame(list(bar), columns=["width", "height", "mode", "bytes", "error"])
+    seen.insert(0, "id", table["id"].to_numpy())
+    return seen
+
+
+def class_distribution(splits: SplitCatalogue) -> pd.DataFrame:
+    """Return `label`, `photos`, `kept`, `share`, `cumulative_share` and photos a split.
+
+    The largest label comes first; shares are of the kept photos. Labels dropped as rare stand there
+    with their photos and no share.
+    """
+    rare = splits.catalogue.rare["label"].value_counts()
+    counts = pd.DataFrame.from_dict(splits.class_counts(), orient="index")
+    kept = counts.assign(photos=counts.sum(axis=1), kept=True)
+    table = pd.concat([kept, pd.DataFrame({"photos": rare, "kept": False})]).fillna(0)
+    table = table.sort_values("photos", ascending=False, kind="stable").reset_index(names="label")
+    share = table["photos"].where(table["kept"].astype(bool), 0) / kept["photos"].sum()
+    table = table.assign(share=share, cumulative_share=share.cumsum())
+    table = table.astype(dict.fromkeys(("photos", *SPLITS), int))
+    return table[["label", "photos", "kept", "share", "cumulative_share", *SPLITS]]
+
+
+def kept_attributes(datamodule: FashionDataModule) -> pd.DataFrame:
+    """Return the other columns of the kept rows, in the order of the table and with its index."""
+    splits = datamodule.splits
+    hparams: Any = datamodule.hparams
+    others = splits.catalogue.attributes.drop(
+        columns=[hparams.id_column, hparams.image_column, hparams.label_column], errors="ignore"
+    )
+    lines = splits.table["line"]
+    return others.loc[lines].set_index(lines.index)
+
+
+def column_shares(attributes: pd.DataFrame) -> pd.DataFrame:
+    """Return `column`, `value`, `photos` and `share` of the columns of few values."""
+    parts = [pd.DataFrame(columns=["column", "value", "photos", "share"])]
+    for column in attributes:
+        counts = attributes[column].value_counts()
+        if len(counts) in VALUES and 2 * len(counts) <= len(attributes):
+            part = counts.rename_axis("value").reset_index(name="photos")
+            part.insert(0, "column", str(column))
+            parts.append(part.assign(share=part["photos"] / len(attributes)))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def label_by_column(attributes: pd.DataFrame, labels: "pd.Series[str]") -> pd.DataFrame:
+    """Return `label`, `column`, `value` and `photos` of the columns of very few values."""
+    parts = [pd.DataFrame(columns=["label", "column", "value", "photos"])]
+    for column in attributes:
+        if attributes[column].nunique() in CROSSED:
+            counts = attributes.groupby([labels.rename("label"), column]).size()
+            part = counts.rename_axis(["label", "value"]).reset_index(name="photos")
+            part.insert(1, "column", str(column))
+            parts.append(part)
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def disagreeing_twins(twins: pd.DataFrame) -> pd.DataFrame:
+    """Return the groups of twins that have more than one label."""
+    return twins[twins.groupby("group")["label"].transform("nunique") > 1]
+
+
+def summarise(datamodule: FashionDataModule, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """Return the counts of the audit, and `warnings` in words.
+
+    Args:
+        datamodule: After `settle`.
+        tables: `class_distribution`, `images`, `image_modes` and `image_sizes`.
+    """
+    facts = datamodule.facts()
+    distribution, images = tables["class_distribution"], tables["images"]
+    kept = distribution[distribution["kept"].astype(bool)]
+    largest, smallest = kept.iloc[0], kept.iloc[-1]
+    twins = datamodule.splits.twins
+    disagreeing = disagreeing_twins(twins)
+    small = images[["width", "height"]].max(axis=1) < int(datamodule.hparams["input_size"])
+    audit: dict[str, Any] = {
+        **facts,
+        "rare_labels": int((~distribution["kept"].astype(bool)).sum()),
+        "largest_class": {"label": largest["label"], "photos": int(largest["photos"])},
+        "smallest_class": {"label": smallest["label"], "photos": int(smallest["photos"])},
+        "imbalance_ratio": round(largest["photos"] / smallest["photos"], 2),
+        "classes_with_few_test_photos": int((kept["test"] < FEW).sum()),
+        "twin_groups_of_several_labels": int(disagreeing["group"].nunique()),
+        "largest_twin_group": int((twins["group"] == 0).sum()),  # they come by size
+        "modes": dict(tables["image_modes"].to_numpy().tolist()),
+        "sizes": len(tables["image_sizes"]),
+        "bytes": int(images["bytes"].sum()),
+        "upscaled": int(small.sum()),
+    }
+    return {**audit, "warnings": warnings(audit, kept)}
+
+
+def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
+    """Return what to mind of this catalogue, a sentence or two each."""
+    said = []
+    dropped, largest, smallest = audit["dropped"], audit["largest_class"], audit["smallest_class"]
+    if audit["imbalance_ratio"] >= IMBALANCE:
+        said.append(
+            f"“{largest['label']}” has {audit['imbalance_ratio']:.0f} times the photos of "
+            f"“{smallest['label']}” ({largest['photos']:,} and {smallest['photos']:,}). Accuracy "
+            "speaks of the large classes; look at macro-F1 and macro-AUPRC."
+        )
+    few = audit["classes_with_few_test_photos"]
+    if few:
+        least = kept.iloc[int(kept["test"].argmin())]
+        said.append(
+            f"{_many(few, 'class has', 'classes have')} fewer than {FEW} test photos: one photo of "
+            f"“{least['label']}”, which has {least['test']}, is {1 / least['test']:.0%} of its "
+            "recall. Raise data.min_images, or read the scores of small classes with care."
+        )
+    if audit["test_with_twin_in_train"]:
+        share = audit["test_with_twin_in_train"] / audit["test"]
+        said.append(
+            f"{audit['test_with_twin_in_train']:,} of {audit['test']:,} test photos ({share:.1%}) "
+            "have a twin in the training split, so that a model is tested on what it has seen. "
+            "data.split=grouped keeps twins together."
+        )
+    groups = audit["twin_groups_of_several_labels"]
+    if groups:
+        said.append(
+            f"{_many(groups, 'group of twins has', 'groups of twins have')} more than one label: "
+            "at least one of them is wrong, or the labels mean the same."
+        )
+    if audit["upscaled"]:
+        share = audit["upscaled"] / audit["rows_kept"]
+        said.append(
+            f"{share:.0%} of the photos are smaller than the input of {audit['input_size']} px and "
+            "are enlarged: a smaller model.input_size costs less and may lose little."
+        )
+    if dropped.get("malformed"):
+        said.append(
+            f"{_many(dropped['malformed'], 'row has', 'rows have')} more or fewer fields than the "
+            "header. data.malformed_rows=repair reads those whose last field holds unquoted commas."
+        )
+    for reason, one, several in (
+        ("unreadable image", "photo can't be decoded", "photos can't be decoded"),
+        ("no image", "row has no photo", "rows have no photo"),
+    ):
+        if dropped.get(reason):
+            said.append(f"{_many(dropped[reason], one, several)}; audit.csv names each.")
+    return said
+
+
+def sample_sheets(datamodule: FashionDataModule) -> list[Sheet]:
+    """Return the first photos of each class that is drawn for the training split."""
+    sheets, splits = [], datamodule.splits
+    for name in splits.class_names:
+        rows = splits.table[splits.table["label"] == name]
+        chosen = rows.sample(min(SAMPLES, len(rows)), random_state=0)
+        heading = f"{name} ({len(rows):,})"
+        sheets.append(
+            Sheet(heading, [(photo_uri(datamodule.root, photo), "") for photo in chosen["photo"]])
+        )
+    return sheets
+
+
+def twin_sheets(datamodule: FashionDataModule, twins: pd.DataFrame) -> list[Sheet]:
+    """Return the largest groups of twins."""
+    photos = datamodule.splits.table.set_index("id")["photo"]
+    sheets = []
+    for group in twins["group"].drop_duplicates()[:GROUPS]:
+        rows = twins[twins["group"] == group]
+        counts = rows["label"].value_counts()
+        labels = ", ".join(f"{label} ({count})" for label, count in counts.items())
+        tiles = [
+            (photo_uri(datamodule.root, photos[str(id_)]), f"{id_} {label}")
+            for id_, label in _mixed(rows)[["id", "label"]].itertuples(index=False)
+        ]
+        sheets.append(Sheet(f"Group {group}: {len(rows):,} photos, {labels}", tiles))
+    return sheets
+
+
+def _mixed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Choose some rows of a group, of each label in turn."""
+    turn = rows.groupby("label").cumcount()
+    return rows.assign(turn=turn).sort_values("turn", kind="stable")[:IN_GROUP]
+
+
+def _counts(images: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    return images.groupby(columns).size().sort_values(ascending=False).reset_index(name="photos")
+
+
+def _many(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
+
+
+def _draw(datamodule: FashionDataModule, tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    hparams: Any = datamodule.hparams
+    counts, crosses = datamodule.splits.class_counts(), tables["label_by_column"]
+    drawn = {
+        "class_distribution": plot_class_distribution(counts, "Photos of each class"),
+        "long_tail": plots.plot_long_tail(
+            tables["class_distribution"], hparams.min_images, "The long tail of labels"
+        ),
+        "images": plots.plot_images(tables["images"], hparams.input_size, "The photos' files"),
+    }
+    if len(tables["shares"]):
+        drawn["shares"] = plots.plot_shares(tables["shares"], "Shares of the kept photos")
+    columns = list(dict.fromkeys(crosses["column"]))
+    if columns:
+        column = "gender" if "gender" in columns else columns[0]
+        title = f"{hparams.label_column} by {column}"
+        drawn["label_by_column"] = plots.plot_label_by_column(crosses, column, title)
+    return drawn
+
+
+def main() -> None:
+    """Explore from the command line."""
+    logging.basicConfig(level="INFO", format="%(message)s")
+    overrides = sys.argv[1:]
+    if {"-h", "--help"} & set(overrides):
+        sys.exit(__doc__)
+    named = any(word.startswith("output_dir=") for word in overrides)
+    cfg = compose_settings(overrides, "fashion.reports.explore")
+    output_dir = Path(cfg.output_dir if named else OUTPUT_DIR)
+    try:
+        audit = explore(FashionDataModule(**container(cfg.data)), output_dir)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    for warning in audit["warnings"]:
+        sys.stdout.write(f"  !!  {warning}\n")
+    sys.stdout.write(f"Written: {output_dir / 'index.html'}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The part of a report on what a model mistakes, and what harms it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fashion.metrics.predictions import (
+    Examination,
+    Predictions,
+    confusion_counts,
+    per_class_table,
+)
+from fashion.metrics.study import half_width
+from fashion.reports.figures import BLUE, INK, new_figure, tidy
+
+LOWEST = 10  # classes of lowest recall
+
+
+def tables(predictions: Predictions, examination: Examination) -> dict[str, pd.DataFrame]:
+    """Return `lowest_recall`, and `robustness` and `accuracy_by_size` as far as they are known."""
+    found = {"lowest_recall": lowest_recall(predictions)}
+    if not examination.robustness.empty:
+        found["robustness"] = _with_interval(examination.robustness)
+    if not examination.sizes.empty:
+        found["accuracy_by_size"] = _with_interval(examination.sizes)
+    return found
+
+
+def lowest_recall(predictions: Predictions) -> pd.DataFrame:
+    """Tabulate the classes that are found least, as the study does with its detection failures.
+
+    Returns:
+        `class`, `recall`, `precision`, `f1`, `support`, `missed`, and `taken_for` with its
+        `taken_for_count`: what most of the missed ones were taken for, empty where none was.
+    """
+    table = per_class_table(predictions)
+    counts = confusion_counts(predictions)
+    np.fill_diagonal(counts, 0)
+    other = counts.argmax(axis=1)
+    names = np.array(predictions.class_names, dtype=object)
+    table["missed"] = counts.sum(axis=1)
+    table["taken_for"] = np.where(table["missed"] > 0, names[other], "")
+    table["taken_for_count"] = counts.max(axis=1)
+    columns = ["class", "recall", "precision", "f1", "support", "missed"]
+    known = table[table["support"] > 0].sort_values("recall", kind="stable")
+    return known[[*columns, "taken_for", "taken_for_count"]].head(LOWEST).reset_index(drop=True)
+
+
+def draw(found: Mapping[str, pd.DataFrame], where: str) -> dict[str, Figure]:
+    """Draw `robustness`, where `tables` has found it."""
+    if "robustness" not in found:
+        return {}
+    title = f"Accuracy on changed photos: {where}"
+    return {"robustness": plot_robustness(found["robustness"], title)}
+
+
+def plot_robustness(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the accuracy under each change and grade, with that of the unchanged photos.
+
+    Args:
+        table: See `Examination.robustness`, with `low` and `high`.
+        title: Heading of the figure.
+    """
+    unchanged, changed = table.iloc[0], table.iloc[1:].reset_index(drop=True)
+    figure = new_figure(9.5, 1.6 + 0.3 * len(changed), title)
+    axes = figure.subplots()
+    gaps = changed["name"].ne(changed["name"].shift()).cumsum() - 1
+    y = changed.index.to_numpy() + 0.7 * gaps.to_numpy()
+    axes.axvline(unchanged["accuracy"], color=INK, linestyle="--", linewidth=1.2)
+    axes.text(
+        unchanged["accuracy"],
+        -1.0,
+        f"unchanged, {unchanged['accuracy']:.1%} ",
+        ha="right",
+        va="center",
+        fontsize=9,
+    )
+    axes.hlines(y, changed["low"], changed["high"], color=BLUE, linewidth=2.2, alpha=0.5)
+    axes.scatter(changed["accuracy"], y, color=BLUE, s=30, zorder=3)
+    for place, accuracy, high in zip(y, changed["accuracy"], changed["high"], strict=True):
+        axes.text(high + 0.012, place, f"{accuracy:.1%}", va="center", fontsize=8.5)
+    labels = [f"{row['name']}: {row['level']}" for _, row in changed.iterrows()]
+    axes.set_yticks(y, labels, fontsize=9)
+    axes.set_ylim(y.max() + 0.7, -1.5)
+    axes.set_xlim(0, 1.09)
+    axes.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
+    axes.set_xlabel(f"accuracy on {unchanged['support']:,} photos, with 95 % intervals")
+    axes.tick_params(axis="y", length=0)
+    tidy(axes, grid="x")
+    return figure
+
+
+def _with_interval(table: pd.DataFrame) -> pd.DataFrame:
+    widths = [
+        half_width(share, count)
+        for share, count in zip(table["accuracy"], table["support"], strict=True)
+    ]
+    low, high = table["accuracy"] - widths, table["accuracy"] + widths
+    return table.assign(low=low.clip(0, 1), high=high.clip(0, 1))

@@ -1,0 +1,236 @@
+"""Predictions on a split -> tables, figures and pages, without the model or the data."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from fashion.files import write_file
+from fashion.metrics import metrics
+from fashion.metrics.predictions import (
+    Examination,
+    Predictions,
+    confused_pairs,
+    confusion_counts,
+    per_class_table,
+    score_predictions,
+    tensors,
+)
+from fashion.metrics.study import beside_study, half_width, has_study_classes, load_study
+from fashion.reports import confidence, figures, mistakes
+from fashion.reports.pages import render, write_figures
+from fashion.tables import csv_text
+
+
+def write_report(
+    predictions: Predictions,
+    run: Mapping[str, Any],
+    history: pd.DataFrame,
+    report_dir: str | os.PathLike[str],
+    examination: Examination | None = None,
+) -> dict[str, Any]:
+    """Write `index.html`, `mistakes.html`, tables, `figures/` and, last, `summary.json`.
+
+    Args:
+        predictions: Of the split that `run["split"]` names.
+        run: What the caller knows of the run; it becomes the base of the summary.
+        history: One row per epoch: `epoch`, `lr`, `train/loss`, `val/macro_f1` and so on; empty
+            when a checkpoint is evaluated on its own.
+        report_dir: Made when missing; an older report in it is replaced.
+        examination: What is known beside the predictions.
+
+    Returns:
+        The summary as written: `run` with the scores under the split's name, and the study's
+        under `study` where they may be compared: the study's model and classes, the test split, no
+        drawn sample.
+    """
+    folder = Path(report_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    examination = examination or Examination()
+    scores, pairs = per_class_table(predictions), confused_pairs(predictions)
+    summary = summarise(predictions, run, examination)
+    tables = {
+        "per_class": scores,
+        "confused_pairs": pairs,
+        **confidence.tables(predictions, examination),
+        **mistakes.tables(predictions, examination),
+    }
+    for stale in folder.glob("*.csv"):
+        if stale.stem not in tables:
+            stale.unlink()
+    for name, table in tables.items():
+        # Nine digits tell float32 thresholds apart.
+        digits = "%.9g" if "threshold" in table else "%.6g"
+        write_file(folder / f"{name}.csv", csv_text(table, float_format=digits))
+    where = _where(summary)
+    drawn = {
+        **_draw(predictions, summary, scores, history),
+        **confidence.draw(predictions, examination, tables, summary[summary["split"]], where),
+        **mistakes.draw(tables, where),
+    }
+    pictures = write_figures(drawn, folder / "figures")
+    page = _render(predictions, summary, scores, history, pictures, tables)
+    write_file(folder / "index.html", page)
+    mistakes_page = render(
+        "mistakes.html.j2",
+        run=summary,
+        where=where,
+        tables={name: _records(table) for name, table in tables.items()},
+        examination=examination,
+        pictures=pictures,
+    )
+    write_file(folder / "mistakes.html", mistakes_page)
+    # A run that has one is finished.
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    write_file(folder / "summary.json", f"{text}\n")
+    return summary
+
+
+def summarise(
+    predictions: Predictions, run: Mapping[str, Any], examination: Examination
+) -> dict[str, Any]:
+    """Join what is known of the run with its scores, as strict JSON: null where undefined."""
+    scores = score_predictions(predictions)
+    support = np.bincount(predictions.targets, minlength=len(predictions.class_names))
+    absent = [name for name, n in zip(predictions.class_names, support, strict=True) if n == 0]
+    block = {
+        **scores,
+        **_by_twin(predictions),
+        **confidence.facts(predictions, examination),
+        "support": len(predictions.targets),
+        "absent_classes": absent,
+    }
+    summary = {**run, run["split"]: block}
+    study = load_study()["models"].get(run["model"])
+    if study and _is_comparable(predictions, run):
+        summary["study"] = {key: study[key] for key in ("test_accuracy", "macro_auprc")}
+    strict: dict[str, Any] = _jsonable(summary)
+    return strict
+
+
+def _by_twin(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Return accuracy and support of the images with and without a twin in the training split."""
+    if predictions.has_twin is None:
+        return {}
+    right = predictions.hits()
+    parts = {
+        "with_twin_in_train": predictions.has_twin,
+        "without_twin_in_train": ~predictions.has_twin,
+    }
+    return {
+        name: {"accuracy": right[part].mean() if part.any() else math.nan, "support": part.sum()}
+        for name, part in parts.items()
+    }
+
+
+def _is_comparable(predictions: Predictions, run: Mapping[str, Any]) -> bool:
+    real_test = run["split"] == "test" and not run["drawn_sample"]
+    return real_test and has_study_classes(predictions.class_names)
+
+
+def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, np.ndarray)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, np.generic):
+        return _jsonable(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _drawn(run: Mapping[str, Any]) -> str:
+    return ", drawn sample" if run["drawn_sample"] else ""
+
+
+def _where(run: Mapping[str, Any]) -> str:
+    return f"{run['model']}, {run['split']} split{_drawn(run)}"
+
+
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def _draw(
+    predictions: Predictions,
+    run: Mapping[str, Any],
+    table: pd.DataFrame,
+    history: pd.DataFrame,
+) -> dict[str, Figure]:
+    where = _where(run)
+    names = predictions.class_names
+    pictures = {
+        "per_class_f1": figures.plot_per_class_f1(table, f"F1 of each class: {where}"),
+        "confusion_matrix": figures.plot_confusion_matrix(
+            confusion_counts(predictions), names, f"Confusion matrix: {where}"
+        ),
+        "pr_curves": figures.plot_pr_curves(
+            *_curves(predictions),
+            dict(zip(table["class"], table["average_precision"], strict=True)),
+            f"Precision over recall: {where}",
+        ),
+        "class_distribution": figures.plot_class_distribution(
+            run["class_counts"], f"Images of each class{_drawn(run)}"
+        ),
+    }
+    if len(history):
+        title = f"Training and validation: {run['model']}{_drawn(run)}"
+        pictures["history"] = figures.plot_history(history, run["best_epoch"], title)
+    return pictures
+
+
+def _curves(predictions: Predictions) -> tuple[dict[str, figures.Curve], figures.Curve]:
+    scores, targets = tensors(predictions)
+    hits = torch.nn.functional.one_hot(targets, scores.shape[1]).bool()
+
+    def trace(column: torch.Tensor, positives: torch.Tensor) -> figures.Curve:
+        precision, recall = metrics.precision_recall_curve(column, positives)
+        return precision.numpy(), recall.numpy()
+
+    present = [(k, name) for k, name in enumerate(predictions.class_names) if hits[:, k].any()]
+    curves = {name: trace(scores[:, k], hits[:, k]) for k, name in present}
+    return curves, trace(scores.flatten(), hits.flatten())
+
+
+def _render(
+    predictions: Predictions,
+    summary: Mapping[str, Any],
+    table: pd.DataFrame,
+    history: pd.DataFrame,
+    pictures: Mapping[str, str],
+    tables: Mapping[str, pd.DataFrame],
+) -> str:
+    scores = summary[summary["split"]]
+    every_pair = confused_pairs(predictions, top=len(predictions.class_names) ** 2)
+    comparable = _is_comparable(predictions, summary)
+    return render(
+        "report.html.j2",
+        run=summary,
+        scores=scores,
+        half_width=half_width(scores["accuracy"], scores["support"]),
+        table=_records(table),
+        refusal=_records(tables["refusal"]) if "refusal" in tables else [],
+        pairs=every_pair.head(20).to_dict("records"),
+        beside=beside_study(summary, table, every_pair) if comparable else None,
+        first_epoch=int(history["epoch"].min()) if len(history) else None,
+        pictures=pictures,
+        config=_flatten(summary["config"]),
+    )
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            leaves.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

@@ -1,0 +1,172 @@
+"""Name the labels that are likely wrong, from what models say of photos they didn't train on.
+
+`fashion suspects RUN... [output_dir=DIR] [data.root=ROOT]` reads the predictions of the
+test and the validation split of one run, or those of the test splits of a cross-validation
+(`python train.py --multirun data.folds=5 data.fold=0,1,2,3,4`; the sweep's folder does), which
+together have every photo. It writes `suspect_labels.csv`, which a person strikes out what is right
+of and passes as `data.relabel`, and `index.html` with the photos.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
+
+from fashion.data.datamodule import FashionDataModule
+from fashion.files import write_file
+from fashion.metrics.predictions import PREDICTIONS, Predictions
+from fashion.reports.pages import Sheet, photo_uri, render
+from fashion.tables import csv_text
+from fashion.training.run import BEST, LAST, find_runs, load_checkpoint
+
+FILES = (PREDICTIONS, "predictions-val.npz")
+PAIRS, IN_PAIR = 30, 12  # of labels, and photos of each, on the page
+
+
+def gather(runs: list[Path]) -> Predictions:
+    """Put together what the runs said of photos that they didn't train on.
+
+    Raises:
+        FileNotFoundError: A run has left no predictions.
+        ValueError: Runs differ in their classes, or two of them predict the same photo.
+    """
+    parts = []
+    for run in runs:
+        # A photo of one fold's validation split is another's test photo.
+        files = FILES if len(runs) == 1 else FILES[:1]
+        there = [run / name for name in files if (run / name).is_file()]
+        if not there:
+            raise FileNotFoundError(
+                f"{str(run)!r} holds no {FILES[0]}; pass the folder of a finished run."
+            )
+        parts += [Predictions.load(path) for path in there]
+    if len({part.class_names for part in parts}) > 1:
+        raise ValueError("The runs differ in their classes; pass runs on the same catalogue.")
+    gathered = Predictions(
+        image_ids=np.concatenate([part.image_ids for part in parts]),
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
+        class_names=parts[0].class_names,
+    )
+    ids, counts = np.unique(gathered.image_ids, return_counts=True)
+    if counts.max() > 1:
+        raise ValueError(
+            f"{(counts > 1).sum()} photos are predicted by several of the runs, "
+            f"{str(ids[counts > 1][0])!r} for one. Pass one run, or the folds of one "
+            "cross-validation."
+        )
+    return gathered
+
+
+def find_suspects(predictions: Predictions) -> pd.DataFrame:
+    """Rank the photos whose label confident learning takes for an error, likeliest first.
+
+    Returns:
+        `id`, `given_label`, `suggested_label` and the probabilities of both,
+        `given_probability` and `suggested_probability`.
+
+    References:
+        Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels,
+        2021; by cleanlab.
+    """
+    targets, probabilities = predictions.targets, predictions.probabilities.astype(np.float64)
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+    wrong = find_label_issues(targets, probabilities, n_jobs=1)
+    quality = get_label_quality_scores(targets, probabilities)
+    rows = np.flatnonzero(wrong)
+    rows = rows[np.argsort(quality[rows], kind="stable")]
+    suggested = probabilities[rows].argmax(axis=1)
+    names = np.array(predictions.class_names, dtype=object)
+    return pd.DataFrame(
+        {
+            "id": predictions.image_ids[rows],
+            "given_label": names[targets[rows]],
+            "suggested_label": names[suggested],
+            "given_probability": probabilities[rows, targets[rows]],
+            "suggested_probability": probabilities[rows, suggested],
+        }
+    )
+
+
+def write_suspects(
+    suspects: pd.DataFrame, num_photos: int, datamodule: FashionDataModule, output_dir: Path
+) -> None:
+    """Write `suspect_labels.csv` and `index.html`.
+
+    Args:
+        suspects: As `find_suspects` returns them.
+        num_photos: How many predictions they were chosen from.
+        datamodule: Of the catalogue, after `load_catalogue`.
+        output_dir: Made when missing.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    text = csv_text(suspects, float_format="%.4f")
+    write_file(output_dir / "suspect_labels.csv", text)
+    photos = datamodule.splits.table.set_index("id")["photo"]
+    sheets = []
+    pairs = suspects.groupby(["given_label", "suggested_label"], sort=False)
+    for (given, suggested), rows in sorted(pairs, key=lambda pair: -len(pair[1]))[:PAIRS]:
+        tiles = [
+            (
+                photo_uri(datamodule.root, photos[row["id"]]),
+                f"{row['id']}: {row['suggested_probability']:.0%}, "
+                f"given {row['given_probability']:.0%}",
+            )
+            for row in rows[:IN_PAIR].to_dict("records")
+        ]
+        sheets.append(Sheet(f"{given} → {suggested}? {len(rows):,} photos", tiles))
+    page = render(
+        "suspects.html.j2",
+        sheets=sheets,
+        num_suspects=len(suspects),
+        num_photos=num_photos,
+        root=datamodule.hparams["root"],
+    )
+    write_file(output_dir / "index.html", page)
+
+
+def _datamodule(run: Path, data: dict[str, str]) -> FashionDataModule:
+    checkpoint = next((run / name for name in (BEST, LAST) if (run / name).is_file()), run / BEST)
+    settings = load_checkpoint(checkpoint)["datamodule_hyper_parameters"]
+    datamodule = FashionDataModule(**{**settings, **data})
+    datamodule.load_catalogue()
+    return datamodule
+
+
+def main() -> None:
+    """Name suspects from the command line."""
+    logging.basicConfig(level="INFO", format="%(message)s")
+    settings: dict[str, Any] = {}
+    folders = []
+    for word in sys.argv[1:]:
+        key, _, value = word.partition("=")
+        if key in ("output_dir", "data.root") and value:
+            settings[key] = value
+        else:
+            folders.append(word)
+    if not folders or {"-h", "--help"} & set(sys.argv):
+        sys.exit(__doc__)
+    root = {"root": settings["data.root"]} if "data.root" in settings else {}
+    try:
+        runs = find_runs(folders)
+        default = runs[0] / "suspects" if len(runs) == 1 else runs[0].parent / "suspects"
+        output_dir = Path(settings.get("output_dir", default))
+        predictions = gather(runs)
+        suspects = find_suspects(predictions)
+        datamodule = _datamodule(runs[0], root)
+        write_suspects(suspects, len(predictions.targets), datamodule, output_dir)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    sys.stdout.write(
+        f"{len(suspects):,} of {len(predictions.targets):,} labels are suspect: "
+        f"{output_dir / 'index.html'}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

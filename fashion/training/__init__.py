@@ -1,0 +1,1 @@
+"""The model in training: its steps, its record, its folder."""

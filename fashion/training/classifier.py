@@ -1,0 +1,354 @@
+"""ProductClassifier: loss, metrics and optimiser around a timm network."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.amp.autocast_mode import is_autocast_available
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from fashion.data.batches import PADDING, Batch
+from fashion.metrics.metrics import classification_metrics
+from fashion.models.backbone import (
+    build_backbone,
+    check_unfreeze,
+    normalisation,
+    normalise,
+    pretrained_cfg,
+    set_trainable,
+)
+from fashion.models.cut import NoCutError, find_cut
+from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_compile
+
+BETA = 0.9999
+CLASS_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "balanced": lambda counts: 1 / counts,
+    "effective": lambda counts: (1 - BETA) / (1 - BETA**counts),
+}
+
+
+class ProductClassifier(LightningModule):
+    """A partly frozen timm network that classifies uint8 photos.
+
+    Args:
+        class_names: The K labels in the order of their targets.
+        backbone: timm's name, with the tag of its weights.
+        pretrained: Start from timm's published weights.
+        weights: A `.safetensors` file, or a folder of them, to start from instead.
+        input_size: Side of the input, in pixels.
+        fit: How photos were fitted to the square, kept for those who predict; see
+            `fashion.catalogue.images.decode_image`.
+        unfreeze: Regular expressions over parameter names, `all`, or an empty list for the head
+            alone.
+        dropout: Drop rate before the head, in [0, 1).
+        label_smoothing: Weight of the uniform distribution in the targets, in [0, 1).
+        class_weights: How much a training photo weighs by its class, 1 on average: `balanced` is
+            inverse to the class's photos, `effective` to their effective number; None: all alike.
+        logit_adjustment: In training alone, how much of the logarithm of each class's share is
+            added to its logit, so that rare classes aren't out-voted later; 0 adds none.
+        optimizer: Takes the trainable parameters; None for a model that only predicts.
+        compile: Compile the frozen side; None does so where it pays, on a CPU.
+        seed: Seeds dropout together with rank and batch number.
+
+    Raises:
+        ValueError: A setting is out of range; see also `build_backbone` and `set_trainable`.
+
+    References:
+        Class weights: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, 2019.
+        Logit adjustment: Menon et al., Long-tail Learning via Logit Adjustment, 2021.
+
+    Attributes:
+        backbone: The timm network, head included.
+        uncut_reason: Why `cut_network` can't cut it.
+    """
+
+    mean: Tensor
+    std: Tensor
+    weight: Tensor  # (K,) of the classes in the training loss
+    prior: Tensor  # (K,) what it adds to the logits
+    train_sums: Tensor  # of loss, accuracy and 1 over the epoch's batches
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        *,
+        backbone: str,
+        pretrained: bool,
+        weights: str | None,
+        input_size: int,
+        fit: str,
+        unfreeze: str | Sequence[str],
+        dropout: float,
+        label_smoothing: float,
+        class_weights: str | None = None,
+        logit_adjustment: float = 0.0,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        compile: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["optimizer"])
+        for key, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
+            if not (isinstance(value, (int, float)) and 0 <= value < 1):
+                raise ValueError(f"model.{key}={value!r} must be at least 0 and less than 1.")
+        if class_weights not in (None, *CLASS_WEIGHTS):
+            choices = ", ".join(CLASS_WEIGHTS)
+            raise ValueError(
+                f"model.class_weights={class_weights!r} is unknown; pass {choices} or null."
+            )
+        if not (isinstance(logit_adjustment, (int, float)) and logit_adjustment >= 0):
+            raise ValueError(f"model.logit_adjustment={logit_adjustment!r} must be 0 or more.")
+        if optimizer is not None:
+            try:
+                optimizer([nn.Parameter(torch.zeros(1))])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"model.optimizer can't be built: {error}.") from error
+        if pretrained or weights:
+            check_unfreeze(backbone, unfreeze)
+        self.class_names = list(class_names)
+        self.backbone = build_backbone(
+            backbone,
+            len(self.class_names),
+            pretrained=pretrained,
+            weights=weights,
+            input_size=input_size,
+            dropout=dropout,
+        )
+        set_trainable(self.backbone, unfreeze)
+        # The layout the photos come in; the type stub of Module.to lacks the argument.
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        mean, std = normalisation(backbone)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.register_buffer("weight", torch.ones(len(self.class_names)), persistent=False)
+        self.register_buffer("prior", torch.zeros(len(self.class_names)), persistent=False)
+        self.register_buffer("train_sums", torch.zeros(3), persistent=False)
+        self._ddp_params_and_buffers_to_ignore = ["train_sums"]  # each process has its own
+        self.optimizer = optimizer
+        self._evaluated: list[dict[str, Tensor]] = []
+        self.uncut_reason = ""
+        self._cut_network: list[CutNetwork] | None = None  # in a list, since they hold modules
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `(B, K)` for uint8 `images` `(B, 3, H, W)`, of the network as a whole."""
+        logits: Tensor = self.backbone(normalise(images, self.mean, self.std))
+        return logits
+
+    def cut_network(self) -> CutNetwork | None:
+        """Return the network's two sides, cut at the first call, or None where it can't be cut."""
+        if self._cut_network is None:
+            try:
+                cut = find_cut(self.backbone, self.hparams["input_size"])
+                self._cut_network = [CutNetwork(self.backbone, cut, self.mean, self.std)]
+            except NoCutError as error:
+                self.uncut_reason = str(error)
+                self._cut_network = []
+        return self._cut_network[0] if self._cut_network else None
+
+    def prepare_cut_network(self, trainer: Trainer, num_photos: int, num_trained: int = 0) -> None:
+        """Ready both sides for the trainer's device and precision.
+
+        Args:
+            trainer: Knows them.
+            num_photos: How many photos the frozen side is to compute.
+            num_trained: On how many the other side is to be trained.
+        """
+        cut_network, device = self.cut_network(), trainer.strategy.root_device
+        if cut_network is None:
+            return
+        dtype = next(self.backbone.parameters()).dtype
+        with trainer.precision_plugin.forward_context():
+            if is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
+                dtype = torch.get_autocast_dtype(device.type)
+        asked, possible = self.hparams["compile"], can_compile(device, dtype)
+        compiled, compiled_tail = (
+            possible and number >= MIN_PHOTOS_TO_COMPILE if asked is None else asked
+            for number in (num_photos, num_trained)
+        )
+        cut_network.prepare(device, dtype, compiled=compiled, compiled_tail=compiled_tail)
+
+    def on_fit_start(self) -> None:
+        """Ready both sides; the weights are on the device and those of a resumed run by now."""
+        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        num_photos = len(datamodule.splits.rows("train")) if datamodule else 0
+        num_trained = (self.trainer.max_epochs or 1) * num_photos
+        has_features = datamodule and datamodule.features
+        self.prepare_cut_network(self.trainer, 0 if has_features else num_trained, num_trained)
+        if datamodule and self._minds_imbalance():
+            counts = datamodule.splits.class_counts()
+            self._learn_classes(torch.tensor([counts[name]["train"] for name in self.class_names]))
+
+    def _minds_imbalance(self) -> bool:
+        return bool(self.hparams["class_weights"] or self.hparams["logit_adjustment"])
+
+    def _learn_classes(self, counts: Tensor) -> None:
+        """Take weights and priors from the training photos of each class, `(K,)`."""
+        counts = counts.double()
+        if self.hparams["class_weights"]:
+            weight = CLASS_WEIGHTS[self.hparams["class_weights"]](counts)
+            weight = weight * counts.sum() / (weight * counts).sum()
+            self.weight = weight.to(self.weight)
+        self.prior = (self.hparams["logit_adjustment"] * (counts / counts.sum()).log()).to(
+            self.prior
+        )
+
+    def on_predict_start(self) -> None:
+        """Ready both sides for the weights that have been loaded."""
+        self.prepare_cut_network(self.trainer, 0)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Decay the learning rate to zero along a cosine over all steps."""
+        if self.optimizer is None:
+            raise RuntimeError("This ProductClassifier was built without an optimizer.")
+        optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
+        for group in optimizer.param_groups:
+            if group.get("fused", False) is None and self.device.type in ("cpu", "cuda"):
+                group["fused"] = True  # PyTorch's fastest, which it takes only where it is told to
+        schedule = LambdaLR(optimizer, self._cosine)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by the batch, so that a resumed run draws what an unbroken one would."""
+        key = (self.hparams["seed"], self.global_rank, self.trainer.fit_loop.total_batch_idx)
+        # Mixed, because PyTorch's CPU generator takes only the low 32 bits of a seed.
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the smoothed cross-entropy of a batch."""
+        logits = self._logits(batch)
+        loss = self._training_loss(logits, batch.targets)
+        accuracy = (logits.argmax(dim=1) == batch.targets).float().mean()
+        self.train_sums += torch.stack([loss.detach(), accuracy, torch.ones_like(accuracy)])
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
+        """Log the loss every `trainer.log_every_n_steps` steps; reading it waits for the device."""
+        trainer: Any = self.trainer
+        steps = trainer.log_every_n_steps
+        is_step = not trainer.fit_loop._should_accumulate()
+        if steps and is_step and trainer.global_step % steps == 0:
+            # Lightning has divided it by the number of parts whose gradients it adds up.
+            loss = outputs["loss"].cpu() * trainer.accumulate_grad_batches
+            self.log("train/loss_step", loss, prog_bar=True)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin new sums; an epoch resumed in its middle goes on with its own."""
+        self.train_sums = torch.zeros(3).to(self.device)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training figures."""
+        self._log(self.train_figures())
+
+    def train_figures(self) -> dict[str, float]:
+        """Return the mean `train/loss` and `train/accuracy` of the current epoch's batches."""
+        sums = self.train_sums
+        if self.trainer.world_size > 1:
+            sums = self._from_all_processes(sums[None]).sum(dim=0)
+        loss, accuracy, batches = sums.tolist()
+        return {"train/loss": loss / batches, "train/accuracy": accuracy / batches}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the batch's `logits` `(B, K)`, `targets` `(B,)` and `rows` `(B,)`."""
+        return {"logits": self._logits(batch), "targets": batch.targets, "rows": batch.rows}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return what `validation_step` does."""
+        return self.validation_step(batch, batch_idx)
+
+    def on_validation_batch_end(self, outputs: Any, *args: Any) -> None:  # noqa: ANN401
+        """Keep what the step returned for `collect`."""
+        self._evaluated.append(outputs)
+
+    def on_predict_batch_end(self, outputs: Any, *args: Any) -> None:  # noqa: ANN401
+        """Keep what the step returned for `collect`."""
+        self._evaluated.append(outputs)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what turns a photo into this network's input."""
+        checkpoint["preprocessing"] = {
+            "input_size": self.hparams["input_size"],
+            "interpolation": pretrained_cfg(self.hparams["backbone"]).interpolation,
+            "fit": self.hparams["fit"],
+        }
+        checkpoint["train_sums"] = self.train_sums.tolist()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the training figures of an interrupted epoch."""
+        self.train_sums.copy_(torch.tensor(checkpoint["train_sums"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss, accuracy, macro-F1 and macro-AUPRC of the whole split, computed on the host."""
+        logits, targets, _ = self.collect()
+        figures = classification_metrics(logits.softmax(dim=1), targets)
+        figures["loss"] = self._loss(logits, targets).item()
+        self._log({f"val/{name}": value for name, value in figures.items()})
+
+    def collect(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Hand over what was evaluated since the last call, once for each row of the split.
+
+        Returns:
+            Logits `(N, K)` float32, targets `(N,)` int64 and rows `(N,)` int64 on the host, in the
+            order of the rows, from all processes, without padding.
+        """
+        evaluated, self._evaluated = self._evaluated, []
+        parts = [
+            torch.cat([outputs[name].cpu() for outputs in evaluated])
+            for name in ("logits", "targets", "rows")
+        ]
+        if self.trainer.world_size > 1:
+            parts = [self._from_all_processes(part).cpu() for part in parts]
+        logits, targets, rows = parts
+        order = rows.argsort()
+        order = order[rows[order] != PADDING]
+        return logits[order].float(), targets[order], rows[order]
+
+    def _logits(self, batch: Batch) -> Tensor:
+        inputs, cut_network = batch.inputs, self._cut_network[0] if self._cut_network else None
+        if cut_network is None:
+            assert isinstance(inputs, Tensor)
+            return self(inputs)  # type: ignore[no-any-return]
+        features = cut_network.frozen(inputs) if isinstance(inputs, Tensor) else inputs
+        return cut_network.trainable(features, training=self.training)
+
+    def _log(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            shown = name.startswith("val/") and name != "val/loss"
+            # A tensor of the host, for Lightning would make one of the device.
+            self.log(name, torch.tensor(value), prog_bar=shown, rank_zero_only=False)
+
+    def _from_all_processes(self, part: Tensor) -> Tensor:
+        gathered = self.all_gather(part)
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
+
+    def _cosine(self, step: int) -> float:
+        if step == 0:  # asked before Lightning has restored a run and may open its loaders
+            return 1.0
+        return (1 + math.cos(math.pi * step / self.trainer.estimated_stepping_batches)) / 2
+
+    def _training_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if not self._minds_imbalance():
+            return self._loss(logits, targets)
+        # The mean over photos, not over their weights, which would differ from part to part of a
+        # batch that devices share.
+        return F.cross_entropy(
+            logits.float() + self.prior,
+            targets,
+            weight=self.weight,
+            label_smoothing=self.hparams["label_smoothing"],
+            reduction="none",
+        ).mean()
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.hparams["label_smoothing"]
+        return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)

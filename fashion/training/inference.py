@@ -1,0 +1,137 @@
+"""A trainer's model at work on splits: predictions, and what crosses its cut.
+
+On any device and with several processes; `fashion.labelling` needs no trainer.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Trainer
+
+from fashion.data.batches import BatchLoader
+from fashion.data.datamodule import FashionDataModule
+from fashion.data.feature_data import check_mirrors
+from fashion.devices.accelerators import free_memory
+from fashion.metrics.predictions import Predictions
+from fashion.training.classifier import ProductClassifier
+
+log = logging.getLogger(__name__)
+
+
+def predict_split(
+    trainer: Trainer,
+    classifier: ProductClassifier,
+    datamodule: FashionDataModule,
+    split: str,
+    ckpt_path: str | Path | None = None,
+) -> Predictions:
+    """Predict one split in the order of the catalogue, each photo once.
+
+    Args:
+        trainer: Decides device, precision and processes; every process gets all predictions.
+        classifier: The model.
+        datamodule: Its catalogue, after `setup`.
+        split: `train`, `val`, `test` or `all`.
+        ckpt_path: Weights to load into the model first.
+    """
+    loader = datamodule.loader(split, evaluate=True, from_photos=True)
+    probabilities, targets, rows = _predict(trainer, classifier, loader, ckpt_path)
+    return Predictions(
+        image_ids=datamodule.splits.rows(split)["id"].to_numpy(dtype=str)[rows.numpy()],
+        probabilities=probabilities,
+        targets=targets.numpy(),
+        class_names=tuple(classifier.class_names),
+        has_twin=datamodule.splits.has_twin(split)[rows.numpy()],
+    )
+
+
+def predict_changed(
+    trainer: Trainer,
+    classifier: ProductClassifier,
+    datamodule: FashionDataModule,
+    split: str,
+    rows: np.ndarray,
+    changes: Sequence[Callable[[np.ndarray], np.ndarray]],
+) -> np.ndarray:
+    """Predict some photos of a split under each of several changes.
+
+    Returns:
+        `(len(changes), N, K)` float32; see `FashionDataModule.changed_loader`.
+    """
+    loader = datamodule.changed_loader(split, rows, changes)
+    probabilities, _, _ = _predict(trainer, classifier, loader)
+    return probabilities.reshape(len(changes), len(rows), -1)
+
+
+def predict_unknown(
+    trainer: Trainer, classifier: ProductClassifier, datamodule: FashionDataModule
+) -> np.ndarray | None:
+    """Predict the photos of labels that were dropped as rare, `(M, K)`; None where there are none.
+
+    The model can't know them, so that its confidence in them tells how it takes the unknown.
+    """
+    loader = datamodule.unknown_loader()
+    return _predict(trainer, classifier, loader)[0] if loader else None
+
+
+def _predict(
+    trainer: Trainer,
+    classifier: ProductClassifier,
+    loader: BatchLoader,
+    ckpt_path: str | Path | None = None,
+) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """Return probabilities `(N, K)`, targets and rows, in the order of the rows."""
+    trainer.predict(
+        classifier, loader, ckpt_path=ckpt_path or None, return_predictions=False, weights_only=True
+    )
+    logits, targets, rows = classifier.collect()
+    return logits.softmax(dim=1).numpy(), targets, rows
+
+
+def fill_features(
+    trainer: Trainer, classifier: ProductClassifier, datamodule: FashionDataModule
+) -> None:
+    """Compute what training needs to know of each photo, once, where the model can be cut.
+
+    Raises:
+        OSError: The disk lacks the room.
+        ValueError: Several TPU hosts take part, the device lacks the room that it was asked for,
+            or what crosses the cut can't be mirrored.
+    """
+    cut_network = classifier.cut_network()
+    if cut_network is None:
+        log.warning(
+            "data.views=%d has no effect: %s can't be cut in two (%s); it trains from the photos",
+            *(datamodule.hparams["views"], classifier.hparams["backbone"]),
+            classifier.uncut_reason,
+        )
+        return
+    strategy: Any = trainer.strategy
+    on_xla = hasattr(strategy, "compute")
+    if on_xla and strategy.distributed_sampler_kwargs["num_replicas"] > 1:
+        raise ValueError(
+            f"data.views={datamodule.hparams['views']}: several TPU hosts can't fill a store "
+            "together. Pass data.views=0, or train on one host."
+        )
+    if datamodule.hparams["views_mirrored"]:
+        check_mirrors(cut_network.cut.boundary, getattr(classifier.backbone, "output_fmt", "NCHW"))
+    device = strategy.root_device
+    goes_on_device = datamodule.fits_device(device, cut_network.cut.boundary, free_memory(device))
+    num_photos = datamodule.hparams["views"] * len(datamodule.splits.rows("train"))
+    classifier.prepare_cut_network(trainer, num_photos)
+
+    def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if on_xla:
+            return strategy.compute(cut_network.frozen, photos)  # type: ignore[no-any-return]
+        features = cut_network.frozen(photos.to(device))
+        return tuple(part.cpu() for part in features)
+
+    datamodule.fill_features(cut_network.key(), cut_network.cut.boundary, compute)
+    if goes_on_device and on_xla:
+        datamodule.keep_on_device(torch.device("cpu"), strategy.replicate)
+    elif goes_on_device:
+        datamodule.keep_on_device(device)

@@ -1,0 +1,1 @@
+"""Photos of a catalogue that show the same picture."""

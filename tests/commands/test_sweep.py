@@ -1,0 +1,269 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import yaml
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
+from omegaconf import OmegaConf
+
+import train
+from fashion.commands.sweep import Sweep
+from fashion.training.run import find_finished
+
+REPO = Path(train.__file__).parent
+TIMES = ["seconds_per_epoch", "images_per_second"]
+SMALL = [
+    "data.min_images=20",
+    "data.batch_size=16",
+    "data.num_workers=0",
+    "model=timm",
+    "model.pretrained=false",
+    "model.input_size=32",
+    "model.unfreeze=all",
+    "model.optimizer.lr=1e-3",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "robustness_photos=3",
+]
+
+
+def start(sweep_dir, tiny_root, cache_dir, *words, catch=subprocess.PIPE):
+    """Start a sweep in a process of its own."""
+    where = [
+        f"data.root={tiny_root}",
+        f"data.cache_dir={cache_dir}",
+        f"hydra.sweep.dir={sweep_dir}",
+    ]
+    return subprocess.Popen(
+        [sys.executable, "train.py", "--multirun", *SMALL, *where, *words],
+        cwd=REPO,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=catch,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=600)
+    return process.returncode, output
+
+
+def table_of(sweep_dir):
+    table = pd.read_csv(sweep_dir / "comparison.csv").drop(columns=TIMES)
+    return table.sort_values("run", ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def job_end(sweep_dir, name, status, error=None, mode="MULTIRUN"):
+    config = OmegaConf.create(
+        {
+            "hydra": {
+                "sweep": {"dir": str(sweep_dir)},
+                "runtime": {"output_dir": str(sweep_dir / name)},
+            }
+        }
+    )
+    hydra = SimpleNamespace(
+        mode=SimpleNamespace(name=mode), sweep=config.hydra.sweep, runtime=config.hydra.runtime
+    )
+    job_return = JobReturn(status=status)
+    job_return._return_value = error
+    Sweep().on_job_end(SimpleNamespace(hydra=hydra), job_return)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A sweep's folder with a run that has neither failed nor finished."""
+    (tmp_path / "resnet50" / ".hydra").mkdir(parents=True)
+    return tmp_path
+
+
+def test_what_hides_an_error_does_not_hide_it_from_the_table(folder, caplog):
+    try:
+        try:
+            raise OSError("no process left")
+        finally:
+            raise RuntimeError("there is nothing to tear down")
+    except RuntimeError as error:
+        job_end(folder, "resnet50", JobStatus.FAILED, error)
+    error = pd.read_csv(folder / "comparison.csv")["error"].item()
+    assert error == "RuntimeError: there is nothing to tear down (after OSError: no process left)"
+    assert 'raise OSError("no process left")' in caplog.text  # where it happened
+
+
+def test_a_failed_job_s_error_is_kept_until_it_succeeds(folder):
+    job_end(folder, "resnet50", JobStatus.FAILED, ValueError("disk\nfull"))
+    table = pd.read_csv(folder / "comparison.csv").set_index("run")
+    assert table.loc["resnet50", "status"] == "failed"
+    assert table.loc["resnet50", "error"] == "ValueError: disk full"
+    job_end(folder, "resnet50", JobStatus.COMPLETED)
+    table = pd.read_csv(folder / "comparison.csv").set_index("run")
+    assert table.loc["resnet50", "status"] == "missing"
+
+
+def test_a_sentence_for_the_user_stands_in_the_table_as_it_is(folder):
+    job_end(folder, "resnet50", JobStatus.FAILED, CompactHydraException("seed=-1 must be 0."))
+    table = pd.read_csv(folder / "comparison.csv").set_index("run")
+    assert table.loc["resnet50", "error"] == "seed=-1 must be 0."
+
+
+def test_a_job_that_would_not_write_over_a_run_leaves_it_as_it_was(folder):
+    error = CompactHydraException("holds a run of other settings")
+    error.__cause__ = FileExistsError()
+    job_end(folder, "resnet50", JobStatus.FAILED, error)
+    table = pd.read_csv(folder / "comparison.csv").set_index("run")
+    assert table.loc["resnet50", "status"] == "missing"
+
+
+def test_a_single_run_writes_no_comparison(folder):
+    job_end(folder, "resnet50", JobStatus.COMPLETED, mode="RUN")
+    assert not (folder / "comparison.csv").exists()
+
+
+def finished_run(folder, config):
+    (folder / "report").mkdir(parents=True)
+    summary = {"config": config, "best_val_macro_auprc": 0.5}
+    (folder / "report" / "summary.json").write_text(json.dumps(summary))
+
+
+def test_a_finished_run_is_known_by_its_settings(tmp_path):
+    config = {"seed": 0, "model": {"optimizer": {"lr": 1e-4}, "compile": None}, "sweep_name": "a"}
+    assert find_finished(config, tmp_path) is None
+    finished_run(tmp_path, config)
+    elsewhere = {**config, "sweep_name": "b", "model": {**config["model"], "compile": True}}
+    assert find_finished(elsewhere, tmp_path)["best_val_macro_auprc"] == 0.5
+    other = {**config, "model": {"optimizer": {"lr": 1e-3}, "compile": None}}
+    with pytest.raises(
+        FileExistsError,
+        match=r"holds a run of other settings: model\.optimizer\.lr "
+        r"\(0\.0001 -> 0\.001\)\. Pass another sweep_name",
+    ):
+        find_finished(other, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_and_started_again_ends_as_one_that_was_not(tiny_root, cache_dir, tmp_path):
+    words = ["model.backbone=test_resnet,test_efficientnet", "trainer.max_epochs=3"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    returncode, output = finish(start(whole, tiny_root, cache_dir, *words))
+    assert returncode == 0, output
+    first, second = (
+        killed / f"timm,model.backbone=test_{name}" for name in ("resnet", "efficientnet")
+    )
+
+    def kill_when(is_time):
+        process = start(killed, tiny_root, cache_dir, *words, catch=subprocess.DEVNULL)
+        while process.poll() is None and not is_time():
+            time.sleep(0.02)
+        assert process.poll() is None, "it ended before it was killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    kill_when(lambda: (first / "checkpoints" / "last.ckpt").exists())
+    assert not (first / "report" / "summary.json").exists()
+    kill_when(lambda: (second / "checkpoints" / "last.ckpt").exists())
+    assert not (second / "report" / "summary.json").exists()
+    kill_when(lambda: (second / "predictions-val.npz").exists())  # trained, not yet reported on
+    before = (first / "report" / "summary.json").stat().st_mtime_ns
+    returncode, output = finish(start(killed, tiny_root, cache_dir, *words))
+    assert returncode == 0, output
+    assert "is finished: nothing is left to do" in output
+    assert (first / "report" / "summary.json").stat().st_mtime_ns == before
+    pd.testing.assert_frame_equal(table_of(killed), table_of(whole))
+    history = pd.read_csv(second / "history.csv").drop(columns="seconds")
+    unbroken = pd.read_csv(whole / second.name / "history.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(history, unbroken)
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_early_is_not_trained_on(tiny_root, cache_dir, tmp_path):
+    words = ["model.backbone=test_resnet", "seed=0,1", "trainer.max_epochs=9"]
+    words += ["callbacks.early_stopping.patience=1", "model.optimizer.lr=0.3"]
+    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    assert returncode == 0, output
+    folder = tmp_path / "timm,seed=0"
+    before = pd.read_csv(folder / "history.csv")
+    assert len(before) < 9
+    (folder / "report" / "summary.json").unlink()  # as if killed before its report was whole
+    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    assert returncode == 0, output
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "history.csv"), before)
+    summary = json.loads((folder / "report" / "summary.json").read_text())
+    assert summary["epochs"] == len(before)
+
+
+@pytest.mark.slow
+def test_other_settings_under_the_same_name_fail_and_touch_nothing(tiny_root, cache_dir, tmp_path):
+    words = ["model.backbone=test_resnet", "seed=0,1", "trainer.max_epochs=1"]
+    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    assert returncode == 0, output
+    before = table_of(tmp_path)
+    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words, "model.dropout=0.1"))
+    assert returncode == 1
+    assert "holds a run of other settings: model.dropout (0.3 -> 0.1)" in output
+    pd.testing.assert_frame_equal(table_of(tmp_path), before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "module", "more"),
+    [
+        ("joblib", "joblib", ["hydra.launcher.n_jobs=2"]),
+        ("ray", "ray", ["+hydra.launcher.ray.init.num_cpus=2"]),
+        ("submitit_local", "submitit", ["hydra.launcher.timeout_min=10"]),
+    ],
+)
+def test_a_sweep_over_other_processes_ends_as_one_in_this_process(
+    launcher, module, more, tiny_root, cache_dir, tmp_path
+):
+    pytest.importorskip(module, reason=f"the extra {module} is not installed")
+    pytest.importorskip(f"hydra_plugins.hydra_{module}_launcher")
+    words = ["model.backbone=test_resnet", "model.weights=null,no.safetensors", "seed=0,1"]
+    words += ["trainer.max_epochs=1"]
+    here, there = tmp_path / "here", tmp_path / "there"
+    returncode, output = finish(start(here, tiny_root, cache_dir, *words))
+    assert returncode == 1, output
+    spread = [f"hydra/launcher={launcher}", *more, "data.num_workers=1"]
+    returncode, output = finish(start(there, tiny_root, cache_dir, *words, *spread))
+    assert returncode == 1, output
+    table = table_of(there)
+    assert table["status"].value_counts().to_dict() == {"finished": 4, "failed": 2}
+    pd.testing.assert_frame_equal(table, table_of(here), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_search_started_again_asks_for_the_same_trials(tiny_root, cache_dir, tmp_path):
+    pytest.importorskip("optuna", reason="the extra optuna is not installed")
+    words = ["+tune=optuna", "model.backbone=test_resnet", "trainer.max_epochs=1"]
+    words += ["hydra.sweeper.n_trials=3"]
+    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    assert returncode == 0, output
+    found = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    # The command line gives the learning rate, which is then not searched for.
+    assert found["best_params"].keys() == {"model.optimizer.weight_decay", "model.dropout"}
+    best = max(
+        json.loads(path.read_text())["best_val_macro_auprc"]
+        for path in tmp_path.glob("*/report/summary.json")
+    )
+    assert found["best_value"] == pytest.approx(best)
+    folders = {path.name for path in tmp_path.iterdir() if path.is_dir()} - {"figures"}
+    assert len(folders) == 3
+    assert all(name.startswith("timm,model.optimizer.weight_decay=") for name in folders)
+    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    assert returncode == 0, output
+    assert output.count("is finished: nothing is left to do") == 3
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} - {"figures"} == folders

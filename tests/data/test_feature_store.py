@@ -1,0 +1,494 @@
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fashion.data import feature_store as features_module
+from fashion.data.batches import PADDING, ProductDataset
+from fashion.data.datamodule import FashionDataModule
+from fashion.data.feature_data import FeatureDataset, check_mirrors
+from fashion.data.feature_store import MissingSampler, open_features, view_names
+from fashion.data.photo_store import delete_stores, list_stores
+from fashion.models.cut import BoundaryTensor
+from fashion.training.inference import fill_features
+
+REPO = Path(__file__).parents[2]
+BOUNDARY = (BoundaryTensor("map", (3, 4, 2)), BoundaryTensor("row", (6,)))
+
+
+def command(*overrides, module=("train.py",)):
+    """Run a command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *module, *overrides],
+        cwd=REPO,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def features_of(photos):
+    """Features that tell photos apart: a map `(3, 4, 2)` and a row of 6."""
+    means = photos.float().mean((2, 3))
+    maps = means[:, :, None, None] + torch.arange(8.0).reshape(4, 2)
+    return maps, torch.cat([means, -means], dim=1)
+
+
+@pytest.fixture
+def datamodule(tiny_root, tmp_path):
+    """Returns datamodule(**settings) over the tiny catalogue, set up."""
+
+    def make(**settings):
+        given = {
+            **{"label_column": "articleType", "min_images": 20, "malformed_rows": "skip"},
+            **{"fit": "squash", "rotation": 10, "split": "random", "split_seed": 0},
+            **{"batch_size": 16, "num_workers": 0, "cache_dir": str(tmp_path / "cache")},
+            **{"views": 2, "views_precision": "float32", "backbone": "test_resnet"},
+            **{"input_size": 16, "seed": 0},
+        }
+        made = FashionDataModule(str(tiny_root), **given | settings)
+        made.setup()
+        return made
+
+    return make
+
+
+def maps_of(photos):
+    """Features that are mirrored when the photos are, and a row that stays."""
+    return F.adaptive_avg_pool2d(photos.float(), (4, 2)), photos.float().mean((2, 3)).repeat(1, 2)
+
+
+def counting(calls):
+    def compute(photos):
+        calls.append(len(photos))
+        return features_of(photos)
+
+    return compute
+
+
+def plain_photos(datamodule, split):
+    ids = {id_: slot for slot, id_ in enumerate(datamodule.store.ids)}
+    slots = [ids[id_] for id_ in datamodule.splits.rows(split)["id"]]
+    return torch.from_numpy(datamodule.store.photos[slots]).permute(0, 3, 1, 2)
+
+
+def test_validation_reads_the_features_of_the_plain_photos(datamodule):
+    made = datamodule()
+    made.fill_features("key", BOUNDARY, features_of)
+    batches = list(made.val_dataloader())
+    for place, expected in enumerate(features_of(plain_photos(made, "val"))):
+        kept = torch.cat([batch.inputs[place] for batch in batches])[: len(expected)]
+        assert torch.equal(kept, expected)
+    assert batches[0].inputs[0].is_contiguous(memory_format=torch.channels_last)
+    rows = torch.cat([batch.rows for batch in batches])
+    assert rows[: len(made.splits.rows("val"))].tolist() == list(
+        range(len(made.splits.rows("val")))
+    )
+    assert set(rows[len(made.splits.rows("val")) :].tolist()) <= {PADDING}
+
+
+def test_each_epoch_takes_the_next_view_and_then_the_first_again(datamodule):
+    made = datamodule(views=3)
+    made.fill_features("key", BOUNDARY, features_of)
+    loader = made.loader("train", evaluate=False)
+    num_photos = len(made.store.ids)
+    every = ProductDataset(
+        made.store, np.arange(num_photos), np.zeros(num_photos, np.int64), augment=True,
+        rotation=10, seed=0, plain_first=True,
+    )  # fmt: skip
+    plain = torch.from_numpy(np.array(made.store.photos)).permute(0, 3, 1, 2)
+    seen = []
+    for epoch in range(4):
+        loader.sampler.set_epoch(epoch)
+        view = epoch % 3
+        for batch, (_, rows) in zip(loader, loader.sampler, strict=True):
+            slots = made._slots("train")[rows]
+            photos = every[view, slots].inputs
+            assert torch.equal(photos, plain[slots]) == (view == 0)
+            for part, expected in zip(batch.inputs, features_of(photos), strict=True):
+                assert torch.equal(part, expected)
+        seen.append(batch.inputs[1])
+    assert made.facts()["views"] == 3
+
+
+def test_half_of_the_maps_are_mirrored_other_ones_each_epoch(datamodule):
+    made = datamodule(views=1, views_mirrored=True)
+    made.fill_features("key", BOUNDARY, maps_of)
+    plain, rows = maps_of(plain_photos(made, "train"))
+    dataset = made.loader("train", evaluate=False).dataset
+    every = np.arange(len(plain))
+    drawn = []
+    for epoch in range(3):
+        maps, row = dataset[epoch, every].inputs
+        mirrored = (maps == plain.flip(3)).all((1, 2, 3))
+        assert torch.equal(mirrored, (maps != plain).any((1, 2, 3)))
+        assert torch.equal(row, rows)
+        assert 0.3 < mirrored.float().mean() < 0.7
+        assert torch.equal(dataset[epoch, every[::3]].inputs[0], maps[::3])
+        drawn.append(mirrored)
+    assert not torch.equal(drawn[0], drawn[1])
+    assert made.facts()["views_mirrored"] is True
+    validation = made.loader("val", evaluate=True).dataset[1, np.arange(5)].inputs[0]
+    assert torch.equal(validation, maps_of(plain_photos(made, "val")[:5])[0])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_device_yields_what_the_store_does(datamodule, mirrored):
+    made = datamodule(views=3, views_mirrored=mirrored)
+    made.fill_features("key", BOUNDARY, maps_of)
+    loaders = [made.loader("train", evaluate=False), made.loader("val", evaluate=True)]
+    made.keep_on_device(torch.device("cpu"))
+    for kept, expected in zip(
+        [made.loader("train", evaluate=False), made.loader("val", evaluate=True)],
+        loaders,
+        strict=True,
+    ):
+        for epoch in range(4):
+            kept.sampler.set_epoch(epoch)
+            expected.sampler.set_epoch(epoch)
+            for batch, other in zip(kept, expected, strict=True):
+                assert batch.inputs.shape == (16,)
+                batch = made.on_after_batch_transfer(batch, 0)
+                for part, wanted in zip(batch.inputs, other.inputs, strict=True):
+                    assert torch.equal(part, wanted)
+                assert torch.equal(batch.targets, other.targets)
+    made.teardown("fit")
+    assert isinstance(made.loader("val", evaluate=True).dataset[0, np.arange(3)].inputs, tuple)
+
+
+def test_what_is_no_map_is_not_mirrored():
+    maps, gate, row = (
+        BoundaryTensor("a", (8, 4, 4)),
+        BoundaryTensor("b", (8, 1, 1)),
+        BoundaryTensor("c", (8,)),
+    )
+    check_mirrors((maps, gate, row), "NCHW")
+    tokens = BoundaryTensor("d", (17, 8))
+    for boundary, layout in (
+        ((maps, tokens), "NCHW"),
+        ((gate, row), "NCHW"),
+        ((maps,), "NHWC"),
+    ):
+        with pytest.raises(ValueError, match=r"data\.views_mirrored=true: .* Pass data"):
+            check_mirrors(boundary, layout)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "free", "expected"),
+    [
+        (None, "cpu", 10**9, False),
+        (None, "cuda", 10**9, True),
+        (None, "cuda", 10**4, False),
+        (None, "cuda", None, False),
+        (False, "cuda", 10**9, False),
+        (True, "cpu", 10**9, True),
+        (True, "xla", None, True),
+    ],
+)
+def test_features_go_to_the_device_where_it_has_the_room(
+    datamodule, wanted, device, free, expected
+):
+    made = datamodule(views_on_device=wanted)
+    assert made.fits_device(torch.device(device), BOUNDARY, free) is expected
+
+
+def test_a_device_without_the_room_that_it_was_asked_for_is_refused(datamodule):
+    made = datamodule(views_on_device=True)
+    with pytest.raises(
+        ValueError, match=r"data\.views_on_device=true: .* free on cuda.* Pass data"
+    ):
+        made.fits_device(torch.device("cuda"), BOUNDARY, 10**3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("views_mirrored", None), ("views_mirrored", 1), ("views_on_device", "yes")]
+)
+def test_a_wrong_switch_is_named(datamodule, key, value):
+    with pytest.raises(ValueError, match=rf"data\.{key}={value!r}: pass true, false"):
+        datamodule(**{key: value})
+
+
+def test_bfloat16_rounds_and_nothing_else(datamodule):
+    made = datamodule(views=1, views_precision="bfloat16")
+    made.fill_features("key", BOUNDARY, features_of)
+    (maps, rows), *_ = made.loader("val", evaluate=True).dataset[0, np.arange(5)]
+    expected = features_of(plain_photos(made, "val")[:5])
+    assert maps.dtype == rows.dtype == torch.bfloat16
+    assert torch.equal(maps, expected[0].bfloat16())
+    assert torch.equal(rows, expected[1].bfloat16())
+
+
+def test_what_is_there_is_not_computed_again(datamodule):
+    calls = []
+    datamodule(views=1).fill_features("key", BOUNDARY, counting(calls))
+    train, val = (len(datamodule().splits.rows(split)) for split in ("train", "val"))
+    assert sum(calls) == -(-(train + val) // 16) * 16
+    calls.clear()
+    datamodule(views=1).fill_features("key", BOUNDARY, counting(calls))
+    assert calls == []
+    datamodule(views=2).fill_features("key", BOUNDARY, counting(calls))  # the second view alone
+    assert sum(calls) == -(-train // 16) * 16
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "boundary", "again"),
+    [
+        ({}, "key", BOUNDARY, 0),
+        ({"seed": 1}, "key", BOUNDARY, 1),  # the plain view stays
+        ({"rotation": 5}, "key", BOUNDARY, 1),
+        ({"views": 1, "seed": 1}, "key", BOUNDARY, 0),
+        ({}, "other weights", BOUNDARY, 2),
+        ({}, "key", BOUNDARY[::-1], 2),
+        ({"views_precision": "bfloat16"}, "key", BOUNDARY, 2),
+        ({"input_size": 24}, "key", BOUNDARY, 2),
+        ({"fit": "pad"}, "key", BOUNDARY, 2),
+    ],
+)
+def test_a_store_is_keyed_by_all_that_decides_it(datamodule, settings, key, boundary, again):
+    datamodule().fill_features("key", BOUNDARY, features_of)
+    calls = []
+    made = datamodule(**settings)
+
+    def compute(photos):
+        calls.append(len(photos))
+        return features_of(photos)[:: 1 if boundary is BOUNDARY else -1]
+
+    made.fill_features(key, boundary, compute)
+    train, val = -(-len(made.splits.rows("train")) // 16), -(-(96 + 12) // 16)
+    assert len(calls) == (0, train, train + val)[again]
+
+
+def test_another_split_computes_only_the_photos_it_lacks(datamodule):
+    datamodule(views=1).fill_features("key", BOUNDARY, features_of)
+    made = datamodule(views=1, split_seed=1)
+    calls = []
+    made.fill_features("key", BOUNDARY, counting(calls))
+    assert 0 < sum(calls) < len(made.splits.rows("train"))
+    for place, expected in enumerate(features_of(plain_photos(made, "val"))):
+        kept = torch.cat([batch.inputs[place] for batch in made.val_dataloader()])
+        assert torch.equal(kept[: len(expected)], expected)
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def test_an_interrupted_filling_goes_on_where_it_was(datamodule):
+    calls = []
+
+    def stop_at_the_fourth(photos):
+        if len(calls) == 3:
+            raise InterruptionError
+        return counting(calls)(photos)
+
+    with pytest.raises(InterruptionError):
+        datamodule().fill_features("key", BOUNDARY, stop_at_the_fourth)
+    made = datamodule()
+    calls.clear()
+    made.fill_features("key", BOUNDARY, counting(calls))
+    train, val = len(made.splits.rows("train")), len(made.splits.rows("val"))
+    assert len(calls) == -(-(train + val) // 16) + -(-train // 16) - 3
+    whole = datamodule(cache_dir=str(made.cache_dir / "other"))
+    whole.fill_features("key", BOUNDARY, features_of)
+    slots = made._slots("train")
+    for view in (0, 1):
+        for part, expected in zip(
+            made.features.read(view, slots), whole.features.read(view, slots), strict=True
+        ):
+            assert torch.equal(part, expected)
+
+
+def test_what_was_written_but_not_yet_on_the_disk_is_computed_again(datamodule, monkeypatch):
+    """The power fails: nothing that only the page cache knew counts as done."""
+
+    def fail(file):
+        raise PowerError
+
+    class PowerError(BaseException):
+        pass
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(PowerError):
+        datamodule(views=1).fill_features("key", BOUNDARY, features_of)
+    monkeypatch.undo()
+    calls = []
+    datamodule(views=1).fill_features("key", BOUNDARY, counting(calls))
+    assert len(calls) == -(-(96 + 12) // 16)
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_computed(datamodule, monkeypatch):
+    made = datamodule()
+    needed = (96 * 2 + 12) * (24 + 6) * 4
+    disk = namedtuple("disk", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, needed - 1))
+    calls = []
+    with pytest.raises(OSError, match=r"204 photos \(2 views\) take 0\.0 GB") as caught:
+        made.fill_features("key", BOUNDARY, counting(calls))
+    assert calls == []
+    for way_out in ("data.views=2: pass fewer, 0", "model.input_size", "data.cache_dir", "store"):
+        assert way_out in str(caught.value)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, needed))
+    made.fill_features("key", BOUNDARY, features_of)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_named_and_what_was_done_stays(datamodule, monkeypatch):
+    monkeypatch.setattr(features_module, "COMMIT_BYTES", 1)  # every batch
+    write_all, written = features_module._write_all, []
+
+    def write_until_full(file, rows):
+        written.append(len(rows))
+        if len(written) == 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_all(file, rows)
+
+    monkeypatch.setattr(features_module, "_write_all", write_until_full)
+    made = datamodule(views=1)
+    with pytest.raises(OSError, match=r"features/\w+ is full\. data\.views=1: pass fewer"):
+        made.fill_features("key", BOUNDARY, features_of)
+    monkeypatch.undo()
+    store = open_features(
+        made.cache_dir, f"{made.store.folder.name} key", 120, BOUNDARY,
+        precision="float32", views=("plain",),
+    )  # fmt: skip
+    assert 0 < len(store.missing(0, np.arange(120))) < 120
+
+
+def test_batches_of_missing_photos_are_padded_and_padding_is_not_written(tmp_path):
+    store = open_features(
+        tmp_path, "key", 7, BOUNDARY[1:], precision="float32", views=view_names(2, 10, 0)
+    )
+    sampler = MissingSampler(store, [np.array([5, 1, 2]), np.array([6])], 2)
+    assert [(view, slots.tolist()) for view, slots in sampler] == [
+        (0, [1, 2]), (0, [5, PADDING]), (1, [6, PADDING]),
+    ]  # fmt: skip
+    assert (len(sampler), sampler.num_photos) == (3, 4)
+    dataset = FeatureDataset(store, np.arange(7), np.zeros(7, np.int64), 2)
+    assert len(dataset) == 7
+
+
+def test_features_are_listed_and_deleted_like_photos(datamodule):
+    made = datamodule()
+    made.fill_features("key", BOUNDARY, features_of)
+    listed = list_stores(made.cache_dir).set_index("kind")
+    assert listed.loc["features", "photos"] == 120
+    assert listed.loc["features", "state"] == "kept"
+    key = listed.loc["features", "key"]
+    assert delete_stores(made.cache_dir, [key]) == [key]
+    assert list_stores(made.cache_dir)["kind"].tolist() == ["photos"]
+
+
+CUT = (
+    "model=timm",
+    "model.backbone=test_resnet",
+    "model.pretrained=false",
+    r"model.unfreeze=['^layer4\.']",
+    "model.input_size=48",
+    "model.optimizer.lr=1e-3",
+    "model.dropout=0",
+    "data.min_images=20",
+    "data.batch_size=16",
+    "data.num_workers=0",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=3",
+    "trainer.enable_progress_bar=false",
+)
+
+
+def train(folder, root, *overrides):
+    result = command(f"data.root={root}", f"hydra.run.dir={folder}", *CUT, *overrides)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return pd.read_csv(folder / "history.csv").drop(columns="seconds"), result.stdout
+
+
+def test_the_checkpoint_of_a_cut_run_is_an_ordinary_one(tiny_root, tmp_path):
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    both, _ = train(tmp_path / "a", tiny_root, cache, "data.views=1", "trainer.max_epochs=2")
+    page = (tmp_path / "a" / "report" / "index.html").read_text()
+    assert "the plain one in every epoch" in page
+    checkpoint = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    train(tmp_path / "b", tiny_root, cache, "trainer.max_epochs=1")
+    ordinary = torch.load(tmp_path / "b" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert weights.keys() == ordinary["state_dict"].keys()
+    on, log = train(
+        tmp_path / "c", tiny_root, cache, "trainer.max_epochs=3", f"ckpt_path={checkpoint}"
+    )
+    assert "data.views (1 -> 0)" in log
+    pd.testing.assert_frame_equal(on[:2], both)
+    assert len(on) == 3
+    result = command(f"ckpt_path={checkpoint}", module=("-m", "fashion", "evaluate"))
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_run_killed_while_it_fills_the_store_goes_on(tiny_root, tmp_path):
+    expected, _ = train(
+        tmp_path / "whole", tiny_root, f"data.cache_dir={tmp_path / 'cache'}", "data.views=2"
+    )
+    script = """
+import os, runpy, signal
+from fashion.data import feature_store as features
+write, features.COMMIT_BYTES = features._Writer.write, 1
+def killing(self, slots, parts, calls=[]):
+    calls.append(slots)
+    if len(calls) == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, slots, parts)
+features._Writer.write = killing
+runpy.run_path("train.py", run_name="__main__")
+"""
+    arguments = [
+        f"data.root={tiny_root}", f"hydra.run.dir={tmp_path / 'run'}",
+        f"data.cache_dir={tmp_path / 'other'}", "data.views=2", *CUT,
+    ]  # fmt: skip
+    killed = command(*arguments, module=("-c", script))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (done,) = (tmp_path / "other" / "features").glob("*/plain/done.u8")
+    done_before = np.fromfile(done, np.uint8).sum()
+    assert done_before > 0
+    resumed, log = train(
+        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'other'}", "data.views=2"
+    )
+    pd.testing.assert_frame_equal(resumed, expected)
+    told = re.search(r"features of (\d+) photos \(2 views\)", log)
+    assert int(told.group(1)) < 96 * 2 + 12
+
+
+def test_a_model_without_a_frozen_front_says_so_and_trains(tiny_root, tmp_path):
+    _, log = train(
+        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'cache'}",
+        "data.views=2", "model.unfreeze=all", "trainer.max_epochs=1",
+    )  # fmt: skip
+    assert "data.views=2 has no effect: test_resnet can't be cut in two (all its layers" in log
+    assert not (tmp_path / "cache" / "features").exists()
+
+
+def test_a_trial_computes_the_features_of_its_batches_alone(tiny_root, tmp_path):
+    _, log = train(
+        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'cache'}",
+        "trainer=debug", "trainer.fast_dev_run=2", "data.views=2", "data.batch_size=8",
+    )  # fmt: skip
+    assert "The features of 44 photos (2 views)" in log
+    [plain] = (tmp_path / "cache" / "features").glob("*/plain/done.u8")
+    [view] = (tmp_path / "cache" / "features").glob("*/1-rotation-*/done.u8")
+    assert np.fromfile(plain, np.uint8).sum() == 2 * 8 + 12  # validation has 12 photos
+    assert np.fromfile(view, np.uint8).sum() == 2 * 8
+
+
+def test_several_tpu_hosts_are_refused(datamodule):
+    classifier = SimpleNamespace(cut_network=lambda: object())
+    strategy = SimpleNamespace(compute=None, distributed_sampler_kwargs={"num_replicas": 2})
+    with pytest.raises(ValueError, match=r"data\.views=2: several TPU hosts can't fill"):
+        fill_features(SimpleNamespace(strategy=strategy), classifier, datamodule())

@@ -1,0 +1,292 @@
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from fashion.metrics import intervals
+from fashion.metrics.intervals import (
+    FIGURES,
+    bootstrap,
+    compare_pairs,
+    figure_intervals,
+    interval,
+    multiplicities,
+    over_seeds,
+)
+from fashion.metrics.predictions import Predictions
+
+
+def predictions(probabilities, targets):
+    names = tuple(f"class {k}" for k in range(probabilities.shape[1]))
+    ids = np.arange(len(targets)).astype(np.str_)
+    return Predictions(ids, probabilities.astype(np.float32), targets, names)
+
+
+def draw(n, k, seed, levels=None, present=None):
+    """Draw predictions that know a little of the targets; `levels` rounds them into ties."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, present or k, n)
+    logits = rng.normal(size=(n, k))
+    logits[np.arange(n), targets] += 1.5
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    if levels:
+        probabilities = np.round(probabilities * levels) / levels
+    return predictions(probabilities, targets)
+
+
+def resamples(targets, num_resamples, seed, *, by_class):
+    chunks = multiplicities(targets, num_resamples, seed, by_class=by_class)
+    return np.concatenate(list(chunks), axis=1).astype(int)
+
+
+def repeat(p, counts):
+    """Return scores and targets of the images, each as often as it was drawn."""
+    rows = np.repeat(np.arange(len(counts)), counts)
+    return p.probabilities[rows], p.targets[rows]
+
+
+CASES = {
+    "plain": draw(200, 5, seed=0),
+    "ties": draw(200, 5, seed=1, levels=10),
+    "more ties": draw(150, 4, seed=2, levels=2),
+    "two classes": draw(60, 2, seed=3, levels=4),
+    "absent classes": draw(60, 9, seed=4, present=6, levels=20),
+    "one image a class": draw(4, 30, seed=5),
+    "one image": draw(1, 3, seed=6),
+    "constant predictor": predictions(np.tile([0.5, 0.3, 0.2], (60, 1)), np.arange(60) % 3),
+    "perfect": predictions(np.eye(5)[np.arange(40) % 5], np.arange(40) % 5),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_figures_of_a_resample_are_scikit_learns_on_the_repeated_images(
+    case, scikit_learn_metrics
+):
+    p = CASES[case]
+    figures = bootstrap(p, num_resamples=12, seed=3)
+    assert list(figures) == list(FIGURES)
+    plain = resamples(p.targets, 12, 3, by_class=False)
+    by_class = resamples(p.targets, 12, 3, by_class=True)
+    for i in range(12):
+        expected = scikit_learn_metrics(*repeat(p, by_class[:, i]))
+        expected["accuracy"] = scikit_learn_metrics(*repeat(p, plain[:, i]))["accuracy"]
+        assert {name: figures[name][i] for name in FIGURES} == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_resample_within_classes_keeps_each_class_s_number_of_images():
+    targets = np.random.default_rng(0).permutation(np.repeat([0, 1, 3], [1, 5, 40]))
+    counts = resamples(targets, 50, seed=1, by_class=True)
+    for k, size in ((0, 1), (1, 5), (3, 40)):
+        assert (counts[targets == k].sum(axis=0) == size).all()
+    assert len(np.unique(counts[targets == 3], axis=1).T) == 50
+
+
+def test_a_plain_resample_draws_every_image_equally_often():
+    targets = np.repeat([0, 1], [5, 15])
+    counts = resamples(targets, 4000, seed=1, by_class=False)
+    assert (counts.sum(axis=0) == 20).all()
+    assert counts[:5].sum(axis=0).std() > 1
+    np.testing.assert_allclose(counts.mean(axis=1), 1, atol=0.06)
+    np.testing.assert_allclose(counts.var(axis=1), 19 / 20, atol=0.1)
+
+
+def test_models_of_equal_targets_get_equal_resamples():
+    right = draw(80, 3, seed=7)
+    image = np.flatnonzero(right.probabilities.argmax(axis=1) == right.targets)[0]
+    altered = right.probabilities.copy()
+    altered[image] = np.roll(altered[image], 1)
+    wrong = predictions(altered, right.targets)
+    difference = bootstrap(right, 30)["accuracy"] - bootstrap(wrong, 30)["accuracy"]
+    drawn = resamples(right.targets, 30, seed=0, by_class=False)[image]
+    np.testing.assert_allclose(difference, drawn / 80, atol=1e-12)
+
+
+def test_the_size_of_the_chunks_changes_no_replicate(monkeypatch):
+    p = CASES["ties"]
+    whole = bootstrap(p, 50, seed=4)
+    monkeypatch.setattr(intervals, "CHUNK", 7 * len(p.targets))
+    for name, values in bootstrap(p, 50, seed=4).items():
+        np.testing.assert_array_equal(values, whole[name])
+        assert values.shape == (50,)
+        assert values.dtype == np.float64
+
+
+def test_another_seed_gives_other_resamples():
+    first, second = (bootstrap(CASES["plain"], 20, seed=seed) for seed in (0, 1))
+    assert all((first[name] != second[name]).any() for name in FIGURES)
+
+
+def test_the_study_s_size_takes_seconds():
+    p = draw(4215, 54, seed=9)
+    start = time.perf_counter()
+    bootstrap(p)
+    assert time.perf_counter() - start < 20  # a second or two of one quiet core
+
+
+def test_ten_times_the_study_s_size_stays_below_half_a_gigabyte():
+    p = draw(42_150, 54, seed=10)
+    tracemalloc.start()
+    try:
+        bootstrap(p, 30)
+        assert tracemalloc.get_traced_memory()[1] < 0.5e9
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_intervals_of_evenly_spread_replicates_are_those_computed_by_hand():
+    replicates = np.arange(1000) / 999  # the q-th quantile is q
+    assert interval(0.9, replicates, bias_corrected=False) == pytest.approx((0.025, 0.975))
+    # 300 of 1000 lie below: z0 = -0.52440, and the ends are at z0 + z0 -+ 1.95996.
+    corrected = interval(299.5 / 999, replicates, bias_corrected=True)
+    assert corrected == pytest.approx((0.001312, 0.818895), abs=5e-6)
+
+
+def test_replicates_equal_to_the_estimate_count_half():
+    replicates = np.repeat([0.1, 0.2, 0.3, 0.4], [10, 40, 40, 10])
+    plain = interval(0.25, replicates, bias_corrected=False)
+    assert interval(0.25, replicates, bias_corrected=True) == pytest.approx(plain)
+    level = np.repeat([0.1, 0.2, 0.3], [30, 40, 30])
+    assert interval(0.2 + 1e-8, level, bias_corrected=True) == (0.1, 0.3)
+    assert interval(0.2 - 1e-8, level, bias_corrected=True) == (0.1, 0.3)
+
+
+@pytest.mark.parametrize(("method", "corrected"), [("percentile", False), ("BCa", True)])
+def test_the_intervals_are_scipy_s(method, corrected):
+    half = np.random.default_rng(0).normal(size=30)
+    sample = np.r_[half, -half]  # symmetric: the acceleration of scipy's BCa is 0
+    theirs = stats.bootstrap((sample,), np.mean, n_resamples=299, method=method, rng=5)
+    ours = interval(sample.mean(), theirs.bootstrap_distribution, bias_corrected=corrected)
+    assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=1e-9)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize(
+    ("estimate", "replicates"),
+    [
+        (1.0, np.ones(50)),
+        (0.5, np.ones(50)),
+        (0.0, np.linspace(0.4, 0.6, 50)),
+        (1.0, np.linspace(0.4, 0.6, 50)),
+        (0.5, np.array([0.7])),
+    ],
+    ids=["all equal", "all equal but not to it", "all above", "all below", "one replicate"],
+)
+def test_a_degenerate_interval_is_within_the_replicates(estimate, replicates, corrected):
+    low, high = interval(estimate, replicates, bias_corrected=corrected)
+    assert replicates.min() <= low <= high <= replicates.max()
+
+
+def test_accuracy_has_plain_percentiles_and_the_macro_figures_corrected_ones(scikit_learn_metrics):
+    p = CASES["plain"]
+    estimates = scikit_learn_metrics(p.probabilities, p.targets)
+    replicates = bootstrap(p, 300)
+    ends = figure_intervals(estimates, replicates)
+    assert list(ends) == [f"{name}_{end}" for name in FIGURES for end in ("low", "high")]
+    for name in FIGURES:
+        corrected = name.startswith("macro")
+        expected = interval(estimates[name], replicates[name], bias_corrected=corrected)
+        assert (ends[f"{name}_low"], ends[f"{name}_high"]) == expected
+        assert ends[f"{name}_low"] < estimates[name] < ends[f"{name}_high"]
+
+
+def width(replicates):
+    low, high = interval(0.5, replicates, bias_corrected=False)
+    return high - low
+
+
+def test_seeds_that_differ_widen_the_interval_and_seeds_that_agree_leave_it():
+    run = bootstrap(CASES["plain"], 500)
+    same = over_seeds([run, run, run])
+    shifted = [{name: run[name] + step for name in FIGURES} for step in (-0.1, 0, 0.1)]
+    differing = over_seeds(shifted)
+    for name in FIGURES:
+        np.testing.assert_allclose(same[name], run[name])
+        np.testing.assert_array_equal(over_seeds([run])[name], run[name])
+        assert width(differing[name]) > 1.3 * width(run[name])
+        assert differing[name].mean() == pytest.approx(run[name].mean(), abs=0.01)
+
+
+def test_a_replicate_over_seeds_is_the_mean_of_runs_drawn_with_replacement():
+    runs = [dict.fromkeys(FIGURES, np.full(4000, value)) for value in (0.0, 1.0)]
+    values, counts = np.unique(over_seeds(runs)["macro_f1"], return_counts=True)
+    assert values.tolist() == [0, 0.5, 1]
+    np.testing.assert_allclose(counts / 4000, [1 / 4, 1 / 2, 1 / 4], atol=0.03)
+
+
+def test_the_pairs_have_mcnemar_s_p_and_holm_s_correction():
+    rng = np.random.default_rng(3)
+    difficulty = rng.random(400)
+    hits = {
+        name: difficulty + rng.normal(0, 0.2, 400) < accuracy
+        for name, accuracy in {"good": 0.8, "fair": 0.78, "middling": 0.72, "poor": 0.5}.items()
+    }
+    table = compare_pairs(hits)
+    assert len(table) == 6
+    assert table["p"].is_monotonic_increasing
+    adjusted = multipletests(table["p"], alpha=0.05, method="holm")
+    np.testing.assert_allclose(table["p_holm"], adjusted[1])
+    assert table["is_real"].tolist() == adjusted[0].tolist()
+    for row in table.itertuples():
+        first, second = hits[row.first], hits[row.second]
+        assert row.first_only == (first & ~second).sum()
+        assert row.second_only == (second & ~first).sum()
+        assert row.difference == pytest.approx(first.mean() - second.mean())
+        discordant = row.first_only + row.second_only
+        assert row.p == pytest.approx(stats.binomtest(row.first_only, discordant).pvalue)
+    assert 0 < table["is_real"].sum() < 6
+
+
+def test_holm_s_correction_is_that_computed_by_hand():
+    hits = {"a": np.arange(40) < 30, "b": np.arange(40) < 22, "c": np.arange(40) < 21}
+    table = compare_pairs(hits)
+    assert table["p"].tolist() == [2 / 2**9, 2 / 2**8, 1]
+    assert table["p_holm"].tolist() == [3 * 2 / 2**9, 2 * 2 / 2**8, 1]
+    assert table["is_real"].tolist() == [True, True, False]
+    assert table[["first", "second"]].to_numpy().tolist() == [["a", "c"], ["a", "b"], ["b", "c"]]
+
+
+def test_models_that_agree_on_every_image_do_not_differ():
+    right = np.arange(10) < 7
+    row = compare_pairs({"one": right, "other": right}).iloc[0]
+    assert (row["first_only"], row["second_only"], row["difference"]) == (0, 0, 0)
+    assert (row["p"], row["p_holm"], bool(row["is_real"])) == (1, 1, False)
+
+
+@pytest.mark.parametrize("hits", [{}, {"alone": np.array([True, False])}], ids=["none", "one"])
+def test_fewer_than_two_models_make_an_empty_table(hits):
+    table = compare_pairs(hits)
+    assert table.empty
+    assert table.columns.tolist() == [
+        *("first", "second", "first_only", "second_only", "difference", "p", "p_holm", "is_real")
+    ]
+
+
+def test_models_of_different_images_are_refused():
+    with pytest.raises(ValueError, match=r"same images.*'a': 3, 'b': 4"):
+        compare_pairs({"a": np.ones(3, bool), "b": np.ones(4, bool)})
+
+
+def test_the_accuracy_interval_holds_the_truth_in_95_of_100_test_sets():
+    right = np.random.default_rng(0).random((2000, 500)) < 0.9
+    counts = resamples(np.zeros(500, int), 500, seed=0, by_class=False)
+    held = []
+    for hits in right:
+        low, high = interval(hits.mean(), counts[hits].sum(axis=0) / 500, bias_corrected=False)
+        held.append(low <= 0.9 <= high)
+    assert 0.93 <= np.mean(held) <= 0.97
+
+
+def test_six_equally_good_models_differ_in_at_most_5_of_100_test_sets():
+    rng = np.random.default_rng(0)
+    alarms, uncorrected = [], []
+    for _ in range(1000):
+        difficulty = rng.normal(size=(500, 1))  # shared: the models err on the same images
+        right = difficulty + rng.normal(size=(500, 6)) < 1.8
+        table = compare_pairs(dict(zip("abcdef", right.T, strict=True)))
+        alarms.append(table["is_real"].any())
+        uncorrected.append((table["p"] < 0.05).any())
+    assert 0 < np.mean(alarms) <= 0.05
+    assert np.mean(uncorrected) > 0.2  # what Holm's correction is for

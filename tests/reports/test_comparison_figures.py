@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from fashion.reports.comparison_figures import (
+    plot_class_f1,
+    plot_cost,
+    plot_intervals,
+    plot_validation,
+)
+
+NAMES = [
+    f"timm,model.backbone=convnext_large.fb_in22k_ft_in1k_384,seed={seed}" for seed in range(9)
+]
+
+
+def table(n, study=None):
+    accuracy = np.linspace(0.93, 0.91, n)
+    figures = {"accuracy": accuracy, "macro_auprc": accuracy + 0.02}
+    bounds = {f"{key}_low": value - 0.01 for key, value in figures.items()}
+    bounds |= {f"{key}_high": value + 0.01 for key, value in figures.items()}
+    costs = {"images_per_second": np.geomspace(5, 500, n), "seconds_per_epoch": 60.0}
+    kinds = (["ensemble", "seeds"] + ["run"] * n)[:n]
+    beside = {"study_accuracy": study, "study_macro_auprc": study}
+    return pd.DataFrame({"run": NAMES[:n], "kind": kinds, **figures, **bounds, **costs, **beside})
+
+
+def texts(figure):
+    figure.draw_without_rendering()
+    found = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    found += [label.get_text() for axes in figure.axes for label in axes.get_xticklabels()]
+    for legend in figure.legends:
+        found += [text.get_text() for text in legend.get_texts()]
+    return found
+
+
+@pytest.mark.parametrize("study", [None, 0.92])
+def test_each_row_has_its_dot_and_interval(study):
+    figure = plot_intervals(table(5, study))
+    for axes, shift in zip(figure.axes, (0, 0.02), strict=True):
+        lines, dots = axes.collections[0], axes.collections[1]
+        shown = dots.get_offsets()[:, 0].tolist()
+        assert shown == pytest.approx((np.linspace(0.91, 0.93, 5) + shift).tolist())
+        ends = [segment[:, 0] for segment in lines.get_segments()]
+        assert np.ptp(ends, axis=1).tolist() == pytest.approx([0.02] * 5)
+    assert ("study" in texts(figure)) == (study is not None)
+
+
+def test_long_names_stay_apart():
+    for figure in (
+        plot_intervals(table(9)),
+        plot_cost(table(9)),
+        plot_class_f1(pd.DataFrame({name: [0.5, 0.9] for name in NAMES}, index=["Bags", "Caps"])),
+    ):
+        shown = [text for text in texts(figure) if "seed=" in text]
+        assert len(set(shown)) == 9
+        assert max(map(len, shown)) <= 46
+
+
+def test_the_epoch_that_was_kept_is_marked():
+    history = pd.DataFrame({"epoch": range(4), "val/accuracy": [0.5, 0.7, 0.9, 0.8]})
+    histories = {"a": history.assign(**{"val/macro_auprc": [0.1, 0.9, 0.2, np.nan]})}
+    axes = plot_validation(histories).axes[0]
+    curve, best = axes.lines[:2]
+    assert curve.get_ydata().tolist() == [0.5, 0.7, 0.9, 0.8]
+    assert (best.get_xdata().item(), best.get_ydata().item()) == (1, 0.7)
+
+
+def test_a_cost_that_nobody_measured_is_said_to_be_missing():
+    figure = plot_cost(table(3).assign(images_per_second=None))
+    left, right = figure.axes
+    assert [text.get_text() for text in left.texts] == ["not measured"]
+    assert len(right.collections) == 3
+
+
+def test_the_hardest_class_is_on_top():
+    scores = pd.DataFrame({"a": [0.9, 0.1, 0.5], "b": [0.8, 0.2, 0.6]}, index=["X", "Y", "Z"])
+    axes = plot_class_f1(scores).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["Y", "Z", "X"]
+    assert [text.get_text() for text in axes.texts][:2] == ["0.10", "0.20"]

@@ -1,0 +1,145 @@
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fashion.data.datamodule import FashionDataModule
+from fashion.reports.explore import explore
+
+SETTINGS = {
+    "label_column": "articleType", "min_images": 10, "malformed_rows": "skip", "fit": "pad",
+    "rotation": 10, "split": "random", "split_seed": 0, "batch_size": 8, "num_workers": 0,
+    "backbone": "test_resnet", "input_size": 64, "seed": 0,
+}  # fmt: skip
+NASTY = '=HYPERLINK("http://x")<script>alert(1)</script> & $x_1$ ' + "very long " * 40
+
+
+def run(root, folder, **changes):
+    settings = {**SETTINGS, "cache_dir": str(folder / "cache"), **changes}
+    return explore(FashionDataModule(str(root), **settings), folder / "out")
+
+
+def read(folder, name):
+    with open(folder / "out" / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def hostile(write_catalogue, tmp_path_factory):
+    """The folder of a page on a catalogue of twins, odd labels and odd photos, and its audit."""
+    tmp_path = tmp_path_factory.mktemp("hostile")
+    labels = [NASTY, "-2+3", "Ünï “cödé”"]
+    rows = [
+        {
+            "id": str(i),
+            "articleType": labels[i % 3],
+            "gender": "Women" if i % 5 else "",
+            "baseColour": f"@colour {i % 4}",
+            "productDisplayName": f"{NASTY} {i}",
+        }
+        for i in range(60)
+    ]
+    folder = write_catalogue(tmp_path / "catalogue", rows, greyscale={"7"})
+    shutil.copy(folder / "images" / "0.jpg", folder / "images" / "3.jpg")
+    shutil.copy(folder / "images" / "0.jpg", folder / "images" / "4.jpg")
+    (folder / "images" / "9.jpg").write_bytes(b"no photo")
+    Image.new("CMYK", (300, 200), (0, 90, 0, 20)).save(folder / "images" / "12.jpg")
+    return tmp_path, run(folder, tmp_path)
+
+
+def test_the_audit_counts_everything(hostile):
+    tmp_path, audit = hostile
+    assert audit == json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert (audit["rows_in_file"], audit["rows_kept"]) == (60, 59)
+    assert audit["dropped"] == {"unreadable image": 1}
+    assert audit["classes"] == 3
+    assert audit["modes"] == {"RGB": 57, "L": 1, "CMYK": 1}
+    assert audit["train"] + audit["val"] + audit["test"] == 59
+    assert audit["twins"] >= 3
+    assert audit["twin_groups_of_several_labels"] >= 1
+    assert audit["upscaled"] == 0
+    warnings = " ".join(audit["warnings"])
+    assert "fewer than 10 test photos" in warnings
+    assert "more than one label" in warnings
+    assert "can't be decoded" in warnings
+
+
+def test_the_tables_agree_with_the_catalogue(hostile):
+    tmp_path, _ = hostile
+    classes = read(tmp_path, "class_distribution.csv")
+    assert [int(row["photos"]) for row in classes] == [20, 20, 19]
+    assert {row["kept"] for row in classes} == {"True"}
+    shares = pd.DataFrame(read(tmp_path, "shares.csv"))
+    by_column = shares.astype({"photos": int}).groupby("column")["photos"].sum().to_dict()
+    assert by_column == {"gender": 59, "baseColour": 59}
+    crosses = pd.DataFrame(read(tmp_path, "label_by_column.csv"))
+    assert crosses.astype({"photos": int})["photos"].sum() == 118
+    images = pd.DataFrame(read(tmp_path, "images.csv")).set_index("id")
+    assert images.loc["12", ["width", "height", "mode"]].tolist() == ["300", "200", "CMYK"]
+    twins = pd.DataFrame(read(tmp_path, "twins.csv")).set_index("id")
+    assert twins.loc[["0", "3", "4"], "group"].nunique() == 1
+    assert len(read(tmp_path, "splits.csv")) == 59
+    assert len(read(tmp_path, "audit.csv")) == 1
+
+
+def test_hostile_text_is_escaped_everywhere(hostile):
+    tmp_path, _ = hostile
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert "http" not in re.sub(r"http://x|http://www\.w3\.org", "", page)
+    for path in (tmp_path / "out").glob("*.csv"):
+        with open(path, newline="", encoding="utf-8") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        risky = [cell for cell in cells if cell[:1] in tuple("=+-@\t\r")]
+        assert not [cell for cell in risky if not re.fullmatch(r"-?\d+(\.\d+)?", cell)], path
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_opens_in_a_browser(hostile, browse, width):
+    found = browse(hostile[0] / "out" / "index.html", width)
+    assert found.pop("pictures") > 20
+    assert found == {"broken": 0, "too_wide": 0, "stacked": 0, "console": []}
+
+
+def test_rare_labels_stand_in_the_distribution(tiny_root, tmp_path):
+    run(tiny_root, tmp_path)
+    classes = pd.DataFrame(read(tmp_path, "class_distribution.csv")).set_index("label")
+    assert classes.loc["Umbrellas", ["photos", "kept", "share"]].tolist() == ["2", "False", "0"]
+    assert classes["share"].astype(float).sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_folder_a_class_is_explored(tmp_path, zipped):
+    rng = np.random.default_rng(0)
+    for label in ("Hats", "Shoes"):
+        (tmp_path / "shop" / label).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(0, 256, (40, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "shop" / label / f"{i}.png")
+    root = tmp_path / "shop"
+    if zipped:
+        root = shutil.make_archive(str(tmp_path / "zipped"), "zip", root)
+    audit = run(root, tmp_path)
+    assert (audit["classes"], audit["rows_kept"], audit["upscaled"]) == (2, 24, 24)
+    assert "no other column" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_the_command_takes_the_keys_of_training(tiny_root, tmp_path):
+    words = [f"data.root={tiny_root}", f"output_dir={tmp_path / 'page'}", "data.min_images=10"]
+    words += [f"data.cache_dir={tmp_path / 'cache'}", "data.batch_size=16"]
+    command = [sys.executable, "-m", "fashion", "explore"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "120 kept in 3 classes" in done.stderr
+    assert (tmp_path / "page" / "index.html").exists()
+    wrong = subprocess.run([*command, "data.rooot=x"], capture_output=True, text=True)
+    assert wrong.returncode == 1
+    assert "rooot" in wrong.stderr

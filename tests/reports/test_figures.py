@@ -1,0 +1,147 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.text import Text
+
+from fashion.metrics.metrics import precision_recall_curve
+from fashion.metrics.study import load_study
+from fashion.reports.figures import (
+    plot_class_distribution,
+    plot_confusion_matrix,
+    plot_history,
+    plot_per_class_f1,
+    plot_pr_curves,
+)
+
+NAMES = {
+    54: load_study()["class_names"],
+    3: ["$x_1$ costs $5", "_under_score", "A class name that goes on and on, far beyond the axis"],
+    2: ["Bags", "Caps"],
+}
+
+
+def draw_scores(k, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, k, (20 * k,), generator=generator)
+    scores = torch.rand(20 * k, k, generator=generator)
+    scores[torch.arange(20 * k), targets] += 0.5
+    return scores, targets
+
+
+def history_figure(k):
+    steps = np.linspace(0, 1, k)
+    scores = {f"{s}/{n}": steps for s in ("train", "val") for n in ("loss", "accuracy")}
+    macro = {"val/macro_f1": steps, "val/macro_auprc": steps**2}
+    history = pd.DataFrame({"epoch": range(k), "lr": 1e-4 * (1 - steps), **scores, **macro})
+    return plot_history(history, k // 2, "Training: resnet50")
+
+
+def f1_figure(k):
+    f1 = np.linspace(0, 1, k)
+    table = pd.DataFrame({"class": NAMES[k], "f1": f1, "support": np.arange(k) * 400})
+    return plot_per_class_f1(table, "F1")
+
+
+def distribution_figure(k):
+    counts = {name: {"train": 80 * i, "val": i, "test": i} for i, name in enumerate(NAMES[k])}
+    return plot_class_distribution(counts, "Images of each class")
+
+
+def confusion_figure(k):
+    scores, targets = draw_scores(k)
+    cells = targets * k + scores.argmax(dim=1)
+    counts = torch.bincount(cells, minlength=k * k).reshape(k, k).numpy()
+    return plot_confusion_matrix(counts, NAMES[k], "Confusion matrix")
+
+
+def curves_figure(k):
+    scores, targets = draw_scores(k)
+    hits = torch.nn.functional.one_hot(targets, k).bool()
+    pairs = [(scores[:, i], hits[:, i]) for i in range(k)] + [(scores.flatten(), hits.flatten())]
+    *curves, micro = [tuple(t.numpy() for t in precision_recall_curve(*pair)) for pair in pairs]
+    precisions = dict(zip(NAMES[k], np.linspace(0.2, 0.9, k), strict=True))
+    return plot_pr_curves(dict(zip(NAMES[k], curves, strict=True)), micro, precisions, "Precision")
+
+
+FIGURES = {
+    "history": history_figure,
+    "per_class_f1": f1_figure,
+    "class_distribution": distribution_figure,
+    "confusion_matrix": confusion_figure,
+    "pr_curves": curves_figure,
+}
+
+
+@pytest.mark.parametrize("k", NAMES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_a_whole_picture_of_sane_size(name, k, check_figure):
+    check_figure(FIGURES[name](k), most=3000)
+
+
+def shown(figure):
+    """Collect the words a reader sees, a literal dollar sign as such."""
+    figure.draw_without_rendering()
+    texts = [text._preprocess_math(text.get_text()) for text in figure.findobj(Text)]
+    assert not any(is_math for _, is_math in texts)
+    return " | ".join(words for words, _ in texts)
+
+
+@pytest.mark.parametrize(
+    "name", ["per_class_f1", "class_distribution", "confusion_matrix", "pr_curves"]
+)
+def test_names_are_shown_as_they_are_or_shortened(name):
+    words = shown(FIGURES[name](3))
+    assert "$x_1$ costs $5" in words
+    assert "_under_score" in words
+    assert "A class name that goes on…" in words
+
+
+def test_every_class_is_named_left_of_the_matrix_above_and_below():
+    axes = confusion_figure(54).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == NAMES[54] * 2
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    assert all(row.startswith(f"{name}  ") for row, name in zip(rows, NAMES[54], strict=True))
+
+
+def test_a_large_matrix_writes_only_the_mistakes_that_stand_out():
+    counts = np.eye(20, dtype=np.int64) * 100
+    counts[1, 2], counts[3, 4], counts[5, 6], counts[7, 7] = 37, 1, 6, 11
+    counts[7, 8] = 2
+    written = [
+        text.get_text() for text in plot_confusion_matrix(counts, range(20), "M").axes[0].texts
+    ]
+    assert sorted(written) == ["2", "37", "6"]
+
+
+def test_the_bars_are_sorted_and_absent_classes_carry_no_score():
+    table = pd.DataFrame({"class": list("abc"), "f1": [0.5, 0.9, 0.0], "support": [3, 1200, 0]})
+    axes = plot_per_class_f1(table, "F1").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["c", "a", "b"]
+    words = [text.get_text() for text in axes.texts]
+    assert "1,200" in words
+    assert "no image" in words
+    assert "0.00" not in words
+
+
+def test_the_worst_classes_are_named_with_their_average_precision():
+    words = shown(curves_figure(54))
+    assert f"0.200  {NAMES[54][0]}" in words
+    assert NAMES[54][20] not in words
+    assert "0.550  macro mean" in words
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 60])
+def test_a_history_may_be_short_long_and_full_of_holes(epochs):
+    history = pd.DataFrame({"epoch": range(epochs), "val/loss": [np.nan] * epochs, "lr": 0.1})
+    history["train/loss"] = np.where(np.arange(epochs) % 2, np.nan, 1.0)
+    figure = plot_history(history, None, "Training")
+    words = shown(figure)
+    assert words.count("not recorded") == 2
+    assert "validation" not in words.replace("Macro scores, validation", "")
+
+
+def test_the_best_epoch_is_marked():
+    axes = history_figure(54).axes[0]
+    assert [line.get_xdata() for line in axes.lines][-1] == [27, 27]
+    assert "best epoch, 27" in [text.get_text() for text in axes.get_legend().get_texts()]

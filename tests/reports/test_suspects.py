@@ -1,0 +1,99 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fashion.catalogue.review import read_review
+from fashion.metrics.predictions import Predictions
+from fashion.reports.suspects import _datamodule, find_suspects, gather, write_suspects
+
+
+def predictions(targets, probabilities, ids=None):
+    names = tuple(f"class {k}" for k in range(probabilities.shape[1]))
+    ids = np.array(ids if ids is not None else [str(i) for i in range(len(targets))])
+    return Predictions(ids, probabilities.astype(np.float32), targets.astype(np.int64), names)
+
+
+@pytest.fixture
+def planted():
+    """Predictions that are right but for noise, of labels of which every fiftieth is wrong."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 6, 3000)
+    logits = rng.normal(size=(3000, 6)) + 6 * np.eye(6)[truth]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    given = truth.copy()
+    given[::50] = (truth[::50] + rng.integers(1, 6, 60)) % 6
+    return predictions(given, probabilities), truth
+
+
+def test_planted_label_errors_are_found_with_their_right_label(planted):
+    found, truth = planted
+    suspects = find_suspects(found)
+    rows = suspects["id"].astype(int)
+    wrong = set(range(0, 3000, 50))
+    assert len(wrong & set(rows)) >= 55
+    assert len(set(rows) - wrong) <= 10
+    of_wrong = suspects[rows.isin(wrong)]
+    names = "class " + pd.Series(truth[of_wrong["id"].astype(int)]).astype(str)
+    assert (of_wrong["suggested_label"].to_numpy() == names.to_numpy()).mean() > 0.95
+    assert (suspects["given_label"] != suspects["suggested_label"]).all()
+    worst = suspects["given_probability"]
+    assert worst.iloc[:20].mean() < worst.iloc[-20:].mean()
+
+
+def test_runs_are_put_together_and_refused_where_they_overlap(planted, tmp_path):
+    whole, _ = planted
+    for part, rows in (("0", slice(0, 1500)), ("1", slice(1500, 3000))):
+        (tmp_path / part).mkdir()
+        share = (whole.targets[rows], whole.probabilities[rows], whole.image_ids[rows])
+        predictions(*share).save(tmp_path / part / "predictions.npz")
+    gathered = gather([tmp_path / "0", tmp_path / "1"])
+    assert gathered.image_ids.tolist() == whole.image_ids.tolist()
+    with pytest.raises(ValueError, match="1500 photos are predicted by several of the runs, '0'"):
+        gather([tmp_path / "0", tmp_path / "0"])
+    with pytest.raises(FileNotFoundError, match=r"nowhere' holds no predictions\.npz"):
+        gather([tmp_path / "nowhere"])
+    other = predictions(np.array([0, 1]), np.eye(3)[:2], ["a", "b"])
+    (tmp_path / "2").mkdir()
+    other.save(tmp_path / "2" / "predictions.npz")
+    with pytest.raises(ValueError, match="differ in their classes"):
+        gather([tmp_path / "0", tmp_path / "2"])
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_opens_in_a_browser(run_dir, tmp_path, browse, width):
+    datamodule = _datamodule(run_dir, {})
+    rows = datamodule.splits.table[:30]
+    suspects = pd.DataFrame(
+        {
+            "id": rows["id"],
+            "given_label": rows["label"],
+            "suggested_label": "<b>Very</b> " * 20,
+            "given_probability": 0.1,
+            "suggested_probability": 0.9,
+        }
+    )
+    write_suspects(suspects, 120, datamodule, tmp_path)
+    found = browse(tmp_path / "index.html", width)
+    assert found == {"pictures": 30, "broken": 0, "too_wide": 0, "stacked": 0, "console": []}
+
+
+def test_the_command_writes_a_list_that_relabel_takes(run_dir, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "fashion",
+        "suspects",
+        str(run_dir),
+        f"output_dir={tmp_path}",
+    ]
+    out = subprocess.run(command, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    assert re.search(r"\d+ of 24 labels are suspect: .*index\.html", out.stdout)
+    review = read_review(None, tmp_path / "suspect_labels.csv")
+    suspects = pd.read_csv(tmp_path / "suspect_labels.csv", dtype={"id": str})
+    assert review.labels == dict(zip(suspects["id"], suspects["suggested_label"], strict=True))
+    assert "Suspect labels" in (tmp_path / "index.html").read_text()
