@@ -11,6 +11,7 @@ from lightning import Trainer
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import train
+from fashion.commands.train import prepare
 from fashion.metrics.study import load_study
 from fashion.models.backbone import pretrained_cfg
 
@@ -168,7 +169,7 @@ def test_an_unknown_model_is_named_with_the_choices():
 
 def test_any_timm_network_needs_its_name():
     with pytest.raises(ValueError, match=r"model\.backbone is not set"):
-        train.prepare(composed("model=timm"))
+        prepare(composed("model=timm"))
 
 
 def test_the_tpu_option_computes_in_bfloat16_over_float32_weights():

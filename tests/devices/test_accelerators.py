@@ -13,6 +13,7 @@ from lightning.fabric.accelerators.xla import XLAAccelerator
 from lightning.pytorch.strategies import XLAStrategy as LightningXLAStrategy
 
 import train
+from fashion.commands.train import build_trainer
 from fashion.devices import accelerators
 from fashion.devices.accelerators import chosen, missing, trainer_arguments
 
@@ -147,7 +148,7 @@ def test_a_strategy_of_the_user_s_own_stays(monkeypatch):
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         cfg = compose("config", overrides)
     cfg.callbacks = {}
-    trainer = train.build_trainer(cfg, None)
+    trainer = build_trainer(cfg, None)
     assert type(trainer.strategy) is LightningXLAStrategy
 
 

@@ -147,7 +147,7 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
     from hydra import compose, initialize
     from lightning import Callback
 
-    import train
+    from fashion.commands import train
 
     class Stop(Callback):
         def on_train_batch_end(self, trainer, *_):
@@ -180,7 +180,7 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
             "trainer.logger=false",
             "trainer.enable_model_summary=false",
         ]
-        with initialize(version_base="1.3", config_path="../conf"):
+        with initialize(version_base="1.3", config_path="../../conf"):
             cfg = compose("config", overrides)
         ckpt_path, record, trainer, datamodule, classifier = train.prepare(cfg)
         trainer.callbacks[:0] = callbacks

@@ -1,0 +1,134 @@
+"""Fine-tune one backbone, or sweep over several: `python train.py model=resnet50 data.root=...`."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning import Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+
+from fashion.commands.configuration import CONF
+from fashion.commands.evaluate import check_robustness_photos, report_on
+from fashion.commands.folders import register_resolvers
+from fashion.data.datamodule import FashionDataModule
+from fashion.devices.accelerators import trainer_arguments
+from fashion.training.classifier import ProductClassifier
+from fashion.training.inference import fill_features
+from fashion.training.run import BEST, RunRecord, check_resumable, find_checkpoint, find_finished
+
+register_resolvers()
+log = logging.getLogger(__name__)
+# What a wrong setting, a missing file or a full disk raises; each says in a sentence what to do.
+USER_ERRORS = (ValueError, OSError, InstantiationException)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def main(cfg: DictConfig) -> float | None:
+    """Fine-tune one backbone, report on its best checkpoint, return its validation macro-AUPRC.
+
+    A search over settings is told that figure and not the test split's, which would then be no
+    test any more.
+    """
+    try:
+        finished = resumes(cfg) and find_finished(settings_of(cfg), cfg.output_dir)
+        if finished:
+            log.info("%s is finished: nothing is left to do.", cfg.output_dir)
+            return finished.get("best_val_macro_auprc")
+        ckpt_path, record, trainer, datamodule, classifier = prepare(cfg)
+    except USER_ERRORS as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        raise CompactHydraException(str(cause or error)) from error
+    try:
+        trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
+    except SIGTERMException:
+        sys.exit(128 + signal.SIGTERM)
+    best = Path(cfg.output_dir, BEST)
+    summary = report_on(
+        trainer,
+        classifier,
+        datamodule,
+        config=record.config,
+        history=record.history,
+        split="test",
+        output_dir=Path(cfg.output_dir),
+        ckpt_path=best if best.exists() else None,  # fast_dev_run leaves none
+        robustness_photos=cfg.robustness_photos,
+    )
+    return summary["best_val_macro_auprc"] if summary else None
+
+
+def resumes(cfg: DictConfig) -> bool:
+    """Return whether the run is to go on with what its folder holds, as those of a sweep do."""
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+    return bool(cfg.ckpt_path == "auto" or (cfg.ckpt_path is None and in_sweep))
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration as plain containers and values."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return config  # type: ignore[no-any-return]
+
+
+def prepare(
+    cfg: DictConfig,
+) -> tuple[Path | None, RunRecord, Trainer, FashionDataModule, ProductClassifier]:
+    """Build a run's parts, in the order that finds a mistake before the work it would spoil."""
+    if OmegaConf.is_missing(cfg.model, "backbone"):
+        raise ValueError("model.backbone is not set; pass model.backbone=<a name that timm lists>.")
+    check_robustness_photos(cfg.robustness_photos)
+    config = settings_of(cfg)
+    output_dir = Path(cfg.output_dir)
+    ckpt_path = find_checkpoint("auto" if resumes(cfg) else cfg.ckpt_path, output_dir)
+    checkpoint = check_resumable(ckpt_path, config) if ckpt_path else None
+    record = RunRecord(config, output_dir)
+    trainer = build_trainer(cfg, record)
+    datamodule = instantiate(cfg.data)
+    datamodule.trainer = trainer
+    datamodule.check_batch_size()
+    datamodule.load_catalogue()
+    class_names = datamodule.splits.class_names
+    classifier = build_classifier(cfg, class_names)
+    datamodule.setup()
+    if datamodule.splits.class_names != class_names:  # unreadable photos made a class too rare
+        classifier = build_classifier(cfg, datamodule.splits.class_names)
+    if checkpoint:
+        datamodule.load_state_dict(checkpoint["FashionDataModule"])
+    if trainer.is_global_zero:
+        datamodule.splits.write_tables(output_dir)
+    if datamodule.hparams["views"]:
+        if checkpoint:  # features are made of its frozen layers, before the trainer loads it
+            classifier.load_state_dict(checkpoint["state_dict"])
+        fill_features(trainer, classifier, datamodule)
+    return ckpt_path, record, trainer, datamodule, classifier
+
+
+def build_trainer(cfg: DictConfig, record: RunRecord) -> Trainer:
+    """Build Lightning's Trainer; a device that isn't there is an error that names the keys."""
+    callbacks = [record, *instantiate(cfg.callbacks).values()]
+    try:
+        trainer: Trainer = instantiate(
+            cfg.trainer, callbacks=callbacks, **trainer_arguments(cfg.trainer)
+        )
+    except InstantiationException as error:
+        keys = ("accelerator", "devices", "strategy", "precision")
+        asked = ", ".join(f"trainer.{key}={cfg.trainer[key]!r}" for key in keys)
+        raise ValueError(
+            f"Lightning can't train with {asked}: {error.__cause__ or error} "
+            "Pass trainer.accelerator=auto to take what this machine has."
+        ) from error
+    return trainer
+
+
+def build_classifier(cfg: DictConfig, class_names: list[str]) -> ProductClassifier:
+    """Build the model from its seed, whatever was drawn before."""
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    classifier: ProductClassifier = instantiate(cfg.model, class_names=class_names)
+    return classifier
