@@ -26,7 +26,8 @@ from fashion.catalogue.root import CatalogueRoot, open_root
 from fashion.catalogue.sample import draw_sample
 from fashion.catalogue.table import load_catalogue
 from fashion.data.batches import Batch, BatchLoader, BatchSampler, ProductDataset
-from fashion.data.photo_store import PIXELS, PhotoStore, default_cache_dir, open_store
+from fashion.data.photo_store import PIXELS, PhotoStore, open_store
+from fashion.data.settings import default_cache_dir
 
 BIG = (1800, 2400)
 

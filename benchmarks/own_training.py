@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 from fashion.data.batches import Batch, BatchLoader, BatchSampler, DeviceLoader
 from fashion.data.feature_data import FeatureDataset
 from fashion.data.feature_store import FeatureStore, MissingSampler, fill, open_features
-from fashion.data.photo_store import default_cache_dir
+from fashion.data.settings import default_cache_dir
 from fashion.models.cut_network import CutNetwork
 from fashion.training.classifier import ProductClassifier
 
@@ -92,7 +92,6 @@ def build_classifier(options: argparse.Namespace) -> ProductClassifier:
         pretrained=False,
         weights=None,
         input_size=options.input_size or settings["input_size"],
-        fit="squash",
         compile=options.compile,
         optimizer=partial(torch.optim.AdamW, **optimizer),
     )

@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 import train
+from fashion.data.settings import DataSettings
 
 REPO = Path(train.__file__).parent
 
@@ -74,6 +75,17 @@ def tiny_root(tmp_path_factory, write_catalogue):
     )
     draw("2003", "Shirts", (60, 80)).save(folder / "images" / "2003.jpg")
     return folder
+
+
+@pytest.fixture(scope="session")
+def data_settings():
+    """Returns settings(root, **changes): DataSettings for a catalogue like `tiny_root`."""
+
+    def settings(root, **changes):
+        given = {"root": None if root is None else str(root), "min_images": 20, "num_workers": 0}
+        return DataSettings.from_config({**given, **changes})
+
+    return settings
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,7 @@ def open_root(root: str | Path, table: str | None = "styles.csv") -> CatalogueRo
     path = Path(root).expanduser()
     if not path.exists():
         raise FileNotFoundError(NOT_THERE.format(root=str(root)))
+    path = path.absolute()  # so that it is the same catalogue wherever it is read from
     return _open_folder(path, table) if path.is_dir() else _open_zip(path, table)
 
 

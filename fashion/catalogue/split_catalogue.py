@@ -40,6 +40,12 @@ class SplitCatalogue:
         """Return the rows of one split, or of `all`."""
         return self.table if split == "all" else self.table[self.table["split"] == split]
 
+    def targets(self, split: str) -> np.ndarray:
+        """Return the places of a split's labels in `class_names`, `(N,)` int64."""
+        labels = pd.Categorical(self.rows(split)["label"], categories=self.class_names)
+        targets: np.ndarray = labels.codes.astype(np.int64)
+        return targets
+
     def has_twin(self, split: str) -> np.ndarray:
         """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`."""
         in_train = self.groups[self.rows("train").index].value_counts()

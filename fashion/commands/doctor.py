@@ -11,22 +11,24 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.autograd.graph import saved_tensors_hooks
 
 from fashion.catalogue.sample import PHOTOS
-from fashion.commands.configuration import CONF, compose_settings, container
-from fashion.data.datamodule import FashionDataModule
+from fashion.commands.configuration import compose_settings, container
 from fashion.data.feature_store import PRECISIONS, feature_bytes
 from fashion.data.photo_store import is_packed, store_bytes, store_folder
+from fashion.data.preparation import LoadedCatalogue, load
+from fashion.data.settings import DataSettings
+from fashion.defaults import default_settings
 from fashion.devices.accelerators import (
     ACCELERATORS,
     check,
@@ -44,9 +46,10 @@ from fashion.models.backbone import (
     pretrained_cfg,
 )
 from fashion.training.classifier import ProductClassifier
-from fashion.training.run import versions
+from fashion.training.facts import versions
 
 OK, ABSENT, WRONG = "ok", "--", "!!"
+NUM_CLASSES = 54  # of the published catalogue, where none can be read
 NAMES = {"tpu": "the TPU", "xla": "XLA's device", "gpu": "the GPU", "cpu": "the CPU"}
 
 
@@ -86,12 +89,13 @@ def check_run(cfg: DictConfig) -> Iterator[Finding]:
     """Yield what the run that a configuration describes would meet."""
     yield _accelerator(cfg)
     try:
-        datamodule = FashionDataModule(**container(cfg.data))
-        yield from _catalogue(datamodule)
+        settings = DataSettings.from_config(container(cfg.data))
+        loaded = yield from _catalogue(cfg, settings)
+        class_names = loaded.class_names if loaded else ["some"] * NUM_CLASSES
         yield _weights(cfg)
-        yield _memory(cfg, datamodule)
+        yield _memory(cfg, class_names)
         if cfg.data.views:
-            yield _features(cfg, datamodule)
+            yield _features(cfg, settings, loaded, class_names)
     except ValueError as error:  # a setting of data or model is wrong
         yield Finding(WRONG, str(error))
     except RuntimeError as error:
@@ -156,27 +160,29 @@ def _pjrt() -> str:
     return f"PJRT_DEVICE={device}" + f", CPU_NUM_DEVICES={count}" * (device == "CPU")
 
 
-def _catalogue(datamodule: FashionDataModule) -> Iterator[Finding]:
-    """Read the catalogue and find room for its photos."""
-    hparams: Any = datamodule.hparams
-    photos, packed = PHOTOS, False
-    if hparams.root is None:
+def _catalogue(
+    cfg: DictConfig, settings: DataSettings
+) -> Generator[Finding, None, LoadedCatalogue | None]:
+    """Read the catalogue and find room for its photos; the sample isn't drawn for that."""
+    photos, packed, loaded = PHOTOS, False, None
+    if settings.root is None:
         yield Finding(OK, f"catalogue: the sample, {photos:,} photos that the first run draws")
     else:
         try:
-            datamodule.load_catalogue()
+            loaded = load(settings)
+            loaded.provisional_splits()
         except (ValueError, OSError) as error:
-            is_default = hparams.root == OmegaConf.load(CONF / "data" / "fashion.yaml").root
+            is_default = settings.root == default_settings()["data"]["root"]
             yield Finding(WRONG, f"catalogue: {error}", "data=sample" if is_default else "")
-            return
-        table = datamodule.splits.table
-        photos = len(table)
-        classes = len(datamodule.splits.class_names)
-        yield Finding(OK, f"catalogue: {photos:,} photos of {classes} classes in {hparams.root}")
-        interpolation = pretrained_cfg(hparams.backbone).interpolation
-        settings = (hparams.input_size, hparams.fit, interpolation, datamodule.cache_dir)
-        packed = is_packed(store_folder(datamodule.root, table, *settings))
-    yield _disk(photos, packed, hparams.input_size, datamodule.cache_dir)
+            return None
+        table = loaded.catalogue.table
+        photos, classes = len(table), len(loaded.class_names)
+        yield Finding(OK, f"catalogue: {photos:,} photos of {classes} classes in {settings.root}")
+        interpolation = pretrained_cfg(cfg.model.backbone).interpolation
+        how = (cfg.model.input_size, settings.fit, interpolation, settings.cache_folder)
+        packed = is_packed(store_folder(loaded.root, table, *how))
+    yield _disk(photos, packed, cfg.model.input_size, settings.cache_folder)
+    return loaded
 
 
 def _disk(photos: int, packed: bool, input_size: int, cache_dir: Path) -> Finding:
@@ -188,22 +194,26 @@ def _disk(photos: int, packed: bool, input_size: int, cache_dir: Path) -> Findin
     return _room(size, needed, cache_dir, way_out)
 
 
-def _features(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
+def _features(
+    cfg: DictConfig, data: DataSettings, loaded: LoadedCatalogue | None, class_names: list[str]
+) -> Finding:
     """Find room for what `data.views` keeps, as if nothing of it were there yet."""
     settings = container(cfg.model) | {"pretrained": False, "weights": None, "optimizer": None}
-    classifier = ProductClassifier(class_names=_class_names(datamodule), **settings)
+    classifier = ProductClassifier(class_names=class_names, **settings)
     cut_network, views = classifier.cut_network(), cfg.data.views
     if cut_network is None:
         reason = f"{cfg.model.backbone} can't be cut in two ({classifier.uncut_reason})"
         return Finding(ABSENT, f"features: data.views={views} has no effect, {reason}")
-    photos = (
-        datamodule.num_kept_photos() if datamodule.is_loaded else int(PHOTOS * (0.8 * views + 0.1))
-    )
+    train, val = 0.8 * PHOTOS, 0.1 * PHOTOS
+    if loaded:
+        splits = loaded.provisional_splits()
+        train, val = (len(splits.rows(split)) for split in ("train", "val"))
+    photos = int(train * views + val)
     dtype = PRECISIONS[cfg.data.views_precision]
     needed = photos * feature_bytes(cut_network.cut.boundary, dtype)
     size = f"the features of {photos:,} photos ({views} views) take {needed / 1e9:.1f} GB"
     way_out = "pass fewer data.views, data.cache_dir on a larger disk or a smaller model.input_size"
-    return _room(f"{size} in {datamodule.cache_dir}", needed, datamodule.cache_dir, way_out)
+    return _room(f"{size} in {data.cache_folder}", needed, data.cache_folder, way_out)
 
 
 def _room(size: str, needed: int, folder: Path, way_out: str) -> Finding:
@@ -230,12 +240,12 @@ def _weights(cfg: DictConfig) -> Finding:
     return Finding(OK, f"weights: those of {model.backbone} are here, or their hub answers")
 
 
-def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
+def _memory(cfg: DictConfig, class_names: list[str]) -> Finding:
     """Compare what a training step keeps with what the device has."""
     settings = container(cfg.model) | {"pretrained": False, "weights": None}
     settings["optimizer"] = instantiate(cfg.model.optimizer)
     with torch.device("meta"):
-        classifier = ProductClassifier(class_names=_class_names(datamodule), **settings)
+        classifier = ProductClassifier(class_names=class_names, **settings)
     trained = sum(count_trainable(classifier.backbone).values())
     state = 4 * (count_parameters(classifier.backbone) + 3 * trained)
     kept = cfg.data.batch_size * _saved_bytes(classifier, cfg.model.input_size)
@@ -253,10 +263,6 @@ def _memory(cfg: DictConfig, datamodule: FashionDataModule) -> Finding:
         return Finding(OK, f"{text}; {free / 1e9:.1f} GB are free")
     way_out = "pass a smaller data.batch_size or model.input_size"
     return Finding(WRONG, f"{text}, but only {free / 1e9:.1f} GB are free; {way_out}.")
-
-
-def _class_names(datamodule: FashionDataModule) -> list[str]:
-    return datamodule.splits.class_names if datamodule.is_loaded else ["some"] * 54
 
 
 def _saved_bytes(classifier: ProductClassifier, input_size: int) -> int:

@@ -21,16 +21,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fashion.catalogue.splits import SPLITS
 from fashion.data.datamodule import FashionDataModule
+from fashion.data.settings import DataSettings
 from fashion.devices.accelerators import trainer_arguments
 from fashion.devices.xla import summary
 from fashion.labelling.predict import load_calibration, load_classifier
 from fashion.metrics.calibration import Calibration
 from fashion.metrics.predictions import Predictions
+from fashion.models import checkpoints
 from fashion.reports.examine import calibrate, examine
 from fashion.reports.report import write_report
 from fashion.training.classifier import ProductClassifier
+from fashion.training.facts import run_facts
 from fashion.training.inference import predict_split
-from fashion.training.run import load_checkpoint, run_facts, store_calibration
+from fashion.training.run_folder import RunFolder
 
 KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer", "robustness_photos")
 ROBUSTNESS_PHOTOS = 500
@@ -73,14 +76,15 @@ def report_on(
         The summary as `fashion.reports.report.write_report` returns it.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(output_dir)
     to_load = None if is_loaded else ckpt_path
     if calibration is None and split == "test":
         calibration, validated = calibrate(trainer, classifier, datamodule, to_load)
         to_load = None
         if trainer.is_global_zero:
-            _at(calibration, validated).save(output_dir / "predictions-val.npz")
+            _at(calibration, validated).save(folder.predictions("val"))
             if ckpt_path is not None:
-                store_calibration(ckpt_path, calibration.state())
+                checkpoints.store_calibration(ckpt_path, calibration.state())
     predictions = _at(calibration, predict_split(trainer, classifier, datamodule, split, to_load))
     examination = examine(
         trainer,
@@ -93,10 +97,9 @@ def report_on(
     )
     if not trainer.is_global_zero:
         return {}
-    ending = "" if split == "test" else f"-{split}"
-    predictions.save(output_dir / f"predictions{ending}.npz")
+    predictions.save(folder.predictions(split))
     run = {**run_facts(config, history, datamodule, classifier), "split": split, **summary(trainer)}
-    return write_report(predictions, run, history, output_dir / f"report{ending}", examination)
+    return write_report(predictions, run, history, folder.report(split), examination)
 
 
 def _at(calibration: Calibration | None, predictions: Predictions) -> Predictions:
@@ -130,31 +133,33 @@ def evaluate(
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split={split!r} is unknown; pass train, val, test or all.")
     check_robustness_photos(robustness_photos)
-    checkpoint = load_checkpoint(ckpt_path)
-    settings = checkpoint["datamodule_hyper_parameters"]
-    data = _known("data", data, settings)
-    datamodule = FashionDataModule(**{**settings, **data})
+    checkpoint = checkpoints.read(ckpt_path)
+    config, preprocessing = checkpoint["run"]["config"], checkpoint["preprocessing"]
+    datamodule = FashionDataModule(
+        DataSettings.from_config({**config["data"], **(data or {})}),
+        input_size=preprocessing["input_size"],
+        interpolation=preprocessing["interpolation"],
+        seed=config["seed"],
+    )
     datamodule.trainer = runner = _build_trainer(trainer)
-    datamodule.check_batch_size()
+    datamodule.plan.check()
     classifier = load_classifier(checkpoint)
     datamodule.setup()
     if split == "all":
         datamodule.restrict_to(classifier.class_names)
     else:
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
-    path = Path(ckpt_path).absolute()
-    run_dir = path.parents[1] if path.parent.name == "checkpoints" else path.parent
-    history_path = run_dir / "history.csv"
+    run = RunFolder.of_checkpoint(ckpt_path)
     epochs = pd.DataFrame(checkpoint["run"]["epochs"])
     calibration = load_calibration(checkpoint)
     return report_on(
         runner,
         classifier,
         datamodule,
-        config=checkpoint["run"]["config"],
-        history=pd.read_csv(history_path) if history_path.exists() else epochs,
+        config=config,
+        history=pd.read_csv(run.history) if run.history.exists() else epochs,
         split=split,
-        output_dir=Path(output_dir) if output_dir else run_dir,
+        output_dir=Path(output_dir) if output_dir else run.path,
         ckpt_path=Path(ckpt_path),
         is_loaded=True,
         calibration=calibration,

@@ -13,7 +13,7 @@ from fashion.commands.folders import register_resolvers, varied_keys
 from fashion.files import write_file
 from fashion.metrics.intervals import FIGURES
 from fashion.reports.compare import write_comparison
-from fashion.reports.comparison import ERROR_FILE
+from fashion.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Sweep(Callback):
         if config.hydra.mode.name != "MULTIRUN":
             return
         folder = Path(config.hydra.runtime.output_dir)
-        error_path = folder / ERROR_FILE
+        error_path = RunFolder(folder).error
         if job_return.status is JobStatus.FAILED:
             error = job_return._return_value
             is_sentence = isinstance(error, CompactHydraException)

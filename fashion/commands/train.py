@@ -1,6 +1,7 @@
 """Fine-tune one backbone, or sweep over several: `python train.py model=resnet50 data.root=...`."""
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,10 +20,14 @@ from fashion.commands.configuration import CONF
 from fashion.commands.evaluate import check_robustness_photos, report_on
 from fashion.commands.folders import register_resolvers
 from fashion.data.datamodule import FashionDataModule
+from fashion.data.settings import DataSettings
 from fashion.devices.accelerators import trainer_arguments
+from fashion.models.backbone import pretrained_cfg
 from fashion.training.classifier import ProductClassifier
 from fashion.training.inference import fill_features
-from fashion.training.run import BEST, RunRecord, check_resumable, find_checkpoint, find_finished
+from fashion.training.record import RunRecord
+from fashion.training.resume import check_resumable, find_checkpoint, find_finished
+from fashion.training.run_folder import RunFolder
 
 register_resolvers()
 log = logging.getLogger(__name__)
@@ -50,7 +55,7 @@ def main(cfg: DictConfig) -> float | None:
         trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
-    best = Path(cfg.output_dir, BEST)
+    best = record.folder.best
     summary = report_on(
         trainer,
         classifier,
@@ -58,7 +63,7 @@ def main(cfg: DictConfig) -> float | None:
         config=record.config,
         history=record.history,
         split="test",
-        output_dir=Path(cfg.output_dir),
+        output_dir=record.folder.path,
         ckpt_path=best if best.exists() else None,  # fast_dev_run leaves none
         robustness_photos=cfg.robustness_photos,
     )
@@ -72,8 +77,14 @@ def resumes(cfg: DictConfig) -> bool:
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:
-    """Return the configuration as plain containers and values."""
+    """Return the configuration as plain containers and values, its catalogue's paths absolute.
+
+    So a checkpoint is evaluated from any folder.
+    """
     config: Any = OmegaConf.to_container(cfg, resolve=True)
+    for key in ("root", "exclude", "relabel"):
+        if config["data"][key] is not None:
+            config["data"][key] = os.path.abspath(os.path.expanduser(config["data"][key]))
     return config  # type: ignore[no-any-return]
 
 
@@ -85,16 +96,15 @@ def prepare(
         raise ValueError("model.backbone is not set; pass model.backbone=<a name that timm lists>.")
     check_robustness_photos(cfg.robustness_photos)
     config = settings_of(cfg)
-    output_dir = Path(cfg.output_dir)
-    ckpt_path = find_checkpoint("auto" if resumes(cfg) else cfg.ckpt_path, output_dir)
+    folder = RunFolder(Path(cfg.output_dir))
+    ckpt_path = find_checkpoint("auto" if resumes(cfg) else cfg.ckpt_path, folder.path)
     checkpoint = check_resumable(ckpt_path, config) if ckpt_path else None
-    record = RunRecord(config, output_dir)
+    record = RunRecord(config, folder)
     trainer = build_trainer(cfg, record)
-    datamodule = instantiate(cfg.data)
+    datamodule = build_datamodule(cfg, instantiate(cfg.data))
     datamodule.trainer = trainer
-    datamodule.check_batch_size()
-    datamodule.load_catalogue()
-    class_names = datamodule.splits.class_names
+    datamodule.plan.check()
+    class_names = datamodule.load_catalogue().class_names
     classifier = build_classifier(cfg, class_names)
     datamodule.setup()
     if datamodule.splits.class_names != class_names:  # unreadable photos made a class too rare
@@ -102,8 +112,8 @@ def prepare(
     if checkpoint:
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
     if trainer.is_global_zero:
-        datamodule.splits.write_tables(output_dir)
-    if datamodule.hparams["views"]:
+        datamodule.splits.write_tables(folder.path)
+    if datamodule.settings.views:
         if checkpoint:  # features are made of its frozen layers, before the trainer loads it
             classifier.load_state_dict(checkpoint["state_dict"])
         fill_features(trainer, classifier, datamodule)
@@ -127,8 +137,18 @@ def build_trainer(cfg: DictConfig, record: RunRecord) -> Trainer:
     return trainer
 
 
+def build_datamodule(cfg: DictConfig, settings: DataSettings) -> FashionDataModule:
+    """Build the catalogue's loaders for a model's input."""
+    return FashionDataModule(
+        settings,
+        input_size=cfg.model.input_size,
+        interpolation=pretrained_cfg(cfg.model.backbone).interpolation,
+        seed=cfg.seed,
+    )
+
+
 def build_classifier(cfg: DictConfig, class_names: list[str]) -> ProductClassifier:
     """Build the model from its seed, whatever was drawn before."""
     seed_everything(cfg.seed, workers=True, verbose=False)
-    classifier: ProductClassifier = instantiate(cfg.model, class_names=class_names)
+    classifier: ProductClassifier = instantiate(cfg.model, class_names=class_names, seed=cfg.seed)
     return classifier

@@ -10,16 +10,14 @@ from tqdm import tqdm
 
 from fashion.data.batches import PADDING, Batch, channels_first, channels_last
 from fashion.data.feature_store import FeatureStore, stored_shape
-from fashion.models.cut import BoundaryTensor
 
 CHUNK = 1024  # photos read at a time on their way to a device
-MIRRORS = 1  # tells the draw of mirrored maps from others of the same seed and epoch
 
 
 class DeviceFeatures:
     """Features in the memory of a device, to be taken by their places there.
 
-    A place is that of a view and a photo; `num_places` further on stands the same, mirrored.
+    A place is that of a view and a photo.
 
     Args:
         store: Holds them on the disk.
@@ -36,14 +34,13 @@ class DeviceFeatures:
         send: Callable[[Tensor], Tensor] = lambda part: part,
     ) -> None:
         ends = np.cumsum([len(slots) for slots in wanted])
-        self.num_places = int(ends[-1])
+        num_places = int(ends[-1])
         self._places = np.full((len(wanted), store.num_photos), PADDING)
         shapes = [stored_shape(tensor.shape) for tensor in store.boundary]
         parts = [
-            torch.empty((self.num_places, *shape), dtype=store.dtype, device=device)
-            for shape in shapes
+            torch.empty((num_places, *shape), dtype=store.dtype, device=device) for shape in shapes
         ]
-        bar = tqdm(total=self.num_places, desc="To the device", unit="photo", disable=None)
+        bar = tqdm(total=num_places, desc="To the device", unit="photo", disable=None)
         with bar:
             for view, (slots, end) in enumerate(zip(wanted, ends, strict=True)):
                 places = np.arange(end - len(slots), end)
@@ -62,16 +59,7 @@ class DeviceFeatures:
 
     def gather(self, places: Tensor) -> tuple[Tensor, ...]:
         """Return the features at `(B,)` int64 places, `(B, ...)` each, as `FeatureStore.read`."""
-        mirrored = places >= self.num_places
-        taken = (part.index_select(0, places % self.num_places) for part in self._parts)
-        return tuple(mirror(channels_first(part), mirrored) for part in taken)
-
-
-def mirror(part: Tensor, which: Tensor) -> Tensor:
-    """Mirror those maps of `part` `(B, C, H, W)` that `which` `(B,)` marks; all else stays."""
-    if part.ndim != 4:
-        return part
-    return torch.where(which[:, None, None, None], part.flip(3), part)
+        return tuple(channels_first(part.index_select(0, places)) for part in self._parts)
 
 
 class FeatureDataset(Dataset[Batch]):
@@ -82,7 +70,6 @@ class FeatureDataset(Dataset[Batch]):
         slots: `(N,)` the place of each row in the store.
         targets: `(N,)` int64.
         num_views: How many views the epochs take in turn.
-        mirror_seed: Have each epoch mirror half of the maps, drawn with this; None mirrors none.
         on_device: Where a batch's features are, which are then named by their places alone.
     """
 
@@ -93,14 +80,12 @@ class FeatureDataset(Dataset[Batch]):
         targets: np.ndarray,
         num_views: int,
         *,
-        mirror_seed: int | None = None,
         on_device: DeviceFeatures | None = None,
     ) -> None:
         self.store = store
         self.slots = slots
         self.targets = targets
         self.num_views = num_views
-        self.mirror_seed = mirror_seed
         self.on_device = on_device
 
     def __len__(self) -> int:
@@ -112,40 +97,10 @@ class FeatureDataset(Dataset[Batch]):
         epoch, rows = item
         chosen = np.maximum(rows, 0)
         view, slots = epoch % self.num_views, self.slots[chosen]
-        mirrored = self._mirrored(epoch, chosen)
         inputs: Tensor | tuple[Tensor, ...]
         if self.on_device:
             places = self.on_device.places(view, slots)
-            inputs = torch.from_numpy(places + mirrored * self.on_device.num_places)
+            inputs = torch.from_numpy(places)
         else:
             inputs = self.store.read(view, slots)
-            if mirrored.any():
-                inputs = tuple(mirror(part, torch.from_numpy(mirrored)) for part in inputs)
         return Batch(inputs, torch.from_numpy(self.targets[chosen]), torch.from_numpy(rows))
-
-    def _mirrored(self, epoch: int, chosen: np.ndarray) -> np.ndarray:
-        if self.mirror_seed is None:
-            return np.zeros(len(chosen), bool)
-        draw = np.random.default_rng((self.mirror_seed, epoch, MIRRORS)).random(len(self))
-        mirrored: np.ndarray = draw[chosen] < 0.5
-        return mirrored
-
-
-def check_mirrors(boundary: tuple[BoundaryTensor, ...], layout: str) -> None:
-    """Check that what crosses a cut are maps, `(C, H, W)` of an image, or numbers without a place.
-
-    Args:
-        boundary: What crosses.
-        layout: Of the network's maps, as timm names it.
-
-    Raises:
-        ValueError: They can't be mirrored, or it would change nothing.
-    """
-    maps = [c for c in boundary if len(c.shape) == 3 and c.shape[2] > 1]
-    places = [c for c in boundary if len(c.shape) == 2]  # tokens, whose place in the photo is lost
-    if layout != "NCHW" or not maps or places:
-        shapes = ", ".join(str(tensor.shape) for tensor in boundary)
-        raise ValueError(
-            f"data.views_mirrored=true: what this network keeps of a photo, {shapes}, can't be "
-            "mirrored. Pass data.views_mirrored=false and more data.views."
-        )

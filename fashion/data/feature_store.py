@@ -26,12 +26,13 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 
 from fashion.data.batches import PADDING, Batch, channels_first, channels_last
-from fashion.data.photo_store import FEATURES_INDEX
+from fashion.data.settings import VIEW_PRECISIONS
 from fashion.models.cut import BoundaryTensor
 
 FORMAT = 1
+INDEX = "features.json"
 DONE = "done.u8"
-PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+PRECISIONS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in VIEW_PRECISIONS}
 COMMIT_BYTES = 2**28  # written between two waits for the disk
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def open_features(
     folder.mkdir(parents=True, exist_ok=True)
     shapes = {tensor.name: tensor.shape for tensor in boundary}
     index = {"photos": num_photos, "precision": precision, "crossings": shapes}
-    (folder / FEATURES_INDEX).write_text(json.dumps(index))
+    (folder / INDEX).write_text(json.dumps(index))
     return FeatureStore(folder, num_photos, boundary, PRECISIONS[precision], views)
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import platformdirs
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from tqdm import tqdm
 
 from fashion.catalogue.images import FITS, UnreadableImageError, decode_image
@@ -28,9 +27,6 @@ from fashion.catalogue.root import CatalogueRoot
 
 FORMAT = 1
 PIXELS, INDEX, UNFINISHED = "photos.u8", "store.json", ".unfinished"
-FEATURES_INDEX = (
-    "features.json"  # of the stores that `fashion.data.feature_store` keeps beside these
-)
 CHUNK = 512  # photos decoded between two writes
 log = logging.getLogger(__name__)
 
@@ -58,14 +54,15 @@ class PhotoStore:
         shape = (len(self.ids), self.input_size, self.input_size, 3)
         return np.memmap(self.folder / PIXELS, dtype=np.uint8, mode="r", shape=shape)
 
+    def slots(self, ids: Iterable[str]) -> np.ndarray:
+        """Return the places of photos in the file, `(N,)`, by their ids."""
+        places = pd.Series(range(len(self.ids)), index=self.ids)
+        slots: np.ndarray = places[list(ids)].to_numpy()
+        return slots
+
     def __getstate__(self) -> dict[str, object]:
         """Leave the memory map behind, so that a worker process opens its own."""
         return {key: value for key, value in self.__dict__.items() if key != "photos"}
-
-
-def default_cache_dir() -> Path:
-    """Return the user's cache folder for this project."""
-    return Path(platformdirs.user_cache_dir("fashion"))
 
 
 def open_store(
@@ -184,86 +181,14 @@ def decode_or_say_why(decode: Callable[[], np.ndarray]) -> np.ndarray | str:
         return str(error)
 
 
-def list_stores(cache_dir: Path) -> pd.DataFrame:
-    """Return one row a store.
-
-    The columns are `key`, `kind` (`photos`, or `features` of the frozen side of a network),
-    `photos`, `input_size`, `unreadable`, `gigabytes` and `state`. The state is `complete`, `being
-    packed` or, where the packing was cut short, `unfinished`; features, which are filled as they
-    are needed, are `kept` or `being filled`. What a store doesn't know is `-`.
-    """
-    rows = []
-    for kind, key, folder in _folders(cache_dir):
-        facts: list[object] = ["-"] * 3
-        if kind == "features":
-            facts[0] = json.loads((folder / FEATURES_INDEX).read_text())["photos"]
-            used, state = folder, "kept" if _when_free(folder) else "being filled"
-        elif is_packed(folder):
-            index = json.loads((folder / INDEX).read_text())
-            facts = [index["photos"], index["input_size"], len(index["unreadable"])]
-            used, state = folder, "complete"
-        else:
-            used = folder.with_suffix(UNFINISHED)
-            state = "unfinished" if _when_free(folder) else "being packed"
-        # What it takes of the disk: files of features have holes.
-        size = sum(path.stat().st_blocks * 512 for path in used.rglob("*.[ub]*"))
-        rows.append((key, kind, *facts, round(size / 1e9, 3), state))
-    columns = ["key", "kind", "photos", "input_size", "unreadable", "gigabytes", "state"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _folders(cache_dir: Path) -> list[tuple[str, str, Path]]:
-    """Return kind, key and folder of each store, finished or not."""
-    packed = {path.parent.stem for path in cache_dir.glob(f"photos/*/{PIXELS}")}
-    features = {path.parent.name for path in cache_dir.glob(f"features/*/{FEATURES_INDEX}")}
-    kinds = {"photos": packed, "features": features}
-    return [(kind, key, cache_dir / kind / key) for kind in kinds for key in sorted(kinds[kind])]
-
-
-def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
-    """Delete the stores of these keys and return the keys deleted.
-
-    `all` stands for every store, finished or not, but those that another process is using.
-
-    Raises:
-        ValueError: A key names no store, or one that another process is using.
-    """
-    folders = {key: folder for _, key, folder in _folders(cache_dir)}
-    unknown = [key for key in keys if key not in [*folders, "all"]]
-    if unknown:
-        raise ValueError(
-            f"There is no store {unknown[0]!r} in {cache_dir}; there are: "
-            f"{', '.join(folders) or 'none'}."
-        )
-    chosen = list(folders) if "all" in keys else keys
-    deleted = [key for key in chosen if _when_free(folders[key], _remove)]
-    in_use = set(keys) - set(deleted) - {"all"}
-    if in_use:
-        raise ValueError(f"The store {min(in_use)!r} is in use by another process, so it stays.")
-    return deleted
-
-
-def _when_free(folder: Path, action: Callable[[Path], None] = lambda folder: None) -> bool:
-    """Do `action` while holding the store's lock, and return whether the lock was to be had."""
-    try:
-        with FileLock(f"{folder}.lock", timeout=0):
-            action(folder)
-    except Timeout:
-        return False
-    return True
-
-
-def _remove(folder: Path) -> None:
-    for path in (folder, folder.with_suffix(UNFINISHED)):
-        if path.exists():
-            shutil.rmtree(path)
-
-
 def main() -> None:
     """List or delete photo stores."""
     parser = argparse.ArgumentParser(
         prog="fashion cache", description="List or delete photo stores."
     )
+    from fashion.data.cache import delete_stores, list_stores
+    from fashion.data.settings import default_cache_dir
+
     parser.add_argument("action", nargs="?", choices=["list", "delete"], default="list")
     parser.add_argument("keys", nargs="*", metavar="KEY", help="stores to delete, or all")
     parser.add_argument(

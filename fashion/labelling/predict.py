@@ -30,9 +30,10 @@ from fashion.devices.accelerators import device_name
 from fashion.files import replacing, write_file
 from fashion.metrics.calibration import Calibration
 from fashion.metrics.predictions import mean_probabilities
+from fashion.models.checkpoints import read as load_checkpoint
 from fashion.tables import mark_text
 from fashion.training.classifier import ProductClassifier
-from fashion.training.run import BEST, load_checkpoint
+from fashion.training.run_folder import RunFolder
 
 USAGE = (
     "usage: fashion predict ckpt_path=FILE [ckpt_path=FILE ...] PHOTOS... "
@@ -109,7 +110,7 @@ def inference_speed(run_dir: Path) -> float | None:
     Returns:
         Photos a second, or None without a checkpoint.
     """
-    ckpt_path, path = run_dir / BEST, run_dir / "inference.json"
+    ckpt_path, path = RunFolder(run_dir).best, run_dir / "inference.json"
     if not ckpt_path.is_file():
         return None
     device = _device()

@@ -19,7 +19,6 @@ from fashion.metrics import metrics
 from fashion.metrics.calibration import Calibration, scale
 from fashion.reports.pages import Sheet
 
-PREDICTIONS = "predictions.npz"  # of the test split, in a run's folder
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError),
     *(zipfile.BadZipFile, zlib.error),

@@ -22,7 +22,7 @@ from fashion.reports import comparison_figures as figures
 from fashion.reports.comparison import Comparison, Run, compare, read_runs
 from fashion.reports.pages import render, write_figures
 from fashion.tables import csv_text
-from fashion.training.run import SUMMARY, find_runs
+from fashion.training.run_folder import find_runs
 
 MAX_DRAWN = 12  # runs in a figure
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def write_comparison(
         The table.
 
     Raises:
-        FileNotFoundError: As `fashion.training.run.find_runs`.
+        FileNotFoundError: As `find_runs`.
         ValueError: Runs can't be compared.
     """
     find_runs(folders)  # before anything is written
@@ -94,7 +94,7 @@ def _draw(runs: Sequence[Run], table: pd.DataFrame) -> dict[str, Figure]:
     f1 = {
         run.name: pd.read_csv(path).set_index("class")["f1"]
         for run in ordered
-        if (path := run.folder / "report" / "per_class.csv").is_file()
+        if (path := run.folder.report("test") / "per_class.csv").is_file()
     }
     if f1 and len({tuple(scores.index) for scores in f1.values()}) == 1:
         pictures["per_class_f1"] = figures.plot_class_f1(pd.DataFrame(f1))
@@ -106,7 +106,7 @@ def _render(
 ) -> str:
     links = {}
     for run in runs:
-        page = run.folder / SUMMARY.parent / "index.html"
+        page = run.folder.report("test") / "index.html"
         if page.is_file():
             links[run.name] = quote(Path(os.path.relpath(page, folder)).as_posix())
     tested = [run.predictions for run in runs if run.predictions is not None]

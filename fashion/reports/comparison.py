@@ -22,19 +22,17 @@ from fashion.metrics.intervals import (
     over_seeds,
 )
 from fashion.metrics.predictions import (
-    PREDICTIONS,
     Predictions,
     mean_predictions,
     score_predictions,
 )
 from fashion.metrics.study import load_study
-from fashion.training.run import BEST, FREE_KEYS, SUMMARY, describe_changes, find_runs
+from fashion.training.resume import MAY_DIFFER_BETWEEN_SEEDS, describe_changes
+from fashion.training.run_folder import RunFolder, find_runs
 
-ERROR_FILE = "error.txt"
 NUM_RESAMPLES = 2000
 NEAR_BEST = 0.99
 COUNTS = ("best_epoch", "epochs", "epochs_to_99", "trainable_parameters", "total_parameters")
-SEED_KEYS = ("seed", "data.seed", "model.seed")
 Replicates = Mapping[str, NDArray[np.float64]]
 
 
@@ -50,7 +48,7 @@ class Run:
     """
 
     name: str
-    folder: Path
+    folder: RunFolder
     summary: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
@@ -64,7 +62,7 @@ class Run:
     @cached_property
     def predictions(self) -> Predictions | None:
         """Those of the test split, in the order of the ids; None where there are none."""
-        path = self.folder / PREDICTIONS
+        path = self.folder.predictions("test")
         if self.status != "finished" or not path.is_file():
             return None
         return Predictions.load(path).sorted_by_id()
@@ -72,7 +70,7 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row an epoch; empty where none was written."""
-        path = self.folder / "history.csv"
+        path = self.folder.history
         return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
@@ -98,12 +96,12 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Read the runs that lie in folders, or are those folders.
 
     Raises:
-        FileNotFoundError: As `fashion.training.run.find_runs`.
+        FileNotFoundError: As `find_runs`.
         ValueError: A run's summary is none.
     """
     found = find_runs(folders)
-    shared = os.path.commonpath([path.parent for path in found])
-    return [_read_run(path.relative_to(shared).as_posix(), path) for path in found]
+    shared = os.path.commonpath([folder.path.parent for folder in found])
+    return [_read_run(folder.path.relative_to(shared).as_posix(), folder) for folder in found]
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
@@ -207,8 +205,8 @@ def describe_pairs(pairs: pd.DataFrame, group_of: Mapping[str, str]) -> list[str
     return sentences
 
 
-def _read_run(name: str, folder: Path) -> Run:
-    error_path, summary_path = folder / ERROR_FILE, folder / SUMMARY
+def _read_run(name: str, folder: RunFolder) -> Run:
+    error_path, summary_path = folder.error, folder.summary
     if error_path.exists():
         return Run(name, folder, error=" ".join(error_path.read_text().split()) or "unknown error")
     if not summary_path.is_file():
@@ -224,7 +222,7 @@ def _run_row(run: Run, replicates: Replicates | None) -> dict[str, Any]:
     summary, test = run.summary, run.summary.get("test", {})
     row: dict[str, Any] = {"run": run.name, "kind": "run", "status": run.status}
     row |= _figures(test, replicates)
-    studied = load_study()["models"].get(run.folder.name.split(",")[0], {})
+    studied = load_study()["models"].get(run.folder.path.name.split(",")[0], {})
     # A finished run has the study's figures beside it only where its classes are the study's.
     published = summary.get("study", {}) if summary else studied
     row["study_accuracy"] = published.get("test_accuracy")
@@ -235,8 +233,8 @@ def _run_row(run: Run, replicates: Replicates | None) -> dict[str, Any]:
     row["trainable_parameters"] = sum(summary.get("trainable_parameters", {}).values()) or None
     row["total_parameters"] = summary.get("total_parameters")
     row["seconds_per_epoch"] = summary.get("seconds", {}).get("per_epoch")
-    row["images_per_second"] = inference_speed(run.folder) if summary else None
-    best = run.folder / BEST
+    row["images_per_second"] = inference_speed(run.folder.path) if summary else None
+    best = run.folder.best
     row["checkpoint_mb"] = round(best.stat().st_size / 1e6, 1) if best.is_file() else None
     row["error"] = run.error
     return row
@@ -257,7 +255,7 @@ def _seeds_row(name: str, runs: Sequence[Run], replicates: list[Replicates]) -> 
 
 
 def _ensemble_row(name: str, ensemble: Predictions, runs: Sequence[Run]) -> dict[str, Any]:
-    seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder))]
+    seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder.path))]
     row: dict[str, Any] = {"run": name, "kind": "ensemble", "status": "finished"}
     replicates = bootstrap(ensemble, num_resamples=NUM_RESAMPLES)
     row |= _figures(score_predictions(ensemble), replicates)
@@ -292,7 +290,7 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     for run in runs:
         for group in groups:
             before, after = group[0].summary["config"], run.summary["config"]
-            if not describe_changes(before, after, (*FREE_KEYS, *SEED_KEYS)):
+            if not describe_changes(before, after, MAY_DIFFER_BETWEEN_SEEDS):
                 group.append(run)
                 break
         else:
@@ -305,7 +303,7 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _replicates(run: Run) -> Replicates:
-    path = run.folder / PREDICTIONS
+    path = run.folder.predictions("test")
     return _replicates_of(path, path.stat().st_mtime_ns)
 
 

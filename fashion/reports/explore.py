@@ -24,7 +24,8 @@ from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
 from fashion.catalogue.splits import SPLITS
 from fashion.commands.configuration import compose_settings, container
-from fashion.data.datamodule import FashionDataModule
+from fashion.data.preparation import LoadedCatalogue, catalogue_facts, load, split
+from fashion.data.settings import DataSettings
 from fashion.files import write_file
 from fashion.reports import explore_figures as plots
 from fashion.reports.figures import plot_class_distribution
@@ -40,11 +41,12 @@ FEW = 10  # photos in a class's test split, below which its scores mean little
 IMBALANCE = 10  # times the photos of the smallest class, above which accuracy misleads
 
 
-def explore(datamodule: FashionDataModule, output_dir: Path) -> dict[str, Any]:
+def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[str, Any]:
     """Write the page and its files.
 
     Args:
-        datamodule: Not yet set up.
+        settings: Name the catalogue.
+        input_size: Side of a network's input, in pixels, that sizes are compared with.
         output_dir: Made when missing; older files of the same names in it are replaced.
 
     Returns:
@@ -54,13 +56,12 @@ def explore(datamodule: FashionDataModule, output_dir: Path) -> dict[str, Any]:
         FileNotFoundError: No catalogue lies at `data.root`.
         ValueError: The catalogue or a setting can't be used.
     """
-    datamodule.load_catalogue()
-    images = look_at_photos(datamodule.root, datamodule.splits.table)
+    loaded = load(settings)
+    images = look_at_photos(loaded.root, loaded.catalogue.table)
     faulty = images[images["error"] != ""]
-    datamodule.settle(dict(zip(faulty["id"], faulty["error"], strict=True)))
-    splits = datamodule.splits
+    splits = split(loaded, dict(zip(faulty["id"], faulty["error"], strict=True)))
     images = images[images["id"].isin(splits.table["id"])].drop(columns="error")
-    attributes = kept_attributes(datamodule)
+    attributes = kept_attributes(settings, splits)
     tables = {
         "class_distribution": class_distribution(splits),
         "shares": column_shares(attributes),
@@ -70,7 +71,7 @@ def explore(datamodule: FashionDataModule, output_dir: Path) -> dict[str, Any]:
         "image_modes": _counts(images, ["mode"]),
         "twins": splits.twins,
     }
-    audit = summarise(datamodule, tables)
+    audit = summarise(loaded, splits, input_size, tables)
     output_dir.mkdir(parents=True, exist_ok=True)
     splits.write_tables(output_dir)
     for name, table in tables.items():
@@ -83,10 +84,10 @@ def explore(datamodule: FashionDataModule, output_dir: Path) -> dict[str, Any]:
         classes=tables["class_distribution"].to_dict("records"),
         sizes=tables["image_sizes"].head(10).to_dict("records"),
         files=[f"{name}.csv" for name in (*tables, "audit", "splits")],
-        samples=sample_sheets(datamodule),
-        largest=twin_sheets(datamodule, splits.twins),
-        disagreeing=twin_sheets(datamodule, disagreeing_twins(splits.twins)),
-        pictures=write_figures(_draw(datamodule, tables), output_dir / "figures"),
+        samples=sample_sheets(loaded.root, splits),
+        largest=twin_sheets(loaded.root, splits, splits.twins),
+        disagreeing=twin_sheets(loaded.root, splits, disagreeing_twins(splits.twins)),
+        pictures=write_figures(_draw(settings, input_size, splits, tables), output_dir / "figures"),
     )
     write_file(output_dir / "index.html", page)
     return audit
@@ -137,12 +138,10 @@ def class_distribution(splits: SplitCatalogue) -> pd.DataFrame:
     return table[["label", "photos", "kept", "share", "cumulative_share", *SPLITS]]
 
 
-def kept_attributes(datamodule: FashionDataModule) -> pd.DataFrame:
+def kept_attributes(settings: DataSettings, splits: SplitCatalogue) -> pd.DataFrame:
     """Return the other columns of the kept rows, in the order of the table and with its index."""
-    splits = datamodule.splits
-    hparams: Any = datamodule.hparams
     others = splits.catalogue.attributes.drop(
-        columns=[hparams.id_column, hparams.image_column, hparams.label_column], errors="ignore"
+        columns=[settings.id_column, settings.image_column, settings.label_column], errors="ignore"
     )
     lines = splits.table["line"]
     return others.loc[lines].set_index(lines.index)
@@ -177,20 +176,31 @@ def disagreeing_twins(twins: pd.DataFrame) -> pd.DataFrame:
     return twins[twins.groupby("group")["label"].transform("nunique") > 1]
 
 
-def summarise(datamodule: FashionDataModule, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def summarise(
+    loaded: LoadedCatalogue,
+    splits: SplitCatalogue,
+    input_size: int,
+    tables: dict[str, pd.DataFrame],
+) -> dict[str, Any]:
     """Return the counts of the audit, and `warnings` in words.
 
     Args:
-        datamodule: After `settle`.
+        loaded: The catalogue.
+        splits: Its readable photos.
+        input_size: As in `explore`.
         tables: `class_distribution`, `images`, `image_modes` and `image_sizes`.
     """
-    facts = datamodule.facts()
+    facts = {
+        **catalogue_facts(loaded, splits),
+        "input_size": input_size,
+        "fit": loaded.settings.fit,
+    }
     distribution, images = tables["class_distribution"], tables["images"]
     kept = distribution[distribution["kept"].astype(bool)]
     largest, smallest = kept.iloc[0], kept.iloc[-1]
-    twins = datamodule.splits.twins
+    twins = splits.twins
     disagreeing = disagreeing_twins(twins)
-    small = images[["width", "height"]].max(axis=1) < int(datamodule.hparams["input_size"])
+    small = images[["width", "height"]].max(axis=1) < input_size
     audit: dict[str, Any] = {
         **facts,
         "rare_labels": int((~distribution["kept"].astype(bool)).sum()),
@@ -259,29 +269,27 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
     return said
 
 
-def sample_sheets(datamodule: FashionDataModule) -> list[Sheet]:
+def sample_sheets(root: CatalogueRoot, splits: SplitCatalogue) -> list[Sheet]:
     """Return the first photos of each class that is drawn for the training split."""
-    sheets, splits = [], datamodule.splits
+    sheets = []
     for name in splits.class_names:
         rows = splits.table[splits.table["label"] == name]
         chosen = rows.sample(min(SAMPLES, len(rows)), random_state=0)
         heading = f"{name} ({len(rows):,})"
-        sheets.append(
-            Sheet(heading, [(photo_uri(datamodule.root, photo), "") for photo in chosen["photo"]])
-        )
+        sheets.append(Sheet(heading, [(photo_uri(root, photo), "") for photo in chosen["photo"]]))
     return sheets
 
 
-def twin_sheets(datamodule: FashionDataModule, twins: pd.DataFrame) -> list[Sheet]:
+def twin_sheets(root: CatalogueRoot, splits: SplitCatalogue, twins: pd.DataFrame) -> list[Sheet]:
     """Return the largest groups of twins."""
-    photos = datamodule.splits.table.set_index("id")["photo"]
+    photos = splits.table.set_index("id")["photo"]
     sheets = []
     for group in twins["group"].drop_duplicates()[:GROUPS]:
         rows = twins[twins["group"] == group]
         counts = rows["label"].value_counts()
         labels = ", ".join(f"{label} ({count})" for label, count in counts.items())
         tiles = [
-            (photo_uri(datamodule.root, photos[str(id_)]), f"{id_} {label}")
+            (photo_uri(root, photos[str(id_)]), f"{id_} {label}")
             for id_, label in _mixed(rows)[["id", "label"]].itertuples(index=False)
         ]
         sheets.append(Sheet(f"Group {group}: {len(rows):,} photos, {labels}", tiles))
@@ -302,22 +310,26 @@ def _many(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"
 
 
-def _draw(datamodule: FashionDataModule, tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
-    hparams: Any = datamodule.hparams
-    counts, crosses = datamodule.splits.class_counts(), tables["label_by_column"]
+def _draw(
+    settings: DataSettings,
+    input_size: int,
+    splits: SplitCatalogue,
+    tables: dict[str, pd.DataFrame],
+) -> dict[str, Figure]:
+    counts, crosses = splits.class_counts(), tables["label_by_column"]
     drawn = {
         "class_distribution": plot_class_distribution(counts, "Photos of each class"),
         "long_tail": plots.plot_long_tail(
-            tables["class_distribution"], hparams.min_images, "The long tail of labels"
+            tables["class_distribution"], settings.min_images, "The long tail of labels"
         ),
-        "images": plots.plot_images(tables["images"], hparams.input_size, "The photos' files"),
+        "images": plots.plot_images(tables["images"], input_size, "The photos' files"),
     }
     if len(tables["shares"]):
         drawn["shares"] = plots.plot_shares(tables["shares"], "Shares of the kept photos")
     columns = list(dict.fromkeys(crosses["column"]))
     if columns:
         column = "gender" if "gender" in columns else columns[0]
-        title = f"{hparams.label_column} by {column}"
+        title = f"{settings.label_column} by {column}"
         drawn["label_by_column"] = plots.plot_label_by_column(crosses, column, title)
     return drawn
 
@@ -332,7 +344,8 @@ def main() -> None:
     cfg = compose_settings(overrides, "fashion.reports.explore")
     output_dir = Path(cfg.output_dir if named else OUTPUT_DIR)
     try:
-        audit = explore(FashionDataModule(**container(cfg.data)), output_dir)
+        settings = DataSettings.from_config(container(cfg.data))
+        audit = explore(settings, cfg.model.input_size, output_dir)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     for warning in audit["warnings"]:

@@ -9,6 +9,7 @@ of and passes as `data.relabel`, and `index.html` with the photos.
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ import pandas as pd
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
-from fashion.data.datamodule import FashionDataModule
+from fashion.data.preparation import LoadedCatalogue, load
+from fashion.data.settings import DataSettings
 from fashion.files import write_file
-from fashion.metrics.predictions import PREDICTIONS, Predictions
+from fashion.metrics.predictions import Predictions
+from fashion.models import checkpoints
 from fashion.reports.pages import Sheet, photo_uri, render
 from fashion.tables import csv_text
-from fashion.training.run import BEST, LAST, find_runs, load_checkpoint
+from fashion.training.run_folder import RunFolder, find_runs
 
-FILES = (PREDICTIONS, "predictions-val.npz")
+UNTRAINED_SPLITS = ("test", "val")
 PAIRS, IN_PAIR = 30, 12  # of labels, and photos of each, on the page
 
 
-def gather(runs: list[Path]) -> Predictions:
+def gather(runs: Sequence[RunFolder]) -> Predictions:
     """Put together what the runs said of photos that they didn't train on.
 
     Raises:
@@ -38,13 +41,14 @@ def gather(runs: list[Path]) -> Predictions:
     parts = []
     for run in runs:
         # A photo of one fold's validation split is another's test photo.
-        files = FILES if len(runs) == 1 else FILES[:1]
-        there = [run / name for name in files if (run / name).is_file()]
-        if not there:
+        splits = UNTRAINED_SPLITS if len(runs) == 1 else UNTRAINED_SPLITS[:1]
+        paths = [path for split in splits if (path := run.predictions(split)).is_file()]
+        if not paths:
             raise FileNotFoundError(
-                f"{str(run)!r} holds no {FILES[0]}; pass the folder of a finished run."
+                f"{str(run.path)!r} holds no {run.predictions('test').name}; pass the folder of a "
+                "finished run."
             )
-        parts += [Predictions.load(path) for path in there]
+        parts += [Predictions.load(path) for path in paths]
     if len({part.class_names for part in parts}) > 1:
         raise ValueError("The runs differ in their classes; pass runs on the same catalogue.")
     gathered = Predictions(
@@ -94,26 +98,26 @@ def find_suspects(predictions: Predictions) -> pd.DataFrame:
 
 
 def write_suspects(
-    suspects: pd.DataFrame, num_photos: int, datamodule: FashionDataModule, output_dir: Path
+    suspects: pd.DataFrame, num_photos: int, loaded: LoadedCatalogue, output_dir: Path
 ) -> None:
     """Write `suspect_labels.csv` and `index.html`.
 
     Args:
         suspects: As `find_suspects` returns them.
         num_photos: How many predictions they were chosen from.
-        datamodule: Of the catalogue, after `load_catalogue`.
+        loaded: The catalogue.
         output_dir: Made when missing.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     text = csv_text(suspects, float_format="%.4f")
     write_file(output_dir / "suspect_labels.csv", text)
-    photos = datamodule.splits.table.set_index("id")["photo"]
+    photos = loaded.catalogue.table.set_index("id")["photo"]
     sheets = []
     pairs = suspects.groupby(["given_label", "suggested_label"], sort=False)
     for (given, suggested), rows in sorted(pairs, key=lambda pair: -len(pair[1]))[:PAIRS]:
         tiles = [
             (
-                photo_uri(datamodule.root, photos[row["id"]]),
+                photo_uri(loaded.root, photos[row["id"]]),
                 f"{row['id']}: {row['suggested_probability']:.0%}, "
                 f"given {row['given_probability']:.0%}",
             )
@@ -125,17 +129,21 @@ def write_suspects(
         sheets=sheets,
         num_suspects=len(suspects),
         num_photos=num_photos,
-        root=datamodule.hparams["root"],
+        root=str(loaded.root.path),
     )
     write_file(output_dir / "index.html", page)
 
 
-def _datamodule(run: Path, data: dict[str, str]) -> FashionDataModule:
-    checkpoint = next((run / name for name in (BEST, LAST) if (run / name).is_file()), run / BEST)
-    settings = load_checkpoint(checkpoint)["datamodule_hyper_parameters"]
-    datamodule = FashionDataModule(**{**settings, **data})
-    datamodule.load_catalogue()
-    return datamodule
+def load_catalogue_of(run: RunFolder, root: str | None = None) -> LoadedCatalogue:
+    """Read the catalogue that a run was made on.
+
+    Args:
+        run: It has a checkpoint.
+        root: Where the catalogue lies now, if it has moved.
+    """
+    checkpoint = run.best if run.best.is_file() or not run.last.is_file() else run.last
+    settings = checkpoints.read(checkpoint)["run"]["config"]["data"]
+    return load(DataSettings.from_config({**settings, **({"root": root} if root else {})}))
 
 
 def main() -> None:
@@ -151,15 +159,15 @@ def main() -> None:
             folders.append(word)
     if not folders or {"-h", "--help"} & set(sys.argv):
         sys.exit(__doc__)
-    root = {"root": settings["data.root"]} if "data.root" in settings else {}
     try:
         runs = find_runs(folders)
-        default = runs[0] / "suspects" if len(runs) == 1 else runs[0].parent / "suspects"
+        first = runs[0].path
+        default = (first if len(runs) == 1 else first.parent) / "suspects"
         output_dir = Path(settings.get("output_dir", default))
         predictions = gather(runs)
         suspects = find_suspects(predictions)
-        datamodule = _datamodule(runs[0], root)
-        write_suspects(suspects, len(predictions.targets), datamodule, output_dir)
+        loaded = load_catalogue_of(runs[0], settings.get("data.root"))
+        write_suspects(suspects, len(predictions.targets), loaded, output_dir)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     sys.stdout.write(

@@ -21,7 +21,6 @@ from fashion.models.backbone import (
     check_unfreeze,
     normalisation,
     normalise,
-    pretrained_cfg,
     set_trainable,
 )
 from fashion.models.cut import NoCutError, find_cut
@@ -43,8 +42,6 @@ class ProductClassifier(LightningModule):
         pretrained: Start from timm's published weights.
         weights: A `.safetensors` file, or a folder of them, to start from instead.
         input_size: Side of the input, in pixels.
-        fit: How photos were fitted to the square, kept for those who predict; see
-            `fashion.catalogue.images.decode_image`.
         unfreeze: Regular expressions over parameter names, `all`, or an empty list for the head
             alone.
         dropout: Drop rate before the head, in [0, 1).
@@ -83,7 +80,6 @@ class ProductClassifier(LightningModule):
         pretrained: bool,
         weights: str | None,
         input_size: int,
-        fit: str,
         unfreeze: str | Sequence[str],
         dropout: float,
         label_smoothing: float,
@@ -274,12 +270,7 @@ class ProductClassifier(LightningModule):
         self._evaluated.append(outputs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what turns a photo into this network's input."""
-        checkpoint["preprocessing"] = {
-            "input_size": self.hparams["input_size"],
-            "interpolation": pretrained_cfg(self.hparams["backbone"]).interpolation,
-            "fit": self.hparams["fit"],
-        }
+        """Store the training figures of an epoch that may be in its middle."""
         checkpoint["train_sums"] = self.train_sums.tolist()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

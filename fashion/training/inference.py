@@ -14,7 +14,6 @@ from lightning import Trainer
 
 from fashion.data.batches import BatchLoader
 from fashion.data.datamodule import FashionDataModule
-from fashion.data.feature_data import check_mirrors
 from fashion.devices.accelerators import free_memory
 from fashion.metrics.predictions import Predictions
 from fashion.training.classifier import ProductClassifier
@@ -99,14 +98,13 @@ def fill_features(
 
     Raises:
         OSError: The disk lacks the room.
-        ValueError: Several TPU hosts take part, the device lacks the room that it was asked for,
-            or what crosses the cut can't be mirrored.
+        ValueError: Several TPU hosts take part, or the device lacks the room that it was asked for.
     """
-    cut_network = classifier.cut_network()
+    settings, cut_network = datamodule.settings, classifier.cut_network()
     if cut_network is None:
         log.warning(
             "data.views=%d has no effect: %s can't be cut in two (%s); it trains from the photos",
-            *(datamodule.hparams["views"], classifier.hparams["backbone"]),
+            *(settings.views, classifier.hparams["backbone"]),
             classifier.uncut_reason,
         )
         return
@@ -114,15 +112,12 @@ def fill_features(
     on_xla = hasattr(strategy, "compute")
     if on_xla and strategy.distributed_sampler_kwargs["num_replicas"] > 1:
         raise ValueError(
-            f"data.views={datamodule.hparams['views']}: several TPU hosts can't fill a store "
+            f"data.views={settings.views}: several TPU hosts can't fill a store "
             "together. Pass data.views=0, or train on one host."
         )
-    if datamodule.hparams["views_mirrored"]:
-        check_mirrors(cut_network.cut.boundary, getattr(classifier.backbone, "output_fmt", "NCHW"))
-    device = strategy.root_device
-    goes_on_device = datamodule.fits_device(device, cut_network.cut.boundary, free_memory(device))
-    num_photos = datamodule.hparams["views"] * len(datamodule.splits.rows("train"))
-    classifier.prepare_cut_network(trainer, num_photos)
+    device, boundary = strategy.root_device, cut_network.cut.boundary
+    keeps_on_device = datamodule.fits_device(device, boundary, free_memory(device))
+    classifier.prepare_cut_network(trainer, datamodule.num_kept_photos())
 
     def compute(photos: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if on_xla:
@@ -130,8 +125,8 @@ def fill_features(
         features = cut_network.frozen(photos.to(device))
         return tuple(part.cpu() for part in features)
 
-    datamodule.fill_features(cut_network.key(), cut_network.cut.boundary, compute)
-    if goes_on_device and on_xla:
+    datamodule.fill_features(cut_network.key(), boundary, compute)
+    if keeps_on_device and on_xla:
         datamodule.keep_on_device(torch.device("cpu"), strategy.replicate)
-    elif goes_on_device:
+    elif keeps_on_device:
         datamodule.keep_on_device(device)

@@ -192,7 +192,6 @@ def test_what_a_step_keeps_is_what_the_trained_side_needs(small):
                 pretrained=False,
                 weights=None,
                 input_size=input_size,
-                fit="squash",
                 unfreeze=unfreeze,
                 dropout=0.0,
                 label_smoothing=0.0,

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 import train
 from fashion.commands.sweep import Sweep
-from fashion.training.run import find_finished
+from fashion.training.resume import find_finished
 
 REPO = Path(train.__file__).parent
 TIMES = ["seconds_per_epoch", "images_per_second"]

@@ -19,8 +19,8 @@ import train
 from fashion.commands.evaluate import evaluate
 from fashion.labelling.predict import load_classifier
 from fashion.metrics.predictions import Predictions
+from fashion.models import checkpoints
 from fashion.models.backbone import pretrained_cfg
-from fashion.training.run import load_checkpoint
 
 REPO = Path(train.__file__).parent
 TINY = (
@@ -196,7 +196,7 @@ def test_the_debug_trainer_runs_one_batch_of_everything(data, tmp_path):
 
 
 def last_weights(folder):
-    return load_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    return checkpoints.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
 
 
 def test_the_number_of_workers_changes_no_weight(finished, data, tmp_path):
@@ -219,7 +219,7 @@ def test_accumulated_gradients_keep_the_batch_of_a_step(finished, data, tmp_path
     run(tmp_path / "whole", *data, *alone)
     run(tmp_path / "parts", *data, *alone, "trainer.accumulate_grad_batches=4")
     whole, parts = (
-        load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")
+        checkpoints.read(tmp_path / name / "checkpoints" / "last.ckpt")
         for name in ("whole", "parts")
     )
     assert whole["global_step"] == parts["global_step"] == 3 * (96 // 16)
@@ -372,7 +372,7 @@ def test_two_processes_train_and_evaluate_as_one_does(write_catalogue, data, tmp
 
 
 def test_a_checkpoint_s_model_is_the_one_that_was_trained(finished):
-    checkpoint = load_checkpoint(finished[0] / "checkpoints" / "best.ckpt")
+    checkpoint = checkpoints.read(finished[0] / "checkpoints" / "best.ckpt")
     classifier = load_classifier(checkpoint)
     assert not classifier.training
     state = classifier.state_dict()

@@ -10,29 +10,20 @@ from PIL import Image
 from fashion.data.batches import PADDING
 from fashion.data.datamodule import FashionDataModule
 
-SETTINGS = {
-    "label_column": "articleType",
-    "min_images": 20,
-    "malformed_rows": "skip",
-    "fit": "squash",
-    "rotation": 10.0,
-    "split": "random",
-    "split_seed": 0,
-    "batch_size": 8,
-    "num_workers": 0,
-    "backbone": "test_resnet",
-    "input_size": 32,
-    "seed": 0,
-}
+SETTINGS = {"batch_size": 8, "rotation": 10.0}
+
+
+def make(settings, *, input_size=32, seed=0):
+    return FashionDataModule(settings, input_size=input_size, interpolation="bilinear", seed=seed)
 
 
 @pytest.fixture(scope="module")
-def build(tiny_root, tmp_path_factory):
+def build(tiny_root, data_settings, tmp_path_factory):
     cache_dir = tmp_path_factory.mktemp("cache")
 
-    def build(**changes):
+    def build(seed=0, **changes):
         settings = {**SETTINGS, "cache_dir": str(cache_dir), **changes}
-        datamodule = FashionDataModule(str(tiny_root), **settings)
+        datamodule = make(data_settings(tiny_root, **settings), seed=seed)
         datamodule.setup()
         return datamodule
 
@@ -145,7 +136,7 @@ def test_each_host_feeds_its_own_part_of_every_batch(build, accumulate):
     parts = [build(), build()]
     for host, datamodule in enumerate(parts):
         datamodule.trainer = trainer_with(4, 2, host, accumulate)
-        datamodule.check_batch_size()
+        datamodule.plan.check()
     expected = [set(batch.rows.tolist()) for batch in whole.train_dataloader()]
     fed = [[batch.rows.tolist() for batch in part.train_dataloader()] for part in parts]
     assert {len(rows) for part in fed for rows in part} == {8 // 2 // accumulate}
@@ -162,10 +153,10 @@ def test_a_batch_that_the_devices_cannot_share_is_refused_with_the_nearest(build
     datamodule = build(batch_size=12)
     datamodule.trainer = trainer_with(8, 1, 0)
     with pytest.raises(ValueError, match=r"=12 .* by 8 \(8 devices x .*batch_size=8 or 16"):
-        datamodule.check_batch_size()
+        datamodule.plan.check()
     datamodule.trainer = trainer_with(4, 1, 0, accumulate=2)
     with pytest.raises(ValueError, match=r"by 8 \(4 devices x trainer\.accumulate_grad_batches=2"):
-        datamodule.check_batch_size()
+        datamodule.plan.check()
 
 
 @pytest.mark.parametrize(
@@ -188,8 +179,8 @@ def test_wrong_settings_are_named(build, changes, message):
         build(**changes)
 
 
-def test_the_drawn_sample_is_used_without_a_root(tmp_path):
-    datamodule = FashionDataModule(None, **{**SETTINGS, "cache_dir": str(tmp_path)})
+def test_the_drawn_sample_is_used_without_a_root(data_settings, tmp_path):
+    datamodule = make(data_settings(None, **SETTINGS, cache_dir=str(tmp_path)))
     datamodule.setup()
     facts = datamodule.facts()
     assert facts["drawn_sample"] is True
@@ -197,7 +188,7 @@ def test_the_drawn_sample_is_used_without_a_root(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def build_twinned(tiny_root, tmp_path_factory):
+def build_twinned(tiny_root, data_settings, tmp_path_factory):
     """As `build`, on a catalogue in which 39 photos are copies of others of their label."""
     folder = tmp_path_factory.mktemp("twinned")
     shutil.copytree(tiny_root, folder / "tiny")
@@ -211,7 +202,7 @@ def build_twinned(tiny_root, tmp_path_factory):
 
     def build(**changes):
         settings = {**SETTINGS, "cache_dir": str(folder / "cache"), **changes}
-        datamodule = FashionDataModule(str(folder / "tiny"), **settings)
+        datamodule = make(data_settings(folder / "tiny", **settings))
         datamodule.setup()
         return datamodule
 
@@ -255,12 +246,12 @@ def test_folds_test_every_photo_once(build_twinned):
     assert build_twinned(folds=4, fold=1).facts()["fold"] == 1
 
 
-def test_reviewed_lists_are_followed_and_counted(tiny_root, tmp_path):
+def test_reviewed_lists_are_followed_and_counted(tiny_root, data_settings, tmp_path):
     (tmp_path / "exclude.csv").write_text("id\n1000\n1003\n")
     (tmp_path / "relabel.csv").write_text("id,label\n1006,Jeans\n")
     settings = {**SETTINGS, "cache_dir": str(tmp_path)}
     settings |= {key: str(tmp_path / f"{key}.csv") for key in ("exclude", "relabel")}
-    datamodule = FashionDataModule(str(tiny_root), **settings)
+    datamodule = make(data_settings(tiny_root, **settings))
     datamodule.setup()
     facts = datamodule.facts()
     assert (facts["rows_kept"], facts["relabelled"]) == (118, 1)
@@ -270,11 +261,11 @@ def test_reviewed_lists_are_followed_and_counted(tiny_root, tmp_path):
     assert "1000" not in labels
 
 
-def test_a_sampler_draws_classes_alike(tiny_root, tmp_path, write_catalogue):
+def test_a_sampler_draws_classes_alike(data_settings, tmp_path, write_catalogue):
     rows = [{"id": str(i), "articleType": "Jeans" if i % 8 == 0 else "Shirts"} for i in range(320)]
     root = write_catalogue(tmp_path / "rare", rows)
     settings = {**SETTINGS, "cache_dir": str(tmp_path), "sampler": "balanced"}
-    datamodule = FashionDataModule(str(root), **settings)
+    datamodule = make(data_settings(root, **settings))
     datamodule.setup()
     targets = torch.cat(
         [batch.targets for epoch in range(8) for batch in epoch_of(datamodule, epoch)]

@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.nn import functional as F
 
 from fashion.data import feature_store as features_module
 from fashion.data.batches import PADDING, ProductDataset
+from fashion.data.cache import delete_stores, list_stores
 from fashion.data.datamodule import FashionDataModule
-from fashion.data.feature_data import FeatureDataset, check_mirrors
+from fashion.data.feature_data import FeatureDataset
 from fashion.data.feature_store import MissingSampler, open_features, view_names
-from fashion.data.photo_store import delete_stores, list_stores
 from fashion.models.cut import BoundaryTensor
 from fashion.training.inference import fill_features
 
@@ -48,27 +47,22 @@ def features_of(photos):
 
 
 @pytest.fixture
-def datamodule(tiny_root, tmp_path):
+def datamodule(tiny_root, data_settings, tmp_path):
     """Returns datamodule(**settings) over the tiny catalogue, set up."""
 
-    def make(**settings):
-        given = {
-            **{"label_column": "articleType", "min_images": 20, "malformed_rows": "skip"},
-            **{"fit": "squash", "rotation": 10, "split": "random", "split_seed": 0},
-            **{"batch_size": 16, "num_workers": 0, "cache_dir": str(tmp_path / "cache")},
-            **{"views": 2, "views_precision": "float32", "backbone": "test_resnet"},
-            **{"input_size": 16, "seed": 0},
-        }
-        made = FashionDataModule(str(tiny_root), **given | settings)
+    def make(input_size=16, seed=0, **settings):
+        given = {"batch_size": 16, "views": 2, "views_precision": "float32"}
+        given |= {"cache_dir": str(tmp_path / "cache"), **settings}
+        made = FashionDataModule(
+            data_settings(tiny_root, **given),
+            input_size=input_size,
+            interpolation="bilinear",
+            seed=seed,
+        )
         made.setup()
         return made
 
     return make
-
-
-def maps_of(photos):
-    """Features that are mirrored when the photos are, and a row that stays."""
-    return F.adaptive_avg_pool2d(photos.float(), (4, 2)), photos.float().mean((2, 3)).repeat(1, 2)
 
 
 def counting(calls):
@@ -124,31 +118,9 @@ def test_each_epoch_takes_the_next_view_and_then_the_first_again(datamodule):
     assert made.facts()["views"] == 3
 
 
-def test_half_of_the_maps_are_mirrored_other_ones_each_epoch(datamodule):
-    made = datamodule(views=1, views_mirrored=True)
-    made.fill_features("key", BOUNDARY, maps_of)
-    plain, rows = maps_of(plain_photos(made, "train"))
-    dataset = made.loader("train", evaluate=False).dataset
-    every = np.arange(len(plain))
-    drawn = []
-    for epoch in range(3):
-        maps, row = dataset[epoch, every].inputs
-        mirrored = (maps == plain.flip(3)).all((1, 2, 3))
-        assert torch.equal(mirrored, (maps != plain).any((1, 2, 3)))
-        assert torch.equal(row, rows)
-        assert 0.3 < mirrored.float().mean() < 0.7
-        assert torch.equal(dataset[epoch, every[::3]].inputs[0], maps[::3])
-        drawn.append(mirrored)
-    assert not torch.equal(drawn[0], drawn[1])
-    assert made.facts()["views_mirrored"] is True
-    validation = made.loader("val", evaluate=True).dataset[1, np.arange(5)].inputs[0]
-    assert torch.equal(validation, maps_of(plain_photos(made, "val")[:5])[0])
-
-
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_a_device_yields_what_the_store_does(datamodule, mirrored):
-    made = datamodule(views=3, views_mirrored=mirrored)
-    made.fill_features("key", BOUNDARY, maps_of)
+def test_a_device_yields_what_the_store_does(datamodule):
+    made = datamodule(views=3)
+    made.fill_features("key", BOUNDARY, features_of)
     loaders = [made.loader("train", evaluate=False), made.loader("val", evaluate=True)]
     made.keep_on_device(torch.device("cpu"))
     for kept, expected in zip(
@@ -167,23 +139,6 @@ def test_a_device_yields_what_the_store_does(datamodule, mirrored):
                 assert torch.equal(batch.targets, other.targets)
     made.teardown("fit")
     assert isinstance(made.loader("val", evaluate=True).dataset[0, np.arange(3)].inputs, tuple)
-
-
-def test_what_is_no_map_is_not_mirrored():
-    maps, gate, row = (
-        BoundaryTensor("a", (8, 4, 4)),
-        BoundaryTensor("b", (8, 1, 1)),
-        BoundaryTensor("c", (8,)),
-    )
-    check_mirrors((maps, gate, row), "NCHW")
-    tokens = BoundaryTensor("d", (17, 8))
-    for boundary, layout in (
-        ((maps, tokens), "NCHW"),
-        ((gate, row), "NCHW"),
-        ((maps,), "NHWC"),
-    ):
-        with pytest.raises(ValueError, match=r"data\.views_mirrored=true: .* Pass data"):
-            check_mirrors(boundary, layout)
 
 
 @pytest.mark.parametrize(
@@ -213,12 +168,9 @@ def test_a_device_without_the_room_that_it_was_asked_for_is_refused(datamodule):
         made.fits_device(torch.device("cuda"), BOUNDARY, 10**3)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("views_mirrored", None), ("views_mirrored", 1), ("views_on_device", "yes")]
-)
-def test_a_wrong_switch_is_named(datamodule, key, value):
-    with pytest.raises(ValueError, match=rf"data\.{key}={value!r}: pass true, false"):
-        datamodule(**{key: value})
+def test_a_wrong_switch_is_named(data_settings, tiny_root):
+    with pytest.raises(ValueError, match=r"data\.views_on_device='yes': pass true, false or null"):
+        data_settings(tiny_root, views_on_device="yes")
 
 
 def test_bfloat16_rounds_and_nothing_else(datamodule):
@@ -301,7 +253,7 @@ def test_an_interrupted_filling_goes_on_where_it_was(datamodule):
     made.fill_features("key", BOUNDARY, counting(calls))
     train, val = len(made.splits.rows("train")), len(made.splits.rows("val"))
     assert len(calls) == -(-(train + val) // 16) + -(-train // 16) - 3
-    whole = datamodule(cache_dir=str(made.cache_dir / "other"))
+    whole = datamodule(cache_dir=str(made.settings.cache_folder / "other"))
     whole.fill_features("key", BOUNDARY, features_of)
     slots = made._slots("train")
     for view in (0, 1):
@@ -360,7 +312,7 @@ def test_a_disk_that_fills_up_on_the_way_is_named_and_what_was_done_stays(datamo
         made.fill_features("key", BOUNDARY, features_of)
     monkeypatch.undo()
     store = open_features(
-        made.cache_dir, f"{made.store.folder.name} key", 120, BOUNDARY,
+        made.settings.cache_folder, f"{made.store.folder.name} key", 120, BOUNDARY,
         precision="float32", views=("plain",),
     )  # fmt: skip
     assert 0 < len(store.missing(0, np.arange(120))) < 120
@@ -382,12 +334,12 @@ def test_batches_of_missing_photos_are_padded_and_padding_is_not_written(tmp_pat
 def test_features_are_listed_and_deleted_like_photos(datamodule):
     made = datamodule()
     made.fill_features("key", BOUNDARY, features_of)
-    listed = list_stores(made.cache_dir).set_index("kind")
+    listed = list_stores(made.settings.cache_folder).set_index("kind")
     assert listed.loc["features", "photos"] == 120
     assert listed.loc["features", "state"] == "kept"
     key = listed.loc["features", "key"]
-    assert delete_stores(made.cache_dir, [key]) == [key]
-    assert list_stores(made.cache_dir)["kind"].tolist() == ["photos"]
+    assert delete_stores(made.settings.cache_folder, [key]) == [key]
+    assert list_stores(made.settings.cache_folder)["kind"].tolist() == ["photos"]
 
 
 CUT = (

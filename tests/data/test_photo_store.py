@@ -16,7 +16,8 @@ from fashion.catalogue.root import open_root
 from fashion.catalogue.splits import assign_splits
 from fashion.catalogue.table import drop_unreadable, load_catalogue
 from fashion.data import photo_store as store_module
-from fashion.data.photo_store import PIXELS, delete_stores, list_stores, main, open_store
+from fashion.data.cache import delete_stores, list_stores
+from fashion.data.photo_store import PIXELS, main, open_store
 
 SETTINGS = {"input_size": 16, "fit": "pad", "interpolation": "bilinear"}
 

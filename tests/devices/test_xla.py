@@ -16,7 +16,7 @@ import torch
 
 import train
 from fashion.metrics.predictions import Predictions
-from fashion.training.run import load_checkpoint
+from fashion.models import checkpoints
 
 pytestmark = [
     pytest.mark.tpu,
@@ -205,7 +205,7 @@ def test_a_run_goes_on_on_another_device_with_the_same_figures(first, second, ru
         assert xla["graphs_by_epoch"] == [2, 0]
         assert xla["graphs"] == 2
     for folder in (whole, resumed):
-        checkpoint = load_checkpoint(folder / "checkpoints" / "best.ckpt")
+        checkpoint = checkpoints.read(folder / "checkpoints" / "best.ckpt")
         tensors = [*checkpoint["state_dict"].values()]
         for state in checkpoint["optimizer_states"][0]["state"].values():
             tensors += state.values()
@@ -259,7 +259,7 @@ def test_accumulated_gradients_keep_the_step_and_compile_a_graph_for_each_part(
 @pytest.mark.parametrize("device", ON_XLA)
 def test_a_cut_network_fills_its_store_and_trains_from_it(device, on_device, run, tmp_path):
     cut = (*SMALL[:2], r"model.unfreeze=['^layer4\.']", "model.input_size=48", "data.views=2")
-    cut += ("data.views_precision=float32", "data.views_mirrored=true")
+    cut += ("data.views_precision=float32",)
     place = f"data.views_on_device={on_device}"
     folder = run(device, *cut, place, f"data.cache_dir={tmp_path}")  # a store of its own
     assert_same_answer(folder, run("cpu", *cut))
@@ -274,7 +274,7 @@ def test_a_cut_network_fills_its_store_and_trains_from_it(device, on_device, run
 @pytest.mark.slow
 def test_bfloat16_is_autocast_over_float32(run):
     folder = run("xla-8", *SMALL, "trainer.precision=bf16-mixed")
-    checkpoint = load_checkpoint(folder / "checkpoints" / "last.ckpt")
+    checkpoint = checkpoints.read(folder / "checkpoints" / "last.ckpt")
     states = checkpoint["optimizer_states"][0]["state"].values()
     tensors = [
         *checkpoint["state_dict"].values(),

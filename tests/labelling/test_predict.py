@@ -15,7 +15,7 @@ import train
 from fashion.labelling import predict
 from fashion.labelling.predict import find_photos, inference_speed
 from fashion.metrics.predictions import Predictions
-from fashion.training.run import load_checkpoint
+from fashion.models import checkpoints
 
 REPO = Path(train.__file__).parent
 
@@ -51,7 +51,7 @@ def test_labels_are_those_of_the_report(run_dir, tiny_root, label, tmp_path):
 
 
 def changed_checkpoint(run_dir, path, change):
-    checkpoint = load_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    checkpoint = checkpoints.read(run_dir / "checkpoints" / "best.ckpt")
     change(checkpoint)
     torch.save(checkpoint, path)
     return path
@@ -255,7 +255,7 @@ def test_a_damaged_checkpoint_is_refused_whatever_is_damaged(run_dir, tmp_path):
     for content in damaged:
         ckpt_path.write_bytes(content)
         with pytest.raises(ValueError, match=r"best\.ckpt' is not a complete checkpoint") as caught:
-            load_checkpoint(ckpt_path)
+            checkpoints.read(ckpt_path)
         assert "\n" not in str(caught.value)
 
 

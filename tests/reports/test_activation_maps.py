@@ -24,7 +24,6 @@ def build(backbone="test_resnet", unfreeze=(), input_size=96):
         pretrained=False,
         weights=None,
         input_size=input_size,
-        fit="squash",
         unfreeze=unfreeze if unfreeze == "all" else list(unfreeze),
         dropout=0.5,
         label_smoothing=0.0,

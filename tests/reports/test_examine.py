@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,20 +10,22 @@ from PIL import Image
 
 from fashion.commands.evaluate import evaluate
 from fashion.data.datamodule import FashionDataModule
+from fashion.data.settings import DataSettings
 from fashion.labelling.predict import load_calibration, load_classifier
 from fashion.metrics.calibration import Calibration
 from fashion.metrics.predictions import Predictions
+from fashion.models import checkpoints
 from fashion.reports import examine
 from fashion.reports.corruptions import CORRUPTIONS
 from fashion.training.inference import predict_changed, predict_split, predict_unknown
-from fashion.training.run import load_checkpoint
 
 
 @pytest.fixture(scope="module")
 def parts(run_dir):
     """A trainer, the finished run's model and its catalogue."""
-    checkpoint = load_checkpoint(run_dir / "checkpoints" / "best.ckpt")
-    datamodule = FashionDataModule(**checkpoint["datamodule_hyper_parameters"])
+    checkpoint = checkpoints.read(run_dir / "checkpoints" / "best.ckpt")
+    settings = DataSettings.from_config(checkpoint["run"]["config"]["data"])
+    datamodule = FashionDataModule(settings, input_size=48, interpolation="bilinear", seed=0)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(
         accelerator="cpu", use_distributed_sampler=False, enable_model_summary=False, **quiet
@@ -37,7 +40,7 @@ def test_the_calibration_in_the_checkpoint_is_that_of_the_validation_split(run_d
     tested = Predictions.load(run_dir / "predictions.npz")
     splits = pd.read_csv(run_dir / "splits.csv", dtype=str)
     assert set(validated.image_ids) == set(splits[splits["split"] == "val"]["id"])
-    kept = load_calibration(load_checkpoint(run_dir / "checkpoints" / "best.ckpt"))
+    kept = load_calibration(checkpoints.read(run_dir / "checkpoints" / "best.ckpt"))
     expected = Calibration.fit(validated.probabilities, validated.targets)
     assert kept.temperature == expected.temperature
     assert validated.temperature == tested.temperature == kept.temperature
@@ -48,11 +51,11 @@ def test_the_calibration_in_the_checkpoint_is_that_of_the_validation_split(run_d
 def test_a_checkpoint_from_before_there_were_calibrations_is_given_one(run_dir, tmp_path):
     path = tmp_path / "checkpoints" / "best.ckpt"
     path.parent.mkdir()
-    before = load_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    before = checkpoints.read(run_dir / "checkpoints" / "best.ckpt")
     known = load_calibration({"calibration": before.pop("calibration")})
     torch.save(before, path)
     evaluate(path, trainer={"accelerator": "cpu"}, robustness_photos=0)
-    after = load_checkpoint(path)
+    after = checkpoints.read(path)
     assert load_calibration(after).temperature == pytest.approx(known.temperature, rel=1e-3)
     assert (tmp_path / "predictions-val.npz").exists()
     after.pop("calibration")
@@ -102,8 +105,8 @@ def test_a_catalogue_without_rare_labels_has_no_unknown(write_catalogue, tmp_pat
     trainer, classifier, datamodule = parts
     rows = [{"id": str(i), "articleType": ("Shirts", "Jeans")[i % 2]} for i in range(40)]
     root = write_catalogue(tmp_path / "plain", rows)
-    settings = {**datamodule.hparams, "root": str(root), "cache_dir": str(tmp_path / "cache")}
-    other = FashionDataModule(**settings)
+    settings = replace(datamodule.settings, root=str(root), cache_dir=str(tmp_path / "cache"))
+    other = FashionDataModule(settings, input_size=48, interpolation="bilinear", seed=0)
     other.trainer = trainer
     other.setup()
     assert predict_unknown(trainer, classifier, other) is None

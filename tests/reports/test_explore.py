@@ -10,20 +10,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fashion.data.datamodule import FashionDataModule
+from fashion.data.settings import DataSettings
 from fashion.reports.explore import explore
 
-SETTINGS = {
-    "label_column": "articleType", "min_images": 10, "malformed_rows": "skip", "fit": "pad",
-    "rotation": 10, "split": "random", "split_seed": 0, "batch_size": 8, "num_workers": 0,
-    "backbone": "test_resnet", "input_size": 64, "seed": 0,
-}  # fmt: skip
+SETTINGS = {"min_images": 10, "fit": "pad"}
 NASTY = '=HYPERLINK("http://x")<script>alert(1)</script> & $x_1$ ' + "very long " * 40
 
 
 def run(root, folder, **changes):
     settings = {**SETTINGS, "cache_dir": str(folder / "cache"), **changes}
-    return explore(FashionDataModule(str(root), **settings), folder / "out")
+    settings = DataSettings.from_config({"root": str(root), **settings})
+    return explore(settings, 64, folder / "out")
 
 
 def read(folder, name):

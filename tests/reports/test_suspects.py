@@ -8,7 +8,8 @@ import pytest
 
 from fashion.catalogue.review import read_review
 from fashion.metrics.predictions import Predictions
-from fashion.reports.suspects import _datamodule, find_suspects, gather, write_suspects
+from fashion.reports.suspects import find_suspects, gather, load_catalogue_of, write_suspects
+from fashion.training.run_folder import RunFolder
 
 
 def predictions(targets, probabilities, ids=None):
@@ -50,23 +51,23 @@ def test_runs_are_put_together_and_refused_where_they_overlap(planted, tmp_path)
         (tmp_path / part).mkdir()
         share = (whole.targets[rows], whole.probabilities[rows], whole.image_ids[rows])
         predictions(*share).save(tmp_path / part / "predictions.npz")
-    gathered = gather([tmp_path / "0", tmp_path / "1"])
+    gathered = gather([RunFolder(tmp_path / "0"), RunFolder(tmp_path / "1")])
     assert gathered.image_ids.tolist() == whole.image_ids.tolist()
     with pytest.raises(ValueError, match="1500 photos are predicted by several of the runs, '0'"):
-        gather([tmp_path / "0", tmp_path / "0"])
+        gather([RunFolder(tmp_path / "0"), RunFolder(tmp_path / "0")])
     with pytest.raises(FileNotFoundError, match=r"nowhere' holds no predictions\.npz"):
-        gather([tmp_path / "nowhere"])
+        gather([RunFolder(tmp_path / "nowhere")])
     other = predictions(np.array([0, 1]), np.eye(3)[:2], ["a", "b"])
     (tmp_path / "2").mkdir()
     other.save(tmp_path / "2" / "predictions.npz")
     with pytest.raises(ValueError, match="differ in their classes"):
-        gather([tmp_path / "0", tmp_path / "2"])
+        gather([RunFolder(tmp_path / "0"), RunFolder(tmp_path / "2")])
 
 
 @pytest.mark.parametrize("width", [1200, 390])
 def test_the_page_opens_in_a_browser(run_dir, tmp_path, browse, width):
-    datamodule = _datamodule(run_dir, {})
-    rows = datamodule.splits.table[:30]
+    loaded = load_catalogue_of(RunFolder(run_dir))
+    rows = loaded.catalogue.table[:30]
     suspects = pd.DataFrame(
         {
             "id": rows["id"],
@@ -76,7 +77,7 @@ def test_the_page_opens_in_a_browser(run_dir, tmp_path, browse, width):
             "suggested_probability": 0.9,
         }
     )
-    write_suspects(suspects, 120, datamodule, tmp_path)
+    write_suspects(suspects, 120, loaded, tmp_path)
     found = browse(tmp_path / "index.html", width)
     assert found == {"pictures": 30, "broken": 0, "too_wide": 0, "stacked": 0, "console": []}
 

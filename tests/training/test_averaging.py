@@ -40,7 +40,6 @@ def fit(tmp_path):
             pretrained=False,
             weights=None,
             input_size=32,
-            fit="squash",
             unfreeze=[r"^layer4\."],
             dropout=0.0,
             label_smoothing=0.1,

@@ -23,7 +23,6 @@ def build(**changes):
         "pretrained": False,
         "weights": None,
         "input_size": 32,
-        "fit": "squash",
         "unfreeze": [],
         "dropout": 0.0,
         "label_smoothing": 0.1,

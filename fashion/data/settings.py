@@ -1,0 +1,155 @@
+"""DataSettings: the keys under `data` in a run's configuration, checked."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from fashion.catalogue.images import FITS
+from fashion.catalogue.splits import KINDS
+from fashion.defaults import default_settings
+
+# How likely a photo is drawn: to this power of the photos of its class.
+SAMPLERS = {"shuffle": 0.0, "sqrt": -0.5, "balanced": -1.0}
+VIEW_PRECISIONS = ("bfloat16", "float32")
+# Keys of earlier releases: where one isn't false, the sentence goes on with what became of it.
+DROPPED_KEYS = {"views_mirrored": "stored maps are no longer mirrored; more data.views do more"}
+REPEATED_KEYS = ("backbone", "input_size", "seed")  # of earlier releases, which said them twice
+LEAST = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "views": 0}
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """What a run asks of its catalogue; `conf/data` has the defaults.
+
+    Attributes:
+        root: Folder or zip with a table and photos, or with a folder of photos for each class; None
+            stands for the drawn sample.
+        table: The table's file name; None takes each folder of photos as a class.
+        id_column: The table's column that names each row; None takes the photo's path.
+        image_column: The column of the photos' paths; None: the photo is images/<id>.
+        label_column: The column to classify by.
+        min_images: Labels with fewer photos are dropped.
+        malformed_rows: `skip` or `repair`.
+        exclude: CSV of the ids to leave out, see `fashion.catalogue.review`.
+        relabel: CSV of ids and the labels they get instead.
+        fit: `squash` or `pad`, see `fashion.catalogue.images.decode_image`.
+        rotation: Largest angle of the random rotation, in degrees.
+        split: How the splits are drawn, stratified by label: `random`, or `grouped`, which has no
+            photo's twins in another split.
+        split_seed: Decides the splits, and nothing else does.
+        folds: Cross-validate: so many folds take the place of the splits; None doesn't.
+        fold: Which of them is tested on, from 0.
+        sampler: `shuffle` takes each training photo once an epoch. `sqrt` and `balanced` draw as
+            many, with replacement: a class as often as the square root of its photos, or as any.
+        batch_size: Photos of one optimiser step, over all devices and processes.
+        num_workers: Loader processes; None takes one less than the cores, 1 to 8.
+        cache_dir: Where packed photos, features and the drawn sample are kept; None is the user's
+            cache.
+        views: How many views of each training photo, the first plain and the others augmented,
+            are kept as features for all epochs to train from; 0 trains from the photos.
+        views_precision: `bfloat16` or `float32`, in which features are kept.
+        views_on_device: Keep the features in the memory of the device that trains, too; None does
+            so on a GPU with twice the room.
+
+    Raises:
+        ValueError: A setting is out of range; the sentence names the key and the way out.
+    """
+
+    root: str | None
+    table: str | None
+    id_column: str | None
+    image_column: str | None
+    label_column: str
+    min_images: int
+    malformed_rows: str
+    exclude: str | None
+    relabel: str | None
+    fit: str
+    rotation: float
+    split: str
+    split_seed: int
+    folds: int | None
+    fold: int
+    sampler: str
+    batch_size: int
+    num_workers: int | None
+    cache_dir: str | None
+    views: int
+    views_precision: str
+    views_on_device: bool | None
+
+    def __post_init__(self) -> None:
+        """Refuse what no catalogue can be read or trained with."""
+        self._check_choices()
+        self._check_folds()
+        for key, lowest in LEAST.items():
+            kinds = (int, float) if key == "rotation" else (int,)
+            value = getattr(self, key)
+            if not isinstance(value, kinds) or value < lowest:
+                raise ValueError(f"data.{key}={value!r} must be {lowest} or more.")
+
+    @classmethod
+    def from_config(cls, node: Mapping[str, Any]) -> "DataSettings":
+        """Take the settings from a configuration's node `data`, of this release or an earlier one.
+
+        What it lacks has its default; Hydra's own keys are passed over.
+
+        Raises:
+            ValueError: A key is unknown or no longer there, or a setting is out of range.
+        """
+        given = {**default_settings()["data"], **node}
+        given = {key: value for key, value in given.items() if not key.startswith("_")}
+        for key in REPEATED_KEYS:
+            given.pop(key, None)
+        for key, dropped in DROPPED_KEYS.items():
+            if given.get(key):
+                raise ValueError(f"data.{key}={given[key]}: {dropped}. Pass data.{key}=false.")
+            if key in given:
+                del given[key]
+                log.info("data.%s=false is dropped: %s.", key, dropped)
+        names = [field.name for field in fields(cls)]
+        unknown = sorted(given.keys() - set(names))
+        if unknown:
+            raise ValueError(f"data.{unknown[0]} is unknown; there are: {', '.join(names)}.")
+        return cls(**given)
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder of packed photos, features and the drawn sample."""
+        return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache_dir()
+
+    def _check_choices(self) -> None:
+        for key, choices in (
+            ("fit", FITS),
+            ("split", KINDS),
+            ("sampler", tuple(SAMPLERS)),
+            ("views_precision", VIEW_PRECISIONS),
+        ):
+            value = getattr(self, key)
+            if value not in choices:
+                raise ValueError(f"data.{key}={value!r} is unknown; pass {' or '.join(choices)}.")
+        if not isinstance(self.views_on_device, (bool, type(None))):
+            raise ValueError(
+                f"data.views_on_device={self.views_on_device!r}: pass true, false or null."
+            )
+
+    def _check_folds(self) -> None:
+        folds, fold = self.folds, self.fold
+        if folds is not None and not (isinstance(folds, int) and folds >= 2):
+            raise ValueError(f"data.folds={folds!r}: pass a number of 2 or more, or null.")
+        if not isinstance(fold, int) or not 0 <= fold < (folds or 1):
+            raise ValueError(
+                f"data.fold={fold!r}: pass one from 0 to {folds - 1} with data.folds={folds}."
+                if folds
+                else f"data.fold={fold!r} needs data.folds, the number of folds."
+            )
+
+
+def default_cache_dir() -> Path:
+    """Return the user's cache folder for this project."""
+    return Path(platformdirs.user_cache_dir("fashion"))

@@ -1,0 +1,60 @@
+"""What a report says of a run beside its figures."""
+
+import contextlib
+import platform
+from importlib import metadata
+from typing import Any
+
+import pandas as pd
+
+from fashion.data.datamodule import FashionDataModule
+from fashion.models.backbone import count_parameters, count_trainable
+from fashion.training.classifier import ProductClassifier
+
+
+def run_facts(
+    config: dict[str, Any],
+    history: pd.DataFrame,
+    datamodule: FashionDataModule,
+    classifier: ProductClassifier,
+) -> dict[str, Any]:
+    """Return what a report says of a run beside its figures; see `write_report`."""
+    data = datamodule.facts()
+    seconds = history["seconds"].tolist() if len(history) else []
+    best = int(history["epoch"].iloc[history["val/macro_auprc"].argmax()]) if len(history) else None
+    return {
+        "model": config["model_name"],
+        "seed": config["seed"],
+        "drawn_sample": data.pop("drawn_sample"),
+        "data": data,
+        "class_counts": datamodule.splits.class_counts(),
+        "trainable_parameters": count_trainable(classifier.backbone),
+        "total_parameters": count_parameters(classifier.backbone),
+        "best_epoch": best,
+        "best_val_macro_auprc": float(history["val/macro_auprc"].max()) if len(history) else None,
+        "epochs": len(history),
+        "seconds": {
+            "total": round(sum(seconds), 1),
+            "per_epoch": round(sum(seconds) / max(1, len(seconds)), 1),
+        },
+        "versions": versions(),
+        "config": config,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide a run's figures."""
+    found = {"python": platform.python_version()}
+    for name in (
+        "fashion",
+        "torch",
+        "torch_xla",
+        "lightning",
+        "timm",
+        "torchmetrics",
+        "numpy",
+        "pillow",
+    ):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

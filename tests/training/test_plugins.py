@@ -1,0 +1,36 @@
+import pandas as pd
+import pytest
+import torch
+from lightning import Trainer
+
+from fashion.training.plugins import AtomicCheckpointIO, ResumableCSVLogger
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
+    path = tmp_path / "last.ckpt"
+    writer = AtomicCheckpointIO()
+    writer.save_checkpoint({"step": 1}, path)
+
+    class Unwritable:
+        def __reduce__(self):
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        writer.save_checkpoint({"step": 2, "bad": Unwritable()}, path)
+    assert torch.load(path, weights_only=True)["step"] == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_the_csv_log_of_a_resumed_run_goes_on(tmp_path):
+    for step, metrics in enumerate([{"a": 1.0}, {"a": 2.0, "b": 3.0}]):
+        logger = ResumableCSVLogger(tmp_path, name="csv", version="")
+        logger.log_metrics(metrics, step)
+        logger.save()
+    table = pd.read_csv(tmp_path / "csv" / "metrics.csv")
+    assert table["a"].tolist() == [1.0, 2.0]
+    assert table["b"].tolist()[1] == 3.0
+
+
+def test_the_trainer_s_default_checkpoint_writer_is_the_atomic_one():
+    trainer = Trainer(plugins=[AtomicCheckpointIO()], accelerator="cpu", logger=False)
+    assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
