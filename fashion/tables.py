@@ -1,21 +1,23 @@
 """CSV files for people: a cell that a spreadsheet would compute is marked as text."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from pandas.api.types import is_numeric_dtype
+if TYPE_CHECKING:  # pandas is loaded where a table is written, not where a cell is marked
+    import pandas as pd
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets compute
 MARK = "'"  # what marks it as text, in spreadsheets, too
 
 
-def csv_text(table: pd.DataFrame, **options: Any) -> str:
+def csv_text(table: "pd.DataFrame", **options: Any) -> str:
     """Return a table as CSV, lines ending in a line feed, text cells marked as text where need be.
 
     Args:
         table: The index isn't written.
         options: Those of `pandas.DataFrame.to_csv`.
     """
+    from pandas.api.types import is_numeric_dtype
+
     marked = table.copy()
     for column in table:
         if not is_numeric_dtype(table[column]):
