@@ -34,9 +34,9 @@ class Review:
             raise ValueError(
                 f"data.exclude and data.relabel both name the id {both[0]!r}; keep it in one."
             )
-        known = set(ids)
+        all_ids = set(ids)
         for key, named in (("exclude", self.excluded), ("relabel", self.labels)):
-            unknown = sorted(set(named) - known)
+            unknown = sorted(set(named) - all_ids)
             if unknown:
                 raise ValueError(
                     f"data.{key}: {len(unknown)} of {len(named)} ids are not in the catalogue, "

@@ -12,7 +12,19 @@ from fashion.catalogue.splits import SPLITS, assign_folds, assign_grouped_splits
 from fashion.catalogue.table import DROPPED_COLUMNS, Catalogue
 from fashion.files import write_file
 from fashion.tables import csv_text
-from fashion.twins.twins import COLUMNS, groups_of_all
+
+TWIN_COLUMNS = ["group", "id", "label", "distance"]
+
+
+def groups_of_all(table: pd.DataFrame, twins: pd.DataFrame) -> "pd.Series[int]":
+    """Return a group for each row of a table: that of its twins, or one of its own.
+
+    Args:
+        table: The catalogue table.
+        twins: As `fashion.twins.groups.find_twins` returns it.
+    """
+    alone = pd.Series(-1 - np.arange(len(table)), index=table.index)
+    return table["id"].map(twins.set_index("id")["group"]).fillna(alone).astype(int)
 
 
 @dataclass(frozen=True)
@@ -22,7 +34,7 @@ class SplitCatalogue:
     Attributes:
         catalogue: Accounts for every row.
         table: The catalogue table with its column `split`.
-        twins: As `fashion.twins.twins.find_twins` returns it.
+        twins: As `fashion.twins.groups.find_twins` returns it.
         class_names: The K labels in the order of their targets.
     """
 
@@ -50,9 +62,9 @@ class SplitCatalogue:
         """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`."""
         in_train = self.groups[self.rows("train").index].value_counts()
         rows = self.rows(split)
-        known = self.groups[rows.index].map(in_train).fillna(0)
-        marked: np.ndarray = (known > (rows["split"] == "train")).to_numpy()  # itself is no twin
-        return marked
+        of_group = self.groups[rows.index].map(in_train).fillna(0)
+        has_twin: np.ndarray = (of_group > (rows["split"] == "train")).to_numpy()  # but itself
+        return has_twin
 
     def class_counts(self) -> dict[str, dict[str, int]]:
         """Return the photos of each class in each split."""
@@ -90,11 +102,11 @@ class SplitCatalogue:
 
     def restricted_to(self, class_names: list[str]) -> "SplitCatalogue":
         """Keep the rows of some classes, in their order of targets; there may be none."""
-        known = self.table["label"].isin(class_names)
+        wanted = self.table["label"].isin(class_names)
         return replace(
             self,
-            catalogue=self.catalogue.without(self.table[~known], "unknown label", ""),
-            table=self.table[known],
+            catalogue=self.catalogue.without(self.table[~wanted], "unknown label", ""),
+            table=self.table[wanted],
             class_names=list(class_names),
         )
 
@@ -127,7 +139,7 @@ def split_catalogue(
 
     Args:
         catalogue: Its table has no splits yet.
-        twins: As `fashion.twins.twins.find_twins` returns it; None: nobody has looked for any.
+        twins: As `fashion.twins.groups.find_twins` returns it; None: nobody has looked for any.
         kind: `random` or `grouped`.
         seed: Decides the splits, and nothing else does.
         folds: How many folds take the place of the splits; None: none do.
@@ -137,7 +149,7 @@ def split_catalogue(
         ValueError: A class can't be in every split.
     """
     table = catalogue.table
-    twins = pd.DataFrame(columns=COLUMNS) if twins is None else twins
+    twins = pd.DataFrame(columns=TWIN_COLUMNS) if twins is None else twins
     grouped = kind == "grouped"
     alone = pd.Series(range(len(table)), index=table.index)
     groups = groups_of_all(table, twins) if grouped else alone

@@ -22,7 +22,7 @@ from fashion.catalogue.split_catalogue import SplitCatalogue, split_catalogue
 from fashion.catalogue.table import Catalogue, drop_unreadable, load_catalogue
 from fashion.data.photo_store import PhotoStore, open_store
 from fashion.data.settings import DataSettings
-from fashion.twins.twins import find_twins
+from fashion.twins.groups import find_twins
 
 log = logging.getLogger(__name__)
 
