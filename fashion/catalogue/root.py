@@ -1,20 +1,19 @@
-"""Open `data.root`, a folder or a zip, and read a catalogue's files from it without unpacking.
+"""Open `data.root`, a folder or a zip, and find a catalogue's table and photos in it.
 
 A catalogue is a table (`styles.csv`, or `data.table`) with photos beside it, or a folder of photos
 for each class.
 """
 
-import hashlib
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_FILE_BYTES = 256 * 2**20
+from fashion.catalogue.containers import Archive, Folder, is_photo, stays_inside
+
+# The full set has 44,000 files in each of these; none of them is a table.
+WITHOUT_TABLES = ("images", "styles")
 NOT_THERE = (
     "data.root={root!r} does not exist. The Fashion Product Images catalogue is published on "
     "Kaggle, small (paramaggarwal/fashion-product-images-small, about 0.6 GB) and in full "
@@ -69,136 +68,59 @@ def open_root(root: str | Path, table: str | None = "styles.csv") -> CatalogueRo
     if not path.exists():
         raise FileNotFoundError(NOT_THERE.format(root=str(root)))
     path = path.absolute()  # so that it is the same catalogue wherever it is read from
-    return _open_folder(path, table) if path.is_dir() else _open_zip(path, table)
+    files = Folder(path) if path.is_dir() else _open_archive(path)
+    csv_name = _find_table(files, path, table) if table else None
+    base = csv_name.parent if csv_name else files.top
+    return CatalogueRoot(
+        path=path,
+        csv_name=str(csv_name) if csv_name else None,
+        photos=_photos_by_id(files, base) if csv_name else _photos_by_path(files, path, table),
+        find=partial(_find_photo, files, base),
+        stamp=files.stamp,
+        read=files.read,
+    )
 
 
-def _open_folder(folder: Path, table: str | None) -> CatalogueRoot:
-    files = list(_walk(folder, with_photos=table is None))
-    tables = [path for path in files if table and path.name == table]
-    tables.sort(key=lambda path: (len(path.parts), str(path)))
-    digests = {_digest(path.read_bytes()) for path in tables} if len(tables) > 1 else set()
-    chosen = _choose_table([str(path) for path in tables], len(digests), folder)
-    if chosen is None:
-        if table is not None:
-            _refuse_other_tables(folder, table, files)
-            files = list(_walk(folder, with_photos=True))
-        names = [path.relative_to(folder).as_posix() for path in files]
-        photos = _photos_in_folders(folder, names, table)
-        photos = {id_: str(folder / name) for id_, name in photos.items()}
-    else:
-        images = Path(chosen).parent / "images"
-        entries = os.scandir(images) if images.is_dir() else ()
-        names = sorted(entry.name for entry in entries if entry.is_file())
-        photos = {id_: str(images / name) for id_, name in _photos_by_id(names).items()}
-    base = Path(chosen).parent if chosen else folder
-    return CatalogueRoot(folder, chosen, photos, partial(_find_file, base), _file_stamp, _read_file)
-
-
-def _walk(folder: Path, *, with_photos: bool) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        # The full set has 44,000 files in each of these; none of them is a table.
-        skipped = () if with_photos else ("images", "styles")
-        folders[:] = sorted(
-            name for name in folders if name not in (*skipped, "__MACOSX") and name[0] != "."
-        )
-        yield from (Path(parent, name) for name in sorted(files))
-
-
-def _find_file(base: Path, name: str) -> str | None:
-    for place in (base, base / "images"):
-        if _stays_inside(name) and (place / name).is_file():
-            return str(place / name)
-    return None
-
-
-def _file_stamp(name: str) -> str:
+def _open_archive(path: Path) -> Archive:
     try:
-        stat = os.stat(name)
-    except OSError:  # gone since the folder was listed; reading it says so
-        return "gone"
-    return f"{stat.st_size}:{stat.st_mtime_ns}"
-
-
-def _read_file(name: str) -> bytes:
-    if os.path.getsize(name) > MAX_FILE_BYTES:
-        raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-    return Path(name).read_bytes()
-
-
-def _open_zip(path: Path, table: str | None) -> CatalogueRoot:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+        archive = Archive(path)
+    except ValueError as error:
         raise ValueError(
             f"data.root={str(path)!r} is neither a folder nor a complete zip file ({error}). "
             "Fetch the file again, or pass data.root=<folder with a table and images/>."
         ) from error
-    entries = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-    for name in entries:
-        if not _stays_inside(name):
-            raise ValueError(
-                f"data.root={str(path)!r} holds the entry {name!r}, which leaves the archive. "
-                "Remove that entry, or pass another data.root."
-            )
-    own = [PurePosixPath(name) for name in entries if not name.startswith("__MACOSX/")]
-    tables = [str(name) for name in own if table and name.name == table]
-    tables.sort(key=lambda name: (name.count("/"), name))
-    chosen = _choose_table(tables, len({entries[name].CRC for name in tables}), path)
-    if chosen is None:
-        if table is not None:
-            _refuse_other_tables(path, table, own)
-        photos = _photos_in_folders(path, sorted(map(str, own)), table)
-        base = PurePosixPath()
-    else:
-        base = PurePosixPath(chosen).parent
-        images = base / "images"
-        names = sorted(name.name for name in own if name.parent == images)
-        photos = {id_: str(images / name) for id_, name in _photos_by_id(names).items()}
-
-    def find(name: str) -> str | None:
-        places = (str(base / name), str(base / "images" / name)) if _stays_inside(name) else ()
-        return next((place for place in places if place in entries), None)
-
-    def stamp(name: str) -> str:
-        return f"{entries[name].file_size}:{entries[name].CRC:08x}"
-
-    return CatalogueRoot(path, chosen, photos, find, stamp, partial(read_entry, archive))
+    for name in archive.names_outside():
+        raise ValueError(
+            f"data.root={str(path)!r} holds the entry {name!r}, which leaves the archive. "
+            "Remove that entry, or pass another data.root."
+        )
+    return archive
 
 
-def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return the content of one file in a zip.
+def _find_table(files: Folder | Archive, root: Path, table: str) -> PurePath | None:
+    """Return the table of a name, the outermost of several equal ones; None if there is no table.
 
     Raises:
-        ValueError: The entry is damaged, encrypted or larger than `MAX_FILE_BYTES`.
+        FileNotFoundError: There are only tables of other names.
+        ValueError: Several tables of that name differ.
     """
-    if archive.getinfo(name).file_size > MAX_FILE_BYTES:
-        raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-    try:
-        return archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
-        raise ValueError(f"damaged zip entry: {error}") from error
-
-
-def _stays_inside(name: str) -> bool:
-    """Return whether a path that a file names is a plain relative one."""
-    path = PurePosixPath(name)
-    return not (
-        path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts
-    )
-
-
-def _choose_table(tables: list[str], num_contents: int, root: Path) -> str | None:
-    if num_contents > 1:
+    names = list(files.names(skipped=WITHOUT_TABLES))
+    tables = [path for path in names if path.name == table]
+    tables.sort(key=lambda path: (len(path.parts), str(path)))
+    if not tables:
+        _refuse_other_tables(root, table, names)
+        return None
+    if len(tables) > 1 and len({files.digest(str(path)) for path in tables}) > 1:
         raise ValueError(
-            f"data.root={str(root)!r} holds {len(tables)} {PurePosixPath(tables[0]).name} that "
-            f"differ: {', '.join(tables)}. Pass the folder of the one you mean as data.root."
+            f"data.root={str(root)!r} holds {len(tables)} {table} that differ: "
+            f"{', '.join(map(str, tables))}. Pass the folder of the one you mean as data.root."
         )
-    return tables[0] if tables else None
+    return tables[0]
 
 
-def _refuse_other_tables(root: Path, table: str, files: Iterable[PurePath]) -> None:
+def _refuse_other_tables(root: Path, table: str, names: Iterable[PurePath]) -> None:
     """Have the user say which table is meant, where one of another name is there."""
-    others = sorted({path.name for path in files if path.suffix.lower() == ".csv"})
+    others = sorted({path.name for path in names if path.suffix.lower() == ".csv"})
     if others:
         raise FileNotFoundError(
             f"data.root={str(root)!r} holds no {table}, but {', '.join(others)}. Pass "
@@ -206,13 +128,24 @@ def _refuse_other_tables(root: Path, table: str, files: Iterable[PurePath]) -> N
         )
 
 
-def _photos_in_folders(root: Path, names: list[str], table: str | None) -> dict[str, str]:
-    """Return the photos that lie in folders, under their own names.
+def _photos_by_id(files: Folder | Archive, base: PurePath) -> dict[str, str]:
+    """Return the photos in images/ by their ids; where two endings share one, .jpg comes first."""
+    photos: dict[str, str] = {}
+    for name in files.names_in(base / "images"):
+        stem, suffix = os.path.splitext(name)
+        if is_photo(name) and (stem not in photos or suffix == ".jpg"):
+            photos[stem] = str(base / "images" / name)
+    return photos
+
+
+def _photos_by_path(files: Folder | Archive, root: Path, table: str | None) -> dict[str, str]:
+    """Return the photos that lie in folders by their paths.
 
     Raises:
         FileNotFoundError: There are none.
     """
-    photos = {name: name for name in names if _is_photo(name)}
+    names = [path.relative_to(files.top).as_posix() for path in files.names()]
+    photos = {name: str(files.top / name) for name in names if is_photo(name)}
     if len({PurePosixPath(name).parent for name in photos} - {PurePosixPath()}) < 2:
         zips = [name for name in names if name.lower().endswith(".zip")] if root.is_dir() else []
         hint = f"; it holds {zips[0]}, pass data.root={root / zips[0]}" if zips else ""
@@ -223,19 +156,6 @@ def _photos_in_folders(root: Path, names: list[str], table: str | None) -> dict[
     return photos
 
 
-def _photos_by_id(names: list[str]) -> dict[str, str]:
-    """Map ids to file names; where two endings share an id, .jpg comes first."""
-    photos: dict[str, str] = {}
-    for name in names:
-        stem, suffix = os.path.splitext(name)
-        if _is_photo(name) and (stem not in photos or suffix == ".jpg"):
-            photos[stem] = name
-    return photos
-
-
-def _is_photo(name: str) -> bool:
-    return name.lower().endswith(PHOTO_SUFFIXES)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _find_photo(files: Folder | Archive, base: PurePath, name: str) -> str | None:
+    places = (base / name, base / "images" / name) if stays_inside(name) else ()
+    return next((str(place) for place in places if files.holds(str(place))), None)

@@ -12,7 +12,6 @@ import os
 import statistics
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,8 +22,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from fashion.catalogue.containers import PHOTO_SUFFIXES, Archive, is_photo
 from fashion.catalogue.images import decode_image
-from fashion.catalogue.root import PHOTO_SUFFIXES, read_entry
 from fashion.data.photo_store import decode_or_say_why
 from fashion.devices.accelerators import device_name
 from fashion.files import replacing, write_file
@@ -155,7 +154,7 @@ def find_photos(paths: list[str]) -> list[Photo]:
             files = sorted(
                 Path(parent, name) for parent, _, names in os.walk(path) for name in names
             )
-            photos += [(str(file), file.read_bytes) for file in files if _is_photo(file.name)]
+            photos += [(str(file), file.read_bytes) for file in files if is_photo(file.name)]
         elif path.suffix.lower() == ".zip":
             photos += _photos_in_zip(path)
         else:
@@ -272,17 +271,11 @@ def write_predictions(
 
 def _photos_in_zip(path: Path) -> list[Photo]:
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+        archive = Archive(path)
+    except ValueError as error:
         raise ValueError(f"{str(path)!r} is not a complete zip file ({error}).") from error
-    names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    return [
-        (f"{path}/{name}", partial(read_entry, archive, name)) for name in names if _is_photo(name)
-    ]
-
-
-def _is_photo(name: str) -> bool:
-    return name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith("__MACOSX/")
+    names = [str(name) for name in archive.names() if is_photo(name.name)]
+    return [(f"{path}/{name}", partial(archive.read, name)) for name in names]
 
 
 def _batch_size(text: str) -> int:

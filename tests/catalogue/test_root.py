@@ -90,14 +90,21 @@ def test_two_different_tables_are_refused(tiny_root, tmp_path, zipped):
         open_root(path)
 
 
-def test_a_table_among_the_photos_or_of_macos_is_no_catalogue(tmp_path):
-    entries = {"__MACOSX/styles.csv": "x", "styles.csv": HEADER, "images/1.jpg": ""}
-    path = zip_entries(tmp_path / "mac.zip", **entries)
-    assert open_root(path).csv_name == "styles.csv"
-    for folder in ("images", "styles", "__MACOSX", "."):
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_table_among_the_photos_hidden_or_of_macos_is_no_catalogue(tmp_path, zipped):
+    for folder in ("images", "styles", "__MACOSX", ".", ".hidden", "a/__MACOSX"):
         (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / "set" / folder / "styles.csv").write_text(f"{HEADER}{folder}")
-    assert open_root(tmp_path / "set").csv_name == str(tmp_path / "set" / "styles.csv")
+    path = zip_folder(tmp_path / "set", tmp_path / "set.zip") if zipped else tmp_path / "set"
+    assert open_root(path).csv_name == ("styles.csv" if zipped else str(path / "styles.csv"))
+
+
+def test_a_zip_that_writes_the_folder_it_was_made_in_is_read(tiny_root, tmp_path):
+    names = [str(path.relative_to(tiny_root)) for path in tiny_root.rglob("*") if path.is_file()]
+    entries = {f"./{name}": (tiny_root / name).read_bytes() for name in names}
+    root = open_root(zip_entries(tmp_path / "dot.zip", **entries))
+    assert contents(root) == contents(open_root(tiny_root))
+    assert root.find("1000.jpg") == root.photos["1000"]
 
 
 def test_a_missing_root_names_the_sets_their_sizes_and_the_sample(tmp_path):
@@ -178,7 +185,7 @@ def test_a_damaged_table_in_a_zip_is_named(tmp_path):
 
 
 def test_an_oversized_file_is_not_read(tiny_root, tmp_path, monkeypatch):
-    monkeypatch.setattr("fashion.catalogue.root.MAX_FILE_BYTES", 100)
+    monkeypatch.setattr("fashion.catalogue.containers.MAX_FILE_BYTES", 100)
     for root in (open_root(tiny_root), open_root(zip_folder(tiny_root, tmp_path / "tiny.zip"))):
         with pytest.raises(ValueError, match="larger than"):
             root.read(root.photos["1000"])
