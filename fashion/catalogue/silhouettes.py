@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fashion.catalogue.sample_products import HEIGHT, WIDTH
+
 Point = tuple[float, float]
 Outline = Sequence[Point]
 RGB = tuple[int, int, int]
 
-WIDTH, HEIGHT = 60, 80
 OVERSAMPLING = 4
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from fashion.catalogue.review import read_review
 from fashion.catalogue.root import CatalogueRoot, open_root
-from fashion.catalogue.sample import MARKER
+from fashion.catalogue.sample import MARKER, draw_sample
 from fashion.catalogue.split_catalogue import SplitCatalogue, split_catalogue
 from fashion.catalogue.table import Catalogue, drop_unreadable, load_catalogue
 from fashion.data.photo_store import PhotoStore, open_store
@@ -83,8 +83,6 @@ def load(settings: DataSettings) -> LoadedCatalogue:
     """
     folder = settings.root
     if folder is None:
-        from fashion.catalogue.sample import draw_sample
-
         folder = str(draw_sample(settings.cache_folder))
     review = read_review(settings.exclude, settings.relabel)
     root = open_root(folder, settings.table)

@@ -15,7 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fashion.catalogue import sample
-from fashion.catalogue.sample import MARKER, draw_sample, type_counts
+from fashion.catalogue import sample_drawing as drawing
+from fashion.catalogue.sample import MARKER, draw_sample
+from fashion.catalogue.sample_products import PALETTE, TYPES
+from fashion.metrics.study import has_study_classes
 
 SMALL = 240
 
@@ -85,8 +88,8 @@ def test_a_drawing_that_was_cut_short_is_begun_again(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return draw_photo(draw, rng)
 
-    draw_photo = sample.draw_photo
-    monkeypatch.setattr(sample, "draw_photo", draw_until_the_crash)
+    draw_photo = drawing.draw_photo
+    monkeypatch.setattr(drawing, "draw_photo", draw_until_the_crash)
     with pytest.raises(KeyboardInterrupt):
         draw_sample(tmp_path / "cut", photos=SMALL)
     monkeypatch.undo()
@@ -123,7 +126,7 @@ def test_the_file_has_the_published_columns_and_faults(folder, rows):
         "baseColour,season,year,usage,productDisplayName"
     )
     fields = [line.split(",") for line in lines]
-    assert len(fields) == sample.PHOTOS + sample.ROWS_WITHOUT_IMAGE == 5_001
+    assert len(fields) == sample.PHOTOS + drawing.ROWS_WITHOUT_IMAGE == 5_001
     assert len({row[0] for row in fields}) == len(fields)
     assert [int(row[0]) for row in fields] != sorted(int(row[0]) for row in fields)
 
@@ -135,7 +138,7 @@ def test_the_file_has_the_published_columns_and_faults(folder, rows):
     assert len(images) == sample.PHOTOS
     assert len({row[0] for row in fields} - images) == 1
     assert images <= {row[0] for row in fields}
-    assert len(rows) == sample.PHOTOS - sample.BROKEN_ROWS
+    assert len(rows) == sample.PHOTOS - drawing.BROKEN_ROWS
     assert not (rows == "").any().any()
 
 
@@ -148,11 +151,12 @@ def test_every_photo_is_a_portrait_jpeg_and_one_in_a_hundred_is_grey(rows):
 
 def test_all_54_types_of_the_study_have_30_photos_and_one_more_is_rare(rows):
     counts = rows["articleType"].value_counts()
-    assert counts.pop("Umbrellas") == sample.RARE_PHOTOS
-    assert len(counts) == len(sample.TYPES) == 54
+    assert counts.pop("Umbrellas") == drawing.RARE_PHOTOS
+    assert len(counts) == len(TYPES) == 54
+    assert has_study_classes(article.name for article in TYPES)
     assert counts.min() >= 30
     assert 350 <= counts.max() < 0.12 * len(rows)
-    expected = type_counts()
+    expected = drawing.type_counts(sample.PHOTOS)
     assert sum(expected.values()) == sample.PHOTOS
     assert counts.sub(pd.Series(expected)).dropna().isin([0, -1]).all()  # -1: the broken rows
 
@@ -162,7 +166,7 @@ def test_the_other_columns_are_plausible(rows):
     assert set(rows["masterCategory"]) == {"Apparel", "Accessories", "Footwear", "Personal Care"}
     assert set(rows["season"]) == {"Summer", "Fall", "Winter", "Spring"}
     assert rows["year"].between(2007, 2019).all()
-    assert set(rows["baseColour"]) == set(sample.PALETTE)
+    assert set(rows["baseColour"]) == set(PALETTE)
     named = zip(rows["productDisplayName"], rows["baseColour"], strict=True)
     assert all(colour in name for name, colour in named)
     assert set(rows.loc[rows["articleType"] == "Bra", "gender"]) == {"Women"}
