@@ -110,12 +110,12 @@ def make_thumbnails(read: Callable[[int], bytes], num_photos: int) -> Thumbnails
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         for start in range(0, num_photos, CHUNK):
             part = slice(start, min(start + CHUNK, num_photos))
-            _keep(thumbnails, part, pool.map(lambda i: _look(read, i), range(num_photos)[part]))
+            _fill(thumbnails, part, pool.map(lambda i: _look(read, i), range(num_photos)[part]))
             bar.update(part.stop - part.start)
     return thumbnails
 
 
-def _keep(thumbnails: Thumbnails, part: slice, looks: Iterable[Look]) -> None:
+def _fill(thumbnails: Thumbnails, part: slice, looks: Iterable[Look]) -> None:
     """Write down what looks at some photos have seen."""
     products, views, sizes, warps = map(np.stack, zip(*looks, strict=True))
     planes = _planes(products)
