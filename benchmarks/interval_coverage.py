@@ -137,8 +137,10 @@ def table(results: Figures) -> str:
     for name in ("true", "width", "estimate_bias", "replicate_bias"):
         rows[name] = rows[name].map("{:.4f}".format)
     rows.columns = rows.columns.str.replace("_", " ")
+    lines = [rows.columns, ["---"] * len(rows.columns), *rows.to_numpy()]
+    shown = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
     return (
-        f"{rows.to_markdown(index=False, disable_numparse=True)}\n\n"
+        f"{shown}\n\n"
         f"{results['repetitions']} repetitions of {results['resamples']} resamples; a coverage of "
         f"95 % has a standard error of {math.sqrt(0.95 * 0.05 / results['repetitions']):.1%}.\n"
         f"Any of {math.comb(NUM_MODELS, 2)} pairs of {NUM_MODELS} equally good models found to "

@@ -1,10 +1,13 @@
 """Files that are written whole or not at all."""
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+WRITTEN = ".written.sha256"  # in a folder: what `rewriting` wrote there, as sha256sum lists files
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -28,3 +31,44 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[IO[bytes]]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def rewriting(folder: Path) -> Iterator[Callable[[str, str | bytes], None]]:
+    """Write a folder's files anew, and in the end delete what earlier ones of them are left.
+
+    Only a file that was written here, and is as it was written, is deleted. Nothing is when an
+    error ends the block.
+
+    Args:
+        folder: Made when missing.
+
+    Yields:
+        Writes a file, whole or not at all, from its name relative to the folder and its content.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / WRITTEN
+    before = record.read_text("utf-8", "replace").splitlines() if record.is_file() else []
+    written: dict[str, str] = {}
+
+    def write(name: str, content: str | bytes) -> None:
+        raw = content if isinstance(content, bytes) else content.encode()
+        written[name] = f"{hashlib.sha256(raw).hexdigest()}  {name}"
+        with record.open("a", encoding="utf-8") as lines:  # before the file, should this be killed
+            lines.write(f"{written[name]}\n")
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_file(folder / name, raw)
+
+    yield write
+    for line in before:
+        digest, _, name = line.partition("  ")
+        if name not in written:
+            _delete_if_unchanged(folder, name, digest)
+    write_file(record, "".join(f"{line}\n" for line in written.values()))
+
+
+def _delete_if_unchanged(folder: Path, name: str, digest: str) -> None:
+    path = folder / name
+    stays_inside = ".." not in path.parts and path.is_relative_to(folder)
+    if stays_inside and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+        path.unlink()

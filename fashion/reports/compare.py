@@ -1,14 +1,15 @@
 """Put runs side by side: figures with their intervals, which differences are real, what they cost.
 
 `fashion compare DIR... [output_dir=DIR]` takes the folders of runs, of sweeps, or of
-anything above them, and writes `comparison.csv`, `comparison.md`, `pairs.csv`, figures and
-`index.html`. A sweep writes the same after each of its jobs.
+anything above them, and writes `comparison.csv`, `pairs.csv`, figures and `index.html`. A sweep
+writes the same after each of its jobs. Nothing is written into runs.
 """
 
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,11 +17,11 @@ import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
 
-from fashion.files import write_file
+from fashion.files import rewriting
 from fashion.metrics.intervals import FIGURES
 from fashion.reports import comparison_figures as figures
 from fashion.reports.comparison import Comparison, Run, compare, read_runs
-from fashion.reports.pages import render, write_figures
+from fashion.reports.pages import png, records, render, write_pictures
 from fashion.tables import csv_text
 from fashion.training.run_folder import find_runs
 
@@ -31,11 +32,11 @@ log = logging.getLogger(__name__)
 def write_comparison(
     folders: Sequence[str | Path], output_dir: str | Path, *, strict: bool = False
 ) -> pd.DataFrame:
-    """Write `comparison.csv`, `comparison.md`, `pairs.csv`, `figures/` and `index.html`.
+    """Write `comparison.csv`, `pairs.csv`, `figures/` and `index.html`.
 
     Args:
         folders: As in `read_runs`.
-        output_dir: Made when missing.
+        output_dir: Made when missing; nothing is written elsewhere.
         strict: Refuse runs that were tested on different photos.
 
     Returns:
@@ -43,40 +44,43 @@ def write_comparison(
 
     Raises:
         FileNotFoundError: As `find_runs`.
+        OSError: `output_dir` can't be written to.
         ValueError: Runs can't be compared.
     """
     find_runs(folders)  # before anything is written
     folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     # Jobs of one sweep may end at the same time; the last one to write has seen all the others.
-    with FileLock(folder / ".comparison.lock"):
+    with _locked(folder):
         runs = read_runs(folders)
         comparison = compare(runs)
         if comparison.warning and strict:
             raise ValueError(comparison.warning)
         if comparison.warning:
             log.warning(comparison.warning)
-        table = comparison.table
-        write_file(folder / "comparison.csv", csv_text(table))
-        write_file(folder / "comparison.md", markdown(table))
-        write_file(folder / "pairs.csv", csv_text(comparison.pairs, float_format="%.6g"))
-        pictures = write_figures(_draw(runs, table), folder / "figures")
-        write_file(folder / "index.html", _render(runs, comparison, pictures, folder))
-    return table
+        drawn = {name: png(figure) for name, figure in _draw(runs, comparison.table).items()}
+        with rewriting(folder) as write:
+            write("comparison.csv", csv_text(comparison.table))
+            write("pairs.csv", csv_text(comparison.pairs, float_format="%.6g"))
+            pictures = write_pictures(drawn, write)
+            write("index.html", _render(runs, comparison, pictures, folder))
+    return comparison.table
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Return the table in Markdown, intervals in brackets behind their figures."""
-    shown = table.astype(object).where(table.notna(), "")
-    for name in FIGURES:
-        low, high = f"{name}_low", f"{name}_high"
-        if name in shown:
-            shown[name] = [
-                f"{value:.4f}" + (f" [{a:.4f}, {b:.4f}]" if a != "" else "") if value != "" else ""
-                for value, a, b in zip(shown[name], shown[low], shown[high], strict=True)
-            ]
-            shown = shown.drop(columns=[low, high])
-    return shown.to_markdown(index=False, disable_numparse=True) + "\n"
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".comparison.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise OSError(
+            f"The comparison can't be written to {str(folder)!r} ({error.strerror}). Pass "
+            "output_dir=<a folder of yours>."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _draw(runs: Sequence[Run], table: pd.DataFrame) -> dict[str, Figure]:
@@ -112,12 +116,11 @@ def _render(
     tested = [run.predictions for run in runs if run.predictions is not None]
     return render(
         "comparison.html.j2",
-        rows=comparison.table.astype(object)
-        .where(comparison.table.notna(), None)
-        .to_dict("records"),
+        rows=records(comparison.table),
         pairs=comparison.pairs.to_dict("records"),
         verdicts=comparison.verdicts,
         warning=comparison.warning,
+        beside_study="study_accuracy" in comparison.table,
         links=links,
         num_images=len(tested[0].targets) if tested else 0,
         drawn_sample=any(run.summary.get("drawn_sample") for run in runs),

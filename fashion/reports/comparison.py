@@ -80,7 +80,8 @@ class Comparison:
 
     Attributes:
         table: One row a run, a group of runs that differ in their seed, or the ensemble of all,
-            sorted by macro-AUPRC.
+            sorted by macro-AUPRC. The study's figures are columns of it where a run's classes are
+            the study's.
         pairs: As `fashion.metrics.intervals.compare_pairs` returns it.
         verdicts: Sentences on which differences are real.
         warning: Why runs are listed and not compared; empty where they are.
@@ -99,9 +100,9 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
         FileNotFoundError: As `find_runs`.
         ValueError: A run's summary is none.
     """
-    found = find_runs(folders)
-    shared = os.path.commonpath([folder.path.parent for folder in found])
-    return [_read_run(folder.path.relative_to(shared).as_posix(), folder) for folder in found]
+    run_folders = find_runs(folders)
+    shared = os.path.commonpath([folder.path.parent for folder in run_folders])
+    return [_read_run(folder.path.relative_to(shared).as_posix(), folder) for folder in run_folders]
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
@@ -113,13 +114,14 @@ def compare(runs: Sequence[Run]) -> Comparison:
     tested = [run for run in runs if run.predictions is not None]
     predictions = {run.name: run.predictions for run in tested if run.predictions is not None}
     replicates = {run.name: _replicates(run) for run in tested}
-    rows = [_run_row(run, replicates.get(run.name)) for run in runs]
+    studied = any("study" in run.summary for run in runs)
+    rows = [_run_row(run, replicates.get(run.name), studied=studied) for run in runs]
     pairs, verdicts = compare_pairs({}), []
     warning = describe_different_images(predictions)
     if not warning and len(tested) > 1:
         groups = _groups(tested)
         rows += [
-            _seeds_row(name, group, [replicates[run.name] for run in group])
+            _seeds_row(name, group, [replicates[run.name] for run in group], studied=studied)
             for name, group in groups.items()
             if len(group) > 1
         ]
@@ -185,16 +187,16 @@ def describe_pairs(pairs: pd.DataFrame, group_of: Mapping[str, str]) -> list[str
             (sign * pair["difference"], pair["p_holm"], pair["is_real"])
         )
     real, open_ = [], []
-    for (first, second), found in between.items():
-        differences = [difference for difference, _, _ in found]
+    for (first, second), tests in between.items():
+        differences = [difference for difference, _, _ in tests]
         one_way = min(differences) > 0 or max(differences) < 0
-        if one_way and all(is_real for _, _, is_real in found):
+        if one_way and all(is_real for _, _, is_real in tests):
             better, worse = (first, second) if differences[0] > 0 else (second, first)
             sizes = sorted(abs(100 * difference) for difference in differences)
             span = f"{sizes[0]:.2f}" + (f" to {sizes[-1]:.2f}" if len(sizes) > 1 else "")
-            highest = max(p for _, p, _ in found)
+            highest = max(p for _, p, _ in tests)
             p = "p < 0.001" if highest < 0.001 else f"p = {highest:.3f}"
-            if len(found) > 1:
+            if len(tests) > 1:
                 p = f"p ≤ {max(highest, 0.001):.3f} for each pair of runs"
             real.append((sizes[-1], f"{better} is better than {worse} by {span} points ({p})."))
         else:
@@ -218,15 +220,11 @@ def _read_run(name: str, folder: RunFolder) -> Run:
         raise ValueError(f"{summary_path} is no run's summary ({error}).") from error
 
 
-def _run_row(run: Run, replicates: Replicates | None) -> dict[str, Any]:
+def _run_row(run: Run, replicates: Replicates | None, *, studied: bool) -> dict[str, Any]:
     summary, test = run.summary, run.summary.get("test", {})
     row: dict[str, Any] = {"run": run.name, "kind": "run", "status": run.status}
     row |= _figures(test, replicates)
-    studied = load_study()["models"].get(run.folder.path.name.split(",")[0], {})
-    # A finished run has the study's figures beside it only where its classes are the study's.
-    published = summary.get("study", {}) if summary else studied
-    row["study_accuracy"] = published.get("test_accuracy")
-    row["study_macro_auprc"] = published.get("macro_auprc")
+    row |= _study_columns(run) if studied else {}
     row["best_epoch"] = summary.get("best_epoch")
     row["epochs"] = summary.get("epochs")
     row["epochs_to_99"] = epochs_to(run.history, NEAR_BEST)
@@ -240,16 +238,30 @@ def _run_row(run: Run, replicates: Replicates | None) -> dict[str, Any]:
     return row
 
 
-def _seeds_row(name: str, runs: Sequence[Run], replicates: list[Replicates]) -> dict[str, Any]:
+def _study_columns(run: Run) -> dict[str, Any]:
+    """Return the study's figures of a run's model.
+
+    A run that hasn't finished has those of the model that its folder is named after.
+    """
+    study = run.summary.get("study", {})
+    if not run.summary:
+        study = load_study()["models"].get(run.folder.path.name.split(",")[0], {})
+    return {
+        "study_accuracy": study.get("test_accuracy"),
+        "study_macro_auprc": study.get("macro_auprc"),
+    }
+
+
+def _seeds_row(
+    name: str, runs: Sequence[Run], replicates: list[Replicates], *, studied: bool
+) -> dict[str, Any]:
     means = {key: float(np.mean([run.summary["test"][key] for run in runs])) for key in FIGURES}
-    study = runs[0].summary.get("study", {})
     return {
         "run": f"{name}, mean of {len(runs)} seeds",
         "kind": "seeds",
         "status": "finished",
         **_figures(means, over_seeds(replicates)),
-        "study_accuracy": study.get("test_accuracy"),
-        "study_macro_auprc": study.get("macro_auprc"),
+        **(_study_columns(runs[0]) if studied else {}),
         "error": "",
     }
 
@@ -266,8 +278,8 @@ def _ensemble_row(name: str, ensemble: Predictions, runs: Sequence[Run]) -> dict
 
 def _figures(scores: Mapping[str, float], replicates: Replicates | None) -> dict[str, Any]:
     estimates = {name: scores.get(name) for name in FIGURES}
-    known = {name: value for name, value in estimates.items() if value is not None}
-    bounds = figure_intervals(known, replicates) if replicates and known else {}
+    defined = {name: value for name, value in estimates.items() if value is not None}
+    bounds = figure_intervals(defined, replicates) if replicates and defined else {}
     row: dict[str, Any] = {}
     for name in FIGURES:
         for column in (name, f"{name}_low", f"{name}_high"):
@@ -280,8 +292,8 @@ def epochs_to(history: pd.DataFrame, share: float) -> int | None:
     """Return after how many epochs the validation macro-AUPRC reached a share of its best."""
     if "val/macro_auprc" not in history or not history["val/macro_auprc"].notna().any():
         return None
-    figures_ = history["val/macro_auprc"]
-    return int((figures_ >= share * figures_.max()).to_numpy().argmax()) + 1
+    values = history["val/macro_auprc"]
+    return int((values >= share * values.max()).to_numpy().argmax()) + 1
 
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -62,7 +62,7 @@ def plot_intervals(table: pd.DataFrame) -> Figure:
     """Draw accuracy and macro-AUPRC of each row with its interval, the study's figure beside.
 
     Args:
-        table: A comparison's finished rows, best first.
+        table: A comparison's finished rows, best first, with the study's figures or without.
     """
     table = table.iloc[::-1]
     figure = new_figure(11, 1.9 + 0.34 * len(table), "Test figures with their 95 % intervals")
@@ -83,7 +83,7 @@ def plot_intervals(table: pd.DataFrame) -> Figure:
     for kind, words in (("seeds", "mean over seeds"), ("ensemble", "ensemble")):
         if (table["kind"] == kind).any():
             left.plot([], [], "o", color=KINDS[kind], label=words)
-    if table["study_accuracy"].notna().any():
+    if "study_accuracy" in table and table["study_accuracy"].notna().any():
         left.plot([], [], "D", color=INK, markerfacecolor="none", markersize=5, label="study")
     if left.get_legend_handles_labels()[0]:
         left.plot([], [], "o", color=KINDS["run"], label="run")
@@ -98,8 +98,9 @@ def _plot_dots(axes: Axes, table: pd.DataFrame, name: str) -> None:
     colours = [KINDS[kind] for kind in table["kind"]]
     axes.hlines(y, low, high, color=colours, linewidth=2.2, alpha=0.55)
     axes.scatter(values, y, color=colours, s=34, zorder=3)
-    study = table[f"study_{name}"].to_numpy(float)
-    axes.scatter(study, y, marker="D", s=26, facecolors="none", edgecolors=INK, zorder=2)
+    if f"study_{name}" in table:
+        study = table[f"study_{name}"].to_numpy(float)
+        axes.scatter(study, y, marker="D", s=26, facecolors="none", edgecolors=INK, zorder=2)
 
 
 def plot_cost(table: pd.DataFrame) -> Figure:

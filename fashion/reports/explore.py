@@ -26,10 +26,10 @@ from fashion.catalogue.splits import SPLITS
 from fashion.commands.configuration import compose_settings, container
 from fashion.data.preparation import LoadedCatalogue, catalogue_facts, load, split
 from fashion.data.settings import DataSettings
-from fashion.files import write_file
+from fashion.files import rewriting
 from fashion.reports import explore_figures as plots
 from fashion.reports.figures import plot_class_distribution
-from fashion.reports.pages import Sheet, photo_uri, render, write_figures
+from fashion.reports.pages import Sheet, photo_uri, png, render, write_pictures
 from fashion.tables import csv_text
 
 OUTPUT_DIR = "outputs/explore"
@@ -72,24 +72,25 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
         "twins": splits.twins,
     }
     audit = summarise(loaded, splits, input_size, tables)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    splits.write_tables(output_dir)
-    for name, table in tables.items():
-        write_file(output_dir / f"{name}.csv", csv_text(table, float_format="%.6g"))
-    text = json.dumps(audit, indent=2, ensure_ascii=False, allow_nan=False)
-    write_file(output_dir / "audit.json", f"{text}\n")
-    page = render(
-        "explore.html.j2",
-        audit=audit,
-        classes=tables["class_distribution"].to_dict("records"),
-        sizes=tables["image_sizes"].head(10).to_dict("records"),
-        files=[f"{name}.csv" for name in (*tables, "audit", "splits")],
-        samples=sample_sheets(loaded.root, splits),
-        largest=twin_sheets(loaded.root, splits, splits.twins),
-        disagreeing=twin_sheets(loaded.root, splits, disagreeing_twins(splits.twins)),
-        pictures=write_figures(_draw(settings, input_size, splits, tables), output_dir / "figures"),
-    )
-    write_file(output_dir / "index.html", page)
+    drawn = {n: png(each) for n, each in _draw(settings, input_size, splits, tables).items()}
+    with rewriting(output_dir) as write:
+        splits.write_tables(output_dir)
+        for name, table in tables.items():
+            write(f"{name}.csv", csv_text(table, float_format="%.6g"))
+        text = json.dumps(audit, indent=2, ensure_ascii=False, allow_nan=False)
+        write("audit.json", f"{text}\n")
+        page = render(
+            "explore.html.j2",
+            audit=audit,
+            classes=tables["class_distribution"].to_dict("records"),
+            sizes=tables["image_sizes"].head(10).to_dict("records"),
+            files=[f"{name}.csv" for name in (*tables, "audit", "splits")],
+            samples=sample_sheets(loaded.root, splits),
+            largest=twin_sheets(loaded.root, splits, splits.twins),
+            disagreeing=twin_sheets(loaded.root, splits, disagreeing_twins(splits.twins)),
+            pictures=write_pictures(drawn, write),
+        )
+        write("index.html", page)
     return audit
 
 
@@ -220,10 +221,10 @@ def summarise(
 
 def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
     """Return what to mind of this catalogue, a sentence or two each."""
-    said = []
+    sentences = []
     dropped, largest, smallest = audit["dropped"], audit["largest_class"], audit["smallest_class"]
     if audit["imbalance_ratio"] >= IMBALANCE:
-        said.append(
+        sentences.append(
             f"“{largest['label']}” has {audit['imbalance_ratio']:.0f} times the photos of "
             f"“{smallest['label']}” ({largest['photos']:,} and {smallest['photos']:,}). Accuracy "
             "speaks of the large classes; look at macro-F1 and macro-AUPRC."
@@ -231,32 +232,32 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
     few = audit["classes_with_few_test_photos"]
     if few:
         least = kept.iloc[int(kept["test"].argmin())]
-        said.append(
+        sentences.append(
             f"{_many(few, 'class has', 'classes have')} fewer than {FEW} test photos: one photo of "
             f"“{least['label']}”, which has {least['test']}, is {1 / least['test']:.0%} of its "
             "recall. Raise data.min_images, or read the scores of small classes with care."
         )
     if audit["test_with_twin_in_train"]:
         share = audit["test_with_twin_in_train"] / audit["test"]
-        said.append(
+        sentences.append(
             f"{audit['test_with_twin_in_train']:,} of {audit['test']:,} test photos ({share:.1%}) "
             "have a twin in the training split, so that a model is tested on what it has seen. "
             "data.split=grouped keeps twins together."
         )
     groups = audit["twin_groups_of_several_labels"]
     if groups:
-        said.append(
+        sentences.append(
             f"{_many(groups, 'group of twins has', 'groups of twins have')} more than one label: "
             "at least one of them is wrong, or the labels mean the same."
         )
     if audit["upscaled"]:
         share = audit["upscaled"] / audit["rows_kept"]
-        said.append(
+        sentences.append(
             f"{share:.0%} of the photos are smaller than the input of {audit['input_size']} px and "
             "are enlarged: a smaller model.input_size costs less and may lose little."
         )
     if dropped.get("malformed"):
-        said.append(
+        sentences.append(
             f"{_many(dropped['malformed'], 'row has', 'rows have')} more or fewer fields than the "
             "header. data.malformed_rows=repair reads those whose last field holds unquoted commas."
         )
@@ -265,8 +266,8 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
         ("no image", "row has no photo", "rows have no photo"),
     ):
         if dropped.get(reason):
-            said.append(f"{_many(dropped[reason], one, several)}; audit.csv names each.")
-    return said
+            sentences.append(f"{_many(dropped[reason], one, several)}; audit.csv names each.")
+    return sentences
 
 
 def sample_sheets(root: CatalogueRoot, splits: SplitCatalogue) -> list[Sheet]:

@@ -2,19 +2,18 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
 from fashion.catalogue.images import open_image
 from fashion.catalogue.root import CatalogueRoot
-from fashion.files import write_file
 
 SHOWN = (96, 128)  # largest width and height of a photo on a page, in pixels
 
@@ -39,19 +38,30 @@ def render(template: str, **context: Any) -> str:
     return environment.get_template(template).render(written=written, **context)
 
 
-def write_figures(figures: Mapping[str, Figure], folder: Path) -> dict[str, str]:
-    """Write `NAME.png` for each figure, and return them in base64; other PNGs there are deleted."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.png"):
-        if stale.stem not in figures:
-            stale.unlink()
-    written = {}
-    for name, figure in figures.items():
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
-        write_file(folder / f"{name}.png", png.getvalue())
-        written[name] = base64.b64encode(png.getvalue()).decode()
-    return written
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def write_pictures(
+    pngs: Mapping[str, bytes], write: Callable[[str, bytes], None]
+) -> dict[str, str]:
+    """Write each PNG as `figures/NAME.png`, and return them in base64 for a page.
+
+    Args:
+        pngs: By name.
+        write: As `fashion.files.rewriting` yields it.
+    """
+    for name, content in pngs.items():
+        write(f"figures/{name}.png", content)
+    return {name: base64.b64encode(content).decode() for name, content in pngs.items()}
+
+
+def records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return a table's rows for a template, None where there is no value."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def photo_uri(root: CatalogueRoot, photo: str) -> str:

@@ -1,10 +1,13 @@
+import errno
 import json
+import os
 import shutil
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from fashion.metrics.intervals import bootstrap, figure_intervals
 from fashion.metrics.predictions import (
@@ -94,6 +97,10 @@ def sweep(sweep_once, tmp_path):
 
 
 def table_of(folder):
+    return comparison.compare(read_runs([folder])).table.set_index("run")
+
+
+def written_table(folder):
     return write_comparison([folder], folder).set_index("run")
 
 
@@ -148,23 +155,69 @@ def test_what_a_run_costs_stands_beside(sweep):
 
 def test_the_study_stands_beside_runs_with_its_classes_and_those_to_come(sweep):
     studied = {"study": {"test_accuracy": 0.9291, "macro_auprc": 0.9437}}
-    path = sweep / "xception,seed=0" / "report" / "summary.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | studied))
-    table = table_of(sweep)
+    for name in ("xception,seed=0", "resnet50,seed=0"):
+        path = sweep / name / "report" / "summary.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | studied))
+    table = written_table(sweep)
     assert table.loc["xception,seed=0", "study_accuracy"] == 0.9291
-    assert pd.isna(table.loc["resnet50,seed=0", "study_accuracy"])
+    assert pd.isna(table.loc["resnet50,seed=1", "study_accuracy"])
+    assert table.loc["resnet50, mean of 2 seeds", "study_accuracy"] == 0.9291
+    assert table.loc["resnet50, mean of 2 seeds", "study_macro_auprc"] == 0.9437
     assert table.loc["nasnetlarge", "study_accuracy"] == 0.9319
+    assert '<th class="number">Study' in (sweep / "index.html").read_text()
+    assert "study_accuracy" in pd.read_csv(sweep / "comparison.csv")
+
+
+def test_the_study_keeps_away_from_other_catalogues(sweep):
+    assert not [column for column in written_table(sweep) if "study" in column]
+    assert '<th class="number">Study' not in (sweep / "index.html").read_text()
+    assert "study" not in (sweep / "comparison.csv").read_text()
+
+
+def listing(folder):
+    return {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+def test_nothing_is_written_into_runs_that_are_only_read(sweep, tmp_path):
+    before = listing(sweep)
+    write_comparison([sweep], tmp_path / "mine")
+    assert listing(sweep) == before
+    assert (tmp_path / "mine" / "index.html").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_may_only_be_read_ends_in_a_sentence(number, sweep, monkeypatch):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    before = listing(sweep)
+    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    monkeypatch.setattr(sys, "argv", ["compare", str(sweep)])
+    with pytest.raises(SystemExit, match=r"can't be written to '.*sweep' .* Pass output_dir="):
+        compare.main()
+    assert listing(sweep) == before
+
+
+def test_files_of_the_users_stay_beside_a_comparison(sweep):
+    write_comparison([sweep], sweep)
+    mine = [sweep / "budget.csv", sweep / "figures" / "holiday.png"]
+    for path in mine:
+        path.write_text("mine")
+    for folder in sweep.glob("*seed*"):
+        shutil.rmtree(folder)
+    write_comparison([sweep], sweep)
+    assert sorted((sweep / "figures").iterdir()) == [sweep / "figures" / "holiday.png"]
+    assert all(path.read_text() == "mine" for path in mine)
 
 
 def test_the_tables_hold_every_row_and_whole_numbers(sweep):
-    table = table_of(sweep)
+    table = written_table(sweep)
     written = pd.read_csv(sweep / "comparison.csv")
     assert len(written) == len(table) == 7
     text = (sweep / "comparison.csv").read_text()
     assert ",2,4,2,12,20,10.0,100.0,1.5," in text
-    lines = (sweep / "comparison.md").read_text().splitlines()
-    assert len(lines) == 9
-    assert sum("] |" in line for line in lines) == 5  # figures with their intervals
+    page = (sweep / "index.html").read_text()
+    assert sum("<br><small>" in line for line in page.splitlines() if " to " in line) == 5
 
 
 def test_a_real_difference_is_told_from_chance(sweep):
@@ -236,7 +289,7 @@ def test_runs_on_other_photos_are_refused_in_a_line_and_listed_by_a_sweep(
         compare.main()
     assert "\n" not in str(caught.value)
     assert not (sweep / "comparison.csv").exists()
-    table = table_of(sweep)
+    table = written_table(sweep)
     assert set(table["kind"]) == {"run"}
     assert table["accuracy_low"].notna().sum() == 3
     assert "listed, not compared" in (sweep / "index.html").read_text()
@@ -291,7 +344,7 @@ def test_a_damaged_summary_is_named(sweep):
 def test_a_table_of_failures_alone_can_be_written(sweep):
     for folder in sweep.glob("*seed*"):
         shutil.rmtree(folder)
-    table = table_of(sweep)
+    table = written_table(sweep)
     assert table["accuracy"].isna().all()
     assert "<img" not in (sweep / "index.html").read_text()
 

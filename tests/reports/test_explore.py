@@ -107,7 +107,12 @@ def test_the_page_opens_in_a_browser(hostile, browse, width):
 
 
 def test_rare_labels_stand_in_the_distribution(tiny_root, tmp_path):
+    mine = [tmp_path / "out" / name for name in ("budget.csv", "figures/holiday.png")]
+    mine[1].parent.mkdir(parents=True)
+    for path in mine:
+        path.write_text("mine")
     run(tiny_root, tmp_path)
+    assert all(path.read_text() == "mine" for path in mine)  # nothing of the user's is deleted
     classes = pd.DataFrame(read(tmp_path, "class_distribution.csv")).set_index("label")
     assert classes.loc["Umbrellas", ["photos", "kept", "share"]].tolist() == ["2", "False", "0"]
     assert classes["share"].astype(float).sum() == pytest.approx(1, abs=1e-4)
