@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 import train
 from fashion.data.settings import DataSettings
+from fashion.metrics.predictions import Predictions
 
 REPO = Path(train.__file__).parent
 
@@ -171,6 +172,22 @@ def check_figure():
         assert drawn.y1 < height + 0.02
 
     return check
+
+
+@pytest.fixture(scope="session")
+def from_counts():
+    """Returns make(counts, class_names), predictions with this confusion matrix, true ones down."""
+
+    def make(counts, class_names):
+        targets, predicted = (
+            np.repeat(axis.ravel(), np.ravel(counts)) for axis in np.indices(np.shape(counts))
+        )
+        probabilities = np.full((len(targets), len(class_names)), 0.1, np.float32)
+        probabilities[np.arange(len(targets)), predicted] = 0.9
+        ids = np.array([str(1163 + i) for i in range(len(targets))])
+        return Predictions(ids, probabilities, targets, tuple(class_names))
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Rewrite a run's report from its checkpoint.
 
 `fashion evaluate ckpt_path=RUN/checkpoints/best.ckpt [split=test] [output_dir=DIR]
-[robustness_photos=500] [data.KEY=VALUE ...] [trainer.KEY=VALUE ...]` works wherever the package is
+[robustness_photos=0] [data.KEY=VALUE ...] [trainer.KEY=VALUE ...]` works wherever the package is
 installed: model, class names, preprocessing and data settings come from the checkpoint.
 """
 
@@ -9,7 +9,6 @@ import inspect
 import logging
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,88 +22,12 @@ from fashion.catalogue.splits import SPLITS
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.settings import DataSettings
 from fashion.devices.accelerators import trainer_arguments
-from fashion.devices.xla import summary
 from fashion.labelling.predict import load_calibration, load_classifier
-from fashion.metrics.calibration import Calibration
-from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
-from fashion.reports.examine import calibrate, examine
-from fashion.reports.report import write_report
-from fashion.training.classifier import ProductClassifier
-from fashion.training.facts import run_facts
-from fashion.training.inference import predict_split
+from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.training.run_folder import RunFolder
 
 KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer", "robustness_photos")
-ROBUSTNESS_PHOTOS = 500
-
-
-def report_on(
-    trainer: Trainer,
-    classifier: ProductClassifier,
-    datamodule: FashionDataModule,
-    *,
-    config: dict[str, Any],
-    history: pd.DataFrame,
-    split: str,
-    output_dir: Path,
-    ckpt_path: Path | None,
-    is_loaded: bool = False,
-    calibration: Calibration | None = None,
-    robustness_photos: int = 0,
-) -> dict[str, Any]:
-    """Predict a split, examine the model, and write `predictions.npz` and `report/`.
-
-    For another split than `test` both names end in `-<split>`. With several processes each predicts
-    its share and the first one writes.
-
-    Args:
-        trainer: As in `fashion.training.inference.predict_split`.
-        classifier: The model.
-        datamodule: Its catalogue, after `setup`.
-        config: The run's configuration.
-        history: The run's epochs.
-        split: `train`, `val`, `test` or `all`.
-        output_dir: The run's folder.
-        ckpt_path: The model's checkpoint, which keeps its calibration, too; None: there is none.
-        is_loaded: Whether its weights are in the model already.
-        calibration: Of the model, if it is known; else it is fitted on the validation split, for a
-            report on the test split.
-        robustness_photos: See `fashion.reports.examine.examine`.
-
-    Returns:
-        The summary as `fashion.reports.report.write_report` returns it.
-    """
-    output_dir.mkdir(parents=True, exist_ok=True)
-    folder = RunFolder(output_dir)
-    to_load = None if is_loaded else ckpt_path
-    if calibration is None and split == "test":
-        calibration, validated = calibrate(trainer, classifier, datamodule, to_load)
-        to_load = None
-        if trainer.is_global_zero:
-            _at(calibration, validated).save(folder.predictions("val"))
-            if ckpt_path is not None:
-                checkpoints.store_calibration(ckpt_path, calibration.state())
-    predictions = _at(calibration, predict_split(trainer, classifier, datamodule, split, to_load))
-    examination = examine(
-        trainer,
-        classifier,
-        datamodule,
-        predictions,
-        split,
-        calibration=calibration,
-        robustness_photos=robustness_photos,
-    )
-    if not trainer.is_global_zero:
-        return {}
-    predictions.save(folder.predictions(split))
-    run = {**run_facts(config, history, datamodule, classifier), "split": split, **summary(trainer)}
-    return write_report(predictions, run, history, folder.report(split), examination)
-
-
-def _at(calibration: Calibration | None, predictions: Predictions) -> Predictions:
-    """Give predictions the temperature that is known of their model."""
-    return replace(predictions, temperature=calibration.temperature if calibration else None)
 
 
 def evaluate(
@@ -114,7 +37,7 @@ def evaluate(
     output_dir: str | Path | None = None,
     data: dict[str, Any] | None = None,
     trainer: dict[str, Any] | None = None,
-    robustness_photos: int = ROBUSTNESS_PHOTOS,
+    robustness_photos: int | None = None,
 ) -> dict[str, Any]:
     """Report on a checkpoint; see `report_on`.
 
@@ -124,7 +47,8 @@ def evaluate(
         output_dir: Where the report goes; None is the checkpoint's run folder.
         data: Data settings that replace the checkpoint's.
         trainer: Arguments of Lightning's Trainer.
-        robustness_photos: How many photos are blurred, darkened and so on; 0: none.
+        robustness_photos: How many photos are blurred, darkened and so on; None: as many as
+            cost no more than the split did; 0: none.
 
     Raises:
         FileNotFoundError: The checkpoint or the catalogue isn't there.
@@ -165,12 +89,6 @@ def evaluate(
         calibration=calibration,
         robustness_photos=robustness_photos,
     )
-
-
-def check_robustness_photos(number: object) -> None:
-    """Refuse what is no number of photos."""
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise ValueError(f"robustness_photos={number!r} must be a whole number, 0 or more.")
 
 
 def _known(group: str, given: dict[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:

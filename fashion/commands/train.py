@@ -17,12 +17,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from fashion.commands.configuration import CONF
-from fashion.commands.evaluate import check_robustness_photos, report_on
 from fashion.commands.folders import register_resolvers
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.settings import DataSettings
 from fashion.devices.accelerators import trainer_arguments
 from fashion.models.backbone import pretrained_cfg
+from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.training.classifier import ProductClassifier
 from fashion.training.inference import fill_features
 from fashion.training.record import RunRecord
@@ -56,17 +56,20 @@ def main(cfg: DictConfig) -> float | None:
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
     best = record.folder.best
-    summary = report_on(
-        trainer,
-        classifier,
-        datamodule,
-        config=record.config,
-        history=record.history,
-        split="test",
-        output_dir=record.folder.path,
-        ckpt_path=best if best.exists() else None,  # fast_dev_run leaves none
-        robustness_photos=cfg.robustness_photos,
-    )
+    try:
+        summary = report_on(
+            trainer,
+            classifier,
+            datamodule,
+            config=record.config,
+            history=record.history,
+            split="test",
+            output_dir=record.folder.path,
+            ckpt_path=best if best.exists() else None,  # fast_dev_run leaves none
+            robustness_photos=cfg.robustness_photos,
+        )
+    except OSError as error:  # the disk is full
+        raise CompactHydraException(str(error)) from error
     return summary["best_val_macro_auprc"] if summary else None
 
 

@@ -4,7 +4,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from fashion.data.photo_store import PhotoStore
 from fashion.data.ring import BatchRing
 
 PADDING = -1
@@ -46,6 +45,25 @@ def channels_first(part: Tensor) -> Tensor:
     return part.permute(0, 3, 1, 2) if part.ndim == 4 else part
 
 
+class Photos(Protocol):
+    """Photos, `(N, H, W, 3)` uint8, and their H and W, as `PhotoStore` has them."""
+
+    @property
+    def photos(self) -> np.ndarray:
+        """The photos."""
+
+    @property
+    def input_size(self) -> int:
+        """H and W."""
+
+
+class DecodedPhotos(NamedTuple):
+    """`Photos` in memory."""
+
+    photos: np.ndarray
+    input_size: int
+
+
 class ProductDataset(Dataset[Batch]):
     """The photos and targets of one split, fetched a batch at a time.
 
@@ -62,7 +80,7 @@ class ProductDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        store: PhotoStore,
+        store: Photos,
         slots: np.ndarray,
         targets: np.ndarray,
         *,

@@ -1,6 +1,8 @@
 """FashionDataModule: a catalogue as loaders for training, validation and prediction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -8,9 +10,18 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
+from fashion.catalogue.images import decode_image
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
-from fashion.data.batches import PADDING, Batch, BatchLoader, DeviceLoader, ProductDataset
+from fashion.data.batches import (
+    PADDING,
+    Batch,
+    BatchLoader,
+    DecodedPhotos,
+    DeviceLoader,
+    Photos,
+    ProductDataset,
+)
 from fashion.data.feature_data import DeviceFeatures, FeatureDataset
 from fashion.data.feature_store import (
     PRECISIONS,
@@ -22,7 +33,7 @@ from fashion.data.feature_store import (
     view_names,
 )
 from fashion.data.loaders import BatchPlan
-from fashion.data.photo_store import PhotoStore, open_store
+from fashion.data.photo_store import PhotoStore, decode_or_say_why
 from fashion.data.preparation import LoadedCatalogue, catalogue_facts, load, pack, split
 from fashion.data.settings import SAMPLERS, DataSettings
 from fashion.models.cut import BoundaryTensor
@@ -277,21 +288,30 @@ class FashionDataModule(LightningDataModule):
         each = [change for change in changes for _ in rows]
         return self._photos_in_order(self._packed(), slots, each)
 
-    def unknown_loader(self) -> BatchLoader | None:
-        """Return the photos of labels that were dropped as rare; None where there are none."""
-        rows = self.splits.catalogue.rare
-        if rows.empty:
-            return None
-        store = open_store(
-            self.root,
-            rows,
-            self.input_size,
-            self.settings.fit,
-            self.interpolation,
-            self.settings.cache_folder,
+    def unknown_loader(self, photos: Iterable[str]) -> BatchLoader | None:
+        """Return some photos that are in no split, in order; None where none can be read.
+
+        They are decoded at once and kept in memory, not on the disk, so there should be few.
+
+        Args:
+            photos: Their names, as in the column `photo` of the catalogue table.
+        """
+        decode = partial(
+            decode_image,
+            input_size=self.input_size,
+            fit=self.settings.fit,
+            interpolation=self.interpolation,
         )
-        readable = [slot for slot, id_ in enumerate(store.ids) if id_ not in store.unreadable]
-        return self._photos_in_order(store, np.array(readable)) if readable else None
+        root = self.root
+        with ThreadPoolExecutor() as pool:
+            outcomes = pool.map(
+                lambda name: decode_or_say_why(lambda: decode(root.read(name))), photos
+            )
+            decoded = [photo for photo in outcomes if not isinstance(photo, str)]
+        if not decoded:
+            return None
+        store = DecodedPhotos(np.stack(decoded), self.input_size)
+        return self._photos_in_order(store, np.arange(len(decoded)))
 
     def state_dict(self) -> dict[str, str]:
         """Return the hash of the splits, so that a checkpoint is never resumed on others."""
@@ -355,7 +375,7 @@ class FashionDataModule(LightningDataModule):
 
     def _photos_in_order(
         self,
-        store: PhotoStore,
+        store: Photos,
         slots: np.ndarray,
         changes: Sequence[Callable[[np.ndarray], np.ndarray]] | None = None,
     ) -> BatchLoader:

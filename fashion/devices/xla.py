@@ -30,7 +30,7 @@ from fashion.devices.compilations import Compilations
 log = logging.getLogger(__name__)
 
 
-def summary(trainer: Trainer) -> dict[str, Any]:
+def compilation_facts(trainer: Trainer) -> dict[str, Any]:
     """Return what XLA compiled in a run as `{"xla": ...}`, or nothing for one on other devices."""
     strategy = trainer.strategy
     return {"xla": strategy.compilations.facts()} if isinstance(strategy, XLAStrategy) else {}

@@ -5,7 +5,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from fashion.files import replacing
 from fashion.metrics import metrics
-from fashion.metrics.calibration import Calibration, scale
-from fashion.reports.pages import Sheet
+from fashion.metrics.calibration import scale
 
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError),
@@ -193,26 +192,3 @@ def confused_pairs(predictions: Predictions, top: int = 20) -> pd.DataFrame:
 def tensors(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
     """Return probabilities and targets as tensors."""
     return torch.tensor(predictions.probabilities), torch.tensor(predictions.targets)
-
-
-@dataclass(frozen=True)
-class Examination:
-    """What a report shows beside the predictions; see `fashion.reports.examine`.
-
-    Attributes:
-        calibration: Of the validation split; None where there is none.
-        unknown: `(M,)` calibrated confidences of photos whose label was dropped as rare; None where
-            there are none.
-        robustness: `name`, `level`, `accuracy` and `support` of some photos under each change,
-            `unchanged` first; empty where it wasn't asked for.
-        sizes: `photo_px` (text), `accuracy` and `support` by the longer side of the photos' files.
-        pairs: A sheet of photos for each of the most confused pairs.
-        maps: A sheet with the class-activation maps of a mistake each.
-    """
-
-    calibration: Calibration | None = None
-    unknown: NDArray[np.float32] | None = None
-    robustness: pd.DataFrame = field(default_factory=pd.DataFrame)
-    sizes: pd.DataFrame = field(default_factory=pd.DataFrame)
-    pairs: list[Sheet] = field(default_factory=list)
-    maps: list[Sheet] = field(default_factory=list)

@@ -86,9 +86,9 @@ def overlay(photo: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[
 
 def _pooling(network: nn.Module) -> nn.Module | None:
     """Return the network's only pooling of `(B, C, h, w)`, or None where there is no such one."""
-    found = [each for each in network.modules() if isinstance(each, SelectAdaptivePool2d)]
+    poolings = [each for each in network.modules() if isinstance(each, SelectAdaptivePool2d)]
     channels_first = getattr(network, "output_fmt", "NCHW") == "NCHW"
-    return found[0] if len(found) == 1 and channels_first and found[0].pool_type else None
+    return poolings[0] if len(poolings) == 1 and channels_first and poolings[0].pool_type else None
 
 
 @contextmanager

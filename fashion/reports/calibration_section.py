@@ -1,6 +1,6 @@
-"""The part of a report on how far the probabilities can be trusted."""
+"""The section of a report on how far the probabilities can be trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,11 +14,12 @@ from fashion.metrics.calibration import (
     risk_coverage,
     unknowns_auroc,
 )
-from fashion.metrics.predictions import Examination, Predictions
+from fashion.metrics.predictions import Predictions
 from fashion.reports.calibration_figures import plot_reliability, plot_risk_coverage, plot_unknowns
+from fashion.reports.error_analysis import ErrorAnalysis
 
 
-def facts(predictions: Predictions, examination: Examination) -> dict[str, Any]:
+def facts(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, Any]:
     """Return what a summary says of the calibration; nothing where there is none.
 
     Returns:
@@ -26,77 +27,77 @@ def facts(predictions: Predictions, examination: Examination) -> dict[str, Any]:
         area under the risk-coverage curve. `unknown`: the photos of no known class and the AUROC of
         telling them by the confidence, where there are any.
     """
-    if examination.calibration is None:
+    calibration = analysis.calibration
+    if calibration is None:
         return {}
-    before, after = (
-        predictions.probabilities,
-        examination.calibration.calibrate(predictions.probabilities),
-    )
-    confidences, targets = after.max(axis=1), predictions.targets
-    found: dict[str, Any] = {
+    before, targets = predictions.probabilities, predictions.targets
+    after = calibration.calibrate(before)
+    confidences = after.max(axis=1)
+    facts: dict[str, Any] = {
         "calibration": {
-            "temperature": examination.calibration.temperature,
+            "temperature": calibration.temperature,
             "error_before": calibration_error(before, targets),
             "error_after": calibration_error(after, targets),
             "area_under_risk_coverage": area_under_risk_coverage(confidences, predictions.hits()),
         }
     }
-    if examination.unknown is not None:
-        auroc = unknowns_auroc(confidences, examination.unknown)
-        found["unknown"] = {"photos": len(examination.unknown), "auroc": auroc}
-    return found
+    if analysis.unknown is not None:
+        auroc = unknowns_auroc(confidences, analysis.unknown)
+        facts["unknown"] = {"photos": len(analysis.unknown), "auroc": auroc}
+    return facts
 
 
-def tables(predictions: Predictions, examination: Examination) -> dict[str, pd.DataFrame]:
+def tables(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
     """Return `reliability_before`, `reliability_after`, `risk_coverage` and `refusal`, if known."""
-    if examination.calibration is None:
+    calibration = analysis.calibration
+    if calibration is None:
         return {}
-    after = examination.calibration.calibrate(predictions.probabilities)
+    after = calibration.calibrate(predictions.probabilities)
     confidences, hits = after.max(axis=1), predictions.hits()
     return {
         "reliability_before": reliability_table(predictions.probabilities, predictions.targets),
         "reliability_after": reliability_table(after, predictions.targets),
         "risk_coverage": risk_coverage(confidences, hits),
-        "refusal": refusal_table(examination.calibration, confidences, hits, examination.unknown),
+        "refusal": refusal_table(calibration, confidences, hits, analysis.unknown),
     }
 
 
-def draw(
+def drawings(
     predictions: Predictions,
-    examination: Examination,
-    found: Mapping[str, pd.DataFrame],
-    said: Mapping[str, Any],
+    analysis: ErrorAnalysis,
+    tables: Mapping[str, pd.DataFrame],
+    facts: Mapping[str, Any],
     where: str,
-) -> dict[str, Figure]:
-    """Draw `reliability`, `risk_coverage` and `unknown`, as far as they are known.
+) -> dict[str, Callable[[], Figure]]:
+    """Return how to draw `reliability`, `risk_coverage` and `unknown`, as far as they are known.
 
     Args:
         predictions: Of the split.
-        examination: What is known beside them.
-        found: What `tables` returned.
-        said: What `facts` returned.
+        analysis: What is known beside them.
+        tables: What `tables` returned.
+        facts: What `facts` returned.
         where: Model and split, for the headings.
     """
-    if examination.calibration is None:
+    calibration, unknown = analysis.calibration, analysis.unknown
+    if calibration is None:
         return {}
-    errors = said["calibration"]
-    drawn = {
-        "reliability": plot_reliability(
-            found["reliability_before"],
-            found["reliability_after"],
+    errors = facts["calibration"]
+    drawings = {
+        "reliability": lambda: plot_reliability(
+            tables["reliability_before"],
+            tables["reliability_after"],
             (errors["error_before"], errors["error_after"]),
             f"Confidence and accuracy: {where}",
         ),
-        "risk_coverage": plot_risk_coverage(
-            found["risk_coverage"], found["refusal"], f"Precision of what is answered: {where}"
+        "risk_coverage": lambda: plot_risk_coverage(
+            tables["risk_coverage"], tables["refusal"], f"Precision of what is answered: {where}"
         ),
     }
-    if examination.unknown is not None:
-        known = examination.calibration.calibrate(predictions.probabilities).max(axis=1)
-        drawn["unknown"] = plot_unknowns(
-            known,
-            examination.unknown,
+    if unknown is not None:
+        drawings["unknown"] = lambda: plot_unknowns(
+            calibration.calibrate(predictions.probabilities).max(axis=1),
+            unknown,
             f"Confidence in known and unknown photos: {where}",
-            said["unknown"]["auroc"],
+            facts["unknown"]["auroc"],
         )
-    return drawn
+    return drawings

@@ -1,56 +1,57 @@
-"""A finished model examined: what it mistakes, what it can't know, what harms it.
+"""What a finished model mistakes, what it can't know, and what harms it.
 
 What needs the model or the photos for pages of `fashion.reports.report`, which has neither.
 """
 
-import io
+import hashlib
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning import Trainer
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from fashion.catalogue.root import CatalogueRoot
 from fashion.data.datamodule import FashionDataModule
 from fashion.metrics.calibration import Calibration
-from fashion.metrics.predictions import Examination, Predictions, confused_pairs
+from fashion.metrics.predictions import Predictions, confused_pairs
 from fashion.reports.activation_maps import can_map, class_activation_maps, overlay
 from fashion.reports.corruptions import CORRUPTIONS
 from fashion.reports.pages import Sheet, array_uri, photo_uri
+from fashion.reports.parts import Parts
 from fashion.training.classifier import ProductClassifier
-from fashion.training.inference import predict_changed, predict_split, predict_unknown
+from fashion.training.inference import predict_changed, predict_unknown
 
 PAIRS, IN_PAIR = 10, 10  # confused pairs that are shown, and photos of each
 MAPS = 12  # mistakes whose class-activation maps are shown
-GROUPS = 4  # of photo sizes
+MAX_UNKNOWN = 500  # photos of dropped labels
+CHANGED = (10, 500)  # photos that are changed: fewer would tell nothing, more hardly more
 
 
-def calibrate(
-    trainer: Trainer,
-    classifier: ProductClassifier,
-    datamodule: FashionDataModule,
-    ckpt_path: Path | None = None,
-) -> tuple[Calibration, Predictions]:
-    """Fit the calibration on the validation split.
+@dataclass(frozen=True)
+class ErrorAnalysis:
+    """What a report shows beside the predictions.
 
-    Args:
-        trainer: As in `fashion.training.inference.predict_split`.
-        classifier: The model.
-        datamodule: Its catalogue.
-        ckpt_path: Weights to load first.
-
-    Returns:
-        The calibration and the predictions it comes from.
+    Attributes:
+        calibration: Of the validation split; None where there is none.
+        unknown: `(M,)` calibrated confidences of photos whose label was dropped as rare; None where
+            there are none.
+        robustness: `name`, `level`, `accuracy` and `support` of some photos under each change,
+            `unchanged` first; empty where it wasn't asked for.
+        pairs: A sheet of photos for each of the most confused pairs.
+        maps: A sheet with the class-activation maps of a mistake each.
     """
-    predictions = predict_split(trainer, classifier, datamodule, "val", ckpt_path)
-    return Calibration.fit(predictions.probabilities, predictions.targets), predictions
+
+    calibration: Calibration | None = None
+    unknown: NDArray[np.float32] | None = None
+    robustness: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pairs: list[Sheet] = field(default_factory=list)
+    maps: list[Sheet] = field(default_factory=list)
 
 
-def examine(
+def analyse_errors(
     trainer: Trainer,
     classifier: ProductClassifier,
     datamodule: FashionDataModule,
@@ -58,8 +59,9 @@ def examine(
     split: str,
     *,
     calibration: Calibration | None,
-    robustness_photos: int,
-) -> Examination:
+    robustness_photos: int | None,
+    parts: Parts,
+) -> ErrorAnalysis:
     """Look at a model's mistakes on a split; all processes take part in the predictions.
 
     Args:
@@ -69,30 +71,60 @@ def examine(
         predictions: Of the split.
         split: `train`, `val`, `test` or `all`.
         calibration: Of the validation split.
-        robustness_photos: How many of the photos are changed and predicted again; 0: none.
+        robustness_photos: How many of the photos are changed and predicted again; 0: none. None:
+            as many as cost, with the photos of dropped labels, no more than the split did.
+        parts: Makes what is looked at.
     """
-    robustness = pd.DataFrame()
-    unknown = None
+    model = (trainer, classifier, datamodule)
     is_trial: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
-    if not is_trial:
-        probabilities = predict_unknown(trainer, classifier, datamodule)
-        if probabilities is not None and calibration is not None:
-            unknown = calibration.calibrate(probabilities).max(axis=1)
-        if robustness_photos:
-            robustness = measure_robustness(
-                trainer, classifier, datamodule, predictions, split, robustness_photos
-            )
+    num_photos = len(predictions.targets)
+    rare = sample_by_id(datamodule.splits.catalogue.rare, min(MAX_UNKNOWN, num_photos // 2))
+    unknown, robustness = None, pd.DataFrame()
+    if calibration is not None and len(rare) and not is_trial:
+        scores = parts.make(
+            "photos of dropped labels", lambda: predict_unknown(*model, rare["photo"]), None
+        )
+        unknown = None if scores is None else calibration.calibrate(scores).max(axis=1)
+    num_changed = robustness_photos
+    if num_changed is None:
+        num_changed = num_changed_photos(num_photos - len(rare))
+    if num_changed and not is_trial:
+        robustness = parts.make(
+            "changed photos",
+            lambda: measure_robustness(*model, predictions, split, num_changed),
+            robustness,
+        )
     if not trainer.is_global_zero:
-        return Examination()
+        return ErrorAnalysis()
     photos = datamodule.splits.rows(split).set_index("id")["photo"]
-    return Examination(
+    return ErrorAnalysis(
         calibration=calibration,
         unknown=unknown,
         robustness=robustness,
-        sizes=accuracy_by_size(predictions, datamodule.root, photos),
-        pairs=pair_sheets(predictions, datamodule.root, photos),
-        maps=map_sheets(classifier, predictions, datamodule),
+        pairs=parts.make(
+            "photos of confused pairs",
+            lambda: pair_sheets(predictions, datamodule.root, photos),
+            [],
+        ),
+        maps=parts.make(
+            "class-activation maps",
+            lambda: map_sheets(classifier, predictions, datamodule),
+            [],
+        ),
     )
+
+
+def sample_by_id(rows: pd.DataFrame, num_rows: int) -> pd.DataFrame:
+    """Return some rows, drawn by their ids alone: the same ones of a catalogue in any order."""
+    draws = [hashlib.sha256(id_.encode(errors="surrogateescape")).digest() for id_ in rows["id"]]
+    return rows.iloc[sorted(range(len(rows)), key=draws.__getitem__)[:num_rows]]
+
+
+def num_changed_photos(num_predictions: int) -> int:
+    """Return how many photos can be changed in each way for so many predictions; 0 if too few."""
+    fewest, most = CHANGED
+    num_photos = min(most, num_predictions // len(CORRUPTIONS))
+    return num_photos if num_photos >= fewest else 0
 
 
 def measure_robustness(
@@ -106,7 +138,7 @@ def measure_robustness(
     """Predict a random sample of a split again under each of `CORRUPTIONS`.
 
     Returns:
-        See `Examination.robustness`; the sample is the same for each change and each model.
+        See `ErrorAnalysis.robustness`; the sample is the same for each change and each model.
     """
     n = len(predictions.targets)
     rows = np.sort(np.random.default_rng(0).permutation(n)[:num_photos])
@@ -119,42 +151,6 @@ def measure_robustness(
         for corruption, hits in zip(CORRUPTIONS, right, strict=True)
     ]
     return pd.DataFrame(table, columns=["name", "level", "accuracy"]).assign(support=len(rows))
-
-
-def accuracy_by_size(
-    predictions: Predictions, root: CatalogueRoot, photos: "pd.Series[str]"
-) -> pd.DataFrame:
-    """Tabulate the accuracy by the longer side of the photos' files, in groups of like number.
-
-    Args:
-        predictions: Of any split.
-        root: Reads the photos.
-        photos: The name of each photo by its id.
-
-    Returns:
-        See `Examination.sizes`.
-    """
-    sides = np.array([_longer_side(root.read(photos[id_])) for id_ in predictions.image_ids])
-    shares = np.linspace(0, 1, GROUPS + 1)[1:]
-    # Photos of one size stay in one group, so that there may be fewer groups.
-    ends = np.unique(np.quantile(sides, shares, method="inverted_cdf"))
-    groups = np.searchsorted(ends, sides, side="left")
-    hits = predictions.hits()
-    table = []
-    for group in np.unique(groups):
-        these = groups == group
-        low, high = sides[these].min(), sides[these].max()
-        words = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        table.append((words, hits[these].mean(), int(these.sum())))
-    return pd.DataFrame(table, columns=["photo_px", "accuracy", "support"])
-
-
-def _longer_side(content: bytes) -> int:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return max(image.size)
-    except (UnidentifiedImageError, OSError):  # it was readable when it was packed
-        return 0
 
 
 def pair_sheets(

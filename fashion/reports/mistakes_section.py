@@ -1,31 +1,25 @@
-"""The part of a report on what a model mistakes, and what harms it."""
+"""The section of a report on what a model mistakes, and what harms it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fashion.metrics.predictions import (
-    Examination,
-    Predictions,
-    confusion_counts,
-    per_class_table,
-)
+from fashion.metrics.predictions import Predictions, confusion_counts, per_class_table
 from fashion.metrics.study import half_width
+from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.figures import BLUE, INK, new_figure, tidy
 
 LOWEST = 10  # classes of lowest recall
 
 
-def tables(predictions: Predictions, examination: Examination) -> dict[str, pd.DataFrame]:
-    """Return `lowest_recall`, and `robustness` and `accuracy_by_size` as far as they are known."""
-    found = {"lowest_recall": lowest_recall(predictions)}
-    if not examination.robustness.empty:
-        found["robustness"] = _with_interval(examination.robustness)
-    if not examination.sizes.empty:
-        found["accuracy_by_size"] = _with_interval(examination.sizes)
-    return found
+def tables(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
+    """Return `lowest_recall`, and `robustness` where it is known."""
+    tables = {"lowest_recall": lowest_recall(predictions)}
+    if not analysis.robustness.empty:
+        tables["robustness"] = _with_interval(analysis.robustness)
+    return tables
 
 
 def lowest_recall(predictions: Predictions) -> pd.DataFrame:
@@ -44,23 +38,23 @@ def lowest_recall(predictions: Predictions) -> pd.DataFrame:
     table["taken_for"] = np.where(table["missed"] > 0, names[other], "")
     table["taken_for_count"] = counts.max(axis=1)
     columns = ["class", "recall", "precision", "f1", "support", "missed"]
-    known = table[table["support"] > 0].sort_values("recall", kind="stable")
-    return known[[*columns, "taken_for", "taken_for_count"]].head(LOWEST).reset_index(drop=True)
+    present = table[table["support"] > 0].sort_values("recall", kind="stable")
+    return present[[*columns, "taken_for", "taken_for_count"]].head(LOWEST).reset_index(drop=True)
 
 
-def draw(found: Mapping[str, pd.DataFrame], where: str) -> dict[str, Figure]:
-    """Draw `robustness`, where `tables` has found it."""
-    if "robustness" not in found:
+def drawings(tables: Mapping[str, pd.DataFrame], where: str) -> dict[str, Callable[[], Figure]]:
+    """Return how to draw `robustness`, where it is among the tables."""
+    if "robustness" not in tables:
         return {}
     title = f"Accuracy on changed photos: {where}"
-    return {"robustness": plot_robustness(found["robustness"], title)}
+    return {"robustness": lambda: plot_robustness(tables["robustness"], title)}
 
 
 def plot_robustness(table: pd.DataFrame, title: str) -> Figure:
     """Draw the accuracy under each change and grade, with that of the unchanged photos.
 
     Args:
-        table: See `Examination.robustness`, with `low` and `high`.
+        table: See `ErrorAnalysis.robustness`, with `low` and `high`.
         title: Heading of the figure.
     """
     unchanged, changed = table.iloc[0], table.iloc[1:].reset_index(drop=True)

@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from fashion.files import write_file
+from fashion.files import rewriting
 from fashion.metrics import metrics
 from fashion.metrics.predictions import (
-    Examination,
     Predictions,
     confused_pairs,
     confusion_counts,
@@ -24,8 +24,10 @@ from fashion.metrics.predictions import (
     tensors,
 )
 from fashion.metrics.study import beside_study, half_width, has_study_classes, load_study
-from fashion.reports import confidence, figures, mistakes
-from fashion.reports.pages import render, write_figures
+from fashion.reports import calibration_section, figures, mistakes_section
+from fashion.reports.error_analysis import ErrorAnalysis
+from fashion.reports.pages import png, records, render, write_pictures
+from fashion.reports.parts import Parts
 from fashion.tables import csv_text
 
 
@@ -34,7 +36,8 @@ def write_report(
     run: Mapping[str, Any],
     history: pd.DataFrame,
     report_dir: str | os.PathLike[str],
-    examination: Examination | None = None,
+    analysis: ErrorAnalysis | None = None,
+    parts: Parts | None = None,
 ) -> dict[str, Any]:
     """Write `index.html`, `mistakes.html`, tables, `figures/` and, last, `summary.json`.
 
@@ -44,57 +47,53 @@ def write_report(
         history: One row per epoch: `epoch`, `lr`, `train/loss`, `val/macro_f1` and so on; empty
             when a checkpoint is evaluated on its own.
         report_dir: Made when missing; an older report in it is replaced.
-        examination: What is known beside the predictions.
+        analysis: What is known beside the predictions.
+        parts: Draws the figures; what it has failed to make by then is named, too.
 
     Returns:
-        The summary as written: `run` with the scores under the split's name, and the study's
-        under `study` where they may be compared: the study's model and classes, the test split, no
-        drawn sample.
+        The summary as written: `run` with the scores under the split's name, the study's under
+        `study` where they may be compared (the study's model and classes, the test split, no drawn
+        sample), and `failed_parts` where there are any.
     """
-    folder = Path(report_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    examination = examination or Examination()
-    scores, pairs = per_class_table(predictions), confused_pairs(predictions)
-    summary = summarise(predictions, run, examination)
-    tables = {
-        "per_class": scores,
-        "confused_pairs": pairs,
-        **confidence.tables(predictions, examination),
-        **mistakes.tables(predictions, examination),
-    }
-    for stale in folder.glob("*.csv"):
-        if stale.stem not in tables:
-            stale.unlink()
-    for name, table in tables.items():
-        # Nine digits tell float32 thresholds apart.
-        digits = "%.9g" if "threshold" in table else "%.6g"
-        write_file(folder / f"{name}.csv", csv_text(table, float_format=digits))
-    where = _where(summary)
-    drawn = {
-        **_draw(predictions, summary, scores, history),
-        **confidence.draw(predictions, examination, tables, summary[summary["split"]], where),
-        **mistakes.draw(tables, where),
-    }
-    pictures = write_figures(drawn, folder / "figures")
-    page = _render(predictions, summary, scores, history, pictures, tables)
-    write_file(folder / "index.html", page)
-    mistakes_page = render(
-        "mistakes.html.j2",
-        run=summary,
-        where=where,
-        tables={name: _records(table) for name, table in tables.items()},
-        examination=examination,
-        pictures=pictures,
-    )
-    write_file(folder / "mistakes.html", mistakes_page)
-    # A run that has one is finished.
-    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    write_file(folder / "summary.json", f"{text}\n")
+    analysis, parts = analysis or ErrorAnalysis(), parts or Parts()
+    summary = summarise(predictions, run, analysis)
+    tables = tabulate(predictions, analysis)
+    with rewriting(Path(report_dir)) as write:
+        for name, table in tables.items():
+            # Nine digits tell float32 thresholds apart.
+            digits = "%.9g" if "threshold" in table else "%.6g"
+            write(f"{name}.csv", csv_text(table, float_format=digits))
+        pictures: dict[str, str] = {}
+        for name, draw in drawings(predictions, summary, tables, history, analysis).items():
+            figure = parts.make(f"figure {name}", partial(_png, draw), b"")
+            if figure:
+                pictures |= write_pictures({name: figure}, write)
+        if parts.failed:
+            summary["failed_parts"] = dict(parts.failed)
+        write("index.html", render_report(predictions, summary, tables, history, pictures))
+        write("mistakes.html", render_mistakes(summary, tables, analysis, pictures))
+        # A run that has one is finished.
+        text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+        write("summary.json", f"{text}\n")
     return summary
 
 
+def _png(draw: Callable[[], Figure]) -> bytes:
+    return png(draw())
+
+
+def tabulate(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
+    """Return every table of a report by its name."""
+    return {
+        "per_class": per_class_table(predictions),
+        "confused_pairs": confused_pairs(predictions),
+        **calibration_section.tables(predictions, analysis),
+        **mistakes_section.tables(predictions, analysis),
+    }
+
+
 def summarise(
-    predictions: Predictions, run: Mapping[str, Any], examination: Examination
+    predictions: Predictions, run: Mapping[str, Any], analysis: ErrorAnalysis
 ) -> dict[str, Any]:
     """Join what is known of the run with its scores, as strict JSON: null where undefined."""
     scores = score_predictions(predictions)
@@ -103,7 +102,7 @@ def summarise(
     block = {
         **scores,
         **_by_twin(predictions),
-        **confidence.facts(predictions, examination),
+        **calibration_section.facts(predictions, analysis),
         "support": len(predictions.targets),
         "absent_classes": absent,
     }
@@ -155,36 +154,55 @@ def _where(run: Mapping[str, Any]) -> str:
     return f"{run['model']}, {run['split']} split{_drawn(run)}"
 
 
-def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    return table.astype(object).where(table.notna(), None).to_dict("records")
+def drawings(
+    predictions: Predictions,
+    summary: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    history: pd.DataFrame,
+    analysis: ErrorAnalysis,
+) -> dict[str, Callable[[], Figure]]:
+    """Return how to draw every figure of a report, by its name.
+
+    Args:
+        predictions: Of the split.
+        summary: As `summarise` returned it.
+        tables: As `tabulate` returned them.
+        history: As in `write_report`.
+        analysis: What is known beside the predictions.
+    """
+    where, scores = _where(summary), summary[summary["split"]]
+    return {
+        **_drawings(predictions, summary, tables["per_class"], history),
+        **calibration_section.drawings(predictions, analysis, tables, scores, where),
+        **mistakes_section.drawings(tables, where),
+    }
 
 
-def _draw(
+def _drawings(
     predictions: Predictions,
     run: Mapping[str, Any],
     table: pd.DataFrame,
     history: pd.DataFrame,
-) -> dict[str, Figure]:
+) -> dict[str, Callable[[], Figure]]:
     where = _where(run)
-    names = predictions.class_names
-    pictures = {
-        "per_class_f1": figures.plot_per_class_f1(table, f"F1 of each class: {where}"),
-        "confusion_matrix": figures.plot_confusion_matrix(
-            confusion_counts(predictions), names, f"Confusion matrix: {where}"
+    drawings = {
+        "per_class_f1": lambda: figures.plot_per_class_f1(table, f"F1 of each class: {where}"),
+        "confusion_matrix": lambda: figures.plot_confusion_matrix(
+            confusion_counts(predictions), predictions.class_names, f"Confusion matrix: {where}"
         ),
-        "pr_curves": figures.plot_pr_curves(
+        "pr_curves": lambda: figures.plot_pr_curves(
             *_curves(predictions),
             dict(zip(table["class"], table["average_precision"], strict=True)),
             f"Precision over recall: {where}",
         ),
-        "class_distribution": figures.plot_class_distribution(
+        "class_distribution": lambda: figures.plot_class_distribution(
             run["class_counts"], f"Images of each class{_drawn(run)}"
         ),
     }
     if len(history):
         title = f"Training and validation: {run['model']}{_drawn(run)}"
-        pictures["history"] = figures.plot_history(history, run["best_epoch"], title)
-    return pictures
+        drawings["history"] = lambda: figures.plot_history(history, run["best_epoch"], title)
+    return drawings
 
 
 def _curves(predictions: Predictions) -> tuple[dict[str, figures.Curve], figures.Curve]:
@@ -200,29 +218,54 @@ def _curves(predictions: Predictions) -> tuple[dict[str, figures.Curve], figures
     return curves, trace(scores.flatten(), hits.flatten())
 
 
-def _render(
+def render_report(
     predictions: Predictions,
     summary: Mapping[str, Any],
-    table: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     history: pd.DataFrame,
     pictures: Mapping[str, str],
-    tables: Mapping[str, pd.DataFrame],
 ) -> str:
-    scores = summary[summary["split"]]
+    """Return `index.html`.
+
+    Args:
+        predictions: Of the split.
+        summary: As `summarise` returned it.
+        tables: As `tabulate` returned them.
+        history: As in `write_report`.
+        pictures: In base64 by name; one that is missing is left out.
+    """
+    scores, table = summary[summary["split"]], tables["per_class"]
     every_pair = confused_pairs(predictions, top=len(predictions.class_names) ** 2)
     comparable = _is_comparable(predictions, summary)
     return render(
         "report.html.j2",
-        run=summary,
+        run={"failed_parts": {}, **summary},
         scores=scores,
         half_width=half_width(scores["accuracy"], scores["support"]),
-        table=_records(table),
-        refusal=_records(tables["refusal"]) if "refusal" in tables else [],
-        pairs=every_pair.head(20).to_dict("records"),
+        table=records(table),
+        refusal=records(tables["refusal"]) if "refusal" in tables else [],
+        pairs=tables["confused_pairs"].to_dict("records"),
         beside=beside_study(summary, table, every_pair) if comparable else None,
         first_epoch=int(history["epoch"].min()) if len(history) else None,
         pictures=pictures,
         config=_flatten(summary["config"]),
+    )
+
+
+def render_mistakes(
+    summary: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    analysis: ErrorAnalysis,
+    pictures: Mapping[str, str],
+) -> str:
+    """Return `mistakes.html`; see `render_report`."""
+    return render(
+        "mistakes.html.j2",
+        run={"failed_parts": {}, **summary},
+        where=_where(summary),
+        tables={name: records(table) for name, table in tables.items()},
+        analysis=analysis,
+        pictures=pictures,
     )
 
 

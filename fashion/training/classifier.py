@@ -197,6 +197,7 @@ class ProductClassifier(LightningModule):
 
     def on_predict_start(self) -> None:
         """Ready both sides for the weights that have been loaded."""
+        self._evaluated = []  # what a prediction that failed has left
         self.prepare_cut_network(self.trainer, 0)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

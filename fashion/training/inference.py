@@ -4,7 +4,7 @@ On any device and with several processes; `fashion.labelling` needs no trainer.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,22 @@ def predict_changed(
 
 
 def predict_unknown(
-    trainer: Trainer, classifier: ProductClassifier, datamodule: FashionDataModule
+    trainer: Trainer,
+    classifier: ProductClassifier,
+    datamodule: FashionDataModule,
+    photos: Iterable[str],
 ) -> np.ndarray | None:
-    """Predict the photos of labels that were dropped as rare, `(M, K)`; None where there are none.
+    """Predict photos of labels that were dropped as rare, `(M, K)`; None where none can be read.
 
     The model can't know them, so that its confidence in them tells how it takes the unknown.
+
+    Args:
+        trainer: As in `predict_split`.
+        classifier: The model, its weights loaded.
+        datamodule: Its catalogue.
+        photos: See `FashionDataModule.unknown_loader`.
     """
-    loader = datamodule.unknown_loader()
+    loader = datamodule.unknown_loader(photos)
     return _predict(trainer, classifier, loader)[0] if loader else None
 
 

@@ -16,19 +16,8 @@ COUNTS = np.array([[5, 2, 1], [0, 4, 0], [3, 1, 6]])
 ABC = ("Bags", "Caps", "Shoes")
 
 
-def from_counts(counts, class_names):
-    """Make predictions with exactly this confusion matrix, true classes down."""
-    targets, predicted = (
-        np.repeat(axis.ravel(), np.ravel(counts)) for axis in np.indices(np.shape(counts))
-    )
-    probabilities = np.full((len(targets), len(class_names)), 0.1, np.float32)
-    probabilities[np.arange(len(targets)), predicted] = 0.9
-    ids = np.array([str(1163 + i) for i in range(len(targets))])
-    return Predictions(ids, probabilities, targets, tuple(class_names))
-
-
 @pytest.fixture
-def predictions():
+def predictions(from_counts):
     return from_counts(COUNTS, ABC)
 
 
@@ -43,7 +32,7 @@ def test_confused_pairs_are_ranked_by_count_then_by_class(predictions):
     assert confused_pairs(predictions, top=2)["count"].tolist() == [3, 2]
 
 
-def test_no_mistake_makes_no_pair():
+def test_no_mistake_makes_no_pair(from_counts):
     pairs = confused_pairs(from_counts(np.eye(3, dtype=int), ABC))
     assert list(pairs.columns) == ["true", "predicted", "count", "share"]
     assert pairs.empty

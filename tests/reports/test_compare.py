@@ -11,7 +11,6 @@ from filelock import FileLock
 
 from fashion.metrics.intervals import bootstrap, figure_intervals
 from fashion.metrics.predictions import (
-    PREDICTIONS,
     Predictions,
     mean_predictions,
     score_predictions,
@@ -43,7 +42,7 @@ def write_run(folder, predictions, seed=0, backbone="resnet50", **changes):
     (folder / "report").mkdir(parents=True)
     (folder / ".hydra").mkdir()
     (folder / "checkpoints").mkdir()
-    predictions.save(folder / PREDICTIONS)
+    predictions.save(folder / "predictions.npz")
     (folder / "checkpoints" / "best.ckpt").write_bytes(b"0" * 1_500_000)
     config = {"seed": seed, "data": {"seed": seed}, "model": {"backbone": backbone, "seed": seed}}
     summary = {
@@ -121,7 +120,7 @@ def test_each_run_is_a_row_whatever_became_of_it(sweep):
 
 def test_each_figure_has_the_interval_of_its_bootstrap(sweep):
     table = table_of(sweep)
-    predictions = Predictions.load(sweep / "xception,seed=0" / PREDICTIONS)
+    predictions = Predictions.load(sweep / "xception,seed=0" / "predictions.npz")
     scores = score_predictions(predictions)
     bounds = figure_intervals(scores, bootstrap(predictions, num_resamples=NUM_RESAMPLES))
     for name, value in {**scores, **bounds}.items():
@@ -136,7 +135,7 @@ def test_seeds_and_ensemble_are_rows_of_their_own(sweep):
     assert mean["accuracy_low"] < mean["accuracy"] < mean["accuracy_high"]
     assert "xception, mean of 1 seeds" not in table.index
     folders = [*runs, "xception,seed=0"]
-    parts = [Predictions.load(sweep / name / PREDICTIONS) for name in folders]
+    parts = [Predictions.load(sweep / name / "predictions.npz") for name in folders]
     expected = score_predictions(mean_predictions(parts))
     row = table.loc["ensemble of 3"]
     for name, value in expected.items():
@@ -282,7 +281,7 @@ def test_groups_differ_where_all_their_runs_do_the_same_way_round():
 def test_runs_on_other_photos_are_refused_in_a_line_and_listed_by_a_sweep(
     change, message, sweep, monkeypatch, caplog
 ):
-    path = sweep / "xception,seed=0" / PREDICTIONS
+    path = sweep / "xception,seed=0" / "predictions.npz"
     change(Predictions.load(path)).save(path)
     monkeypatch.setattr(sys, "argv", ["compare", str(sweep)])
     with pytest.raises(SystemExit, match=message) as caught:
@@ -298,7 +297,7 @@ def test_runs_on_other_photos_are_refused_in_a_line_and_listed_by_a_sweep(
 
 def test_the_order_of_the_photos_does_not_matter(sweep):
     before = table_of(sweep)
-    path = sweep / "xception,seed=0" / PREDICTIONS
+    path = sweep / "xception,seed=0" / "predictions.npz"
     one = Predictions.load(path)
     order = np.random.default_rng(0).permutation(240)
     Predictions(

@@ -1,38 +1,23 @@
-import io
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lightning import Trainer
-from PIL import Image
 
+from fashion.catalogue.images import decode_image
 from fashion.commands.evaluate import evaluate
-from fashion.data.datamodule import FashionDataModule
-from fashion.data.settings import DataSettings
-from fashion.labelling.predict import load_calibration, load_classifier
+from fashion.labelling.predict import load_calibration
 from fashion.metrics.calibration import Calibration
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
-from fashion.reports import examine
+from fashion.reports import error_analysis
 from fashion.reports.corruptions import CORRUPTIONS
 from fashion.training.inference import predict_changed, predict_split, predict_unknown
 
 
 @pytest.fixture(scope="module")
-def parts(run_dir):
+def parts(run_dir, load_parts):
     """A trainer, the finished run's model and its catalogue."""
-    checkpoint = checkpoints.read(run_dir / "checkpoints" / "best.ckpt")
-    settings = DataSettings.from_config(checkpoint["run"]["config"]["data"])
-    datamodule = FashionDataModule(settings, input_size=48, interpolation="bilinear", seed=0)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = Trainer(
-        accelerator="cpu", use_distributed_sampler=False, enable_model_summary=False, **quiet
-    )
-    datamodule.trainer = trainer
-    datamodule.setup()
-    return trainer, load_classifier(checkpoint), datamodule
+    return load_parts(run_dir)
 
 
 def test_the_calibration_in_the_checkpoint_is_that_of_the_validation_split(run_dir, parts):
@@ -83,77 +68,74 @@ def test_changed_photos_are_predicted_as_such(parts):
 def test_the_robustness_starts_from_the_same_photos_as_they_are(parts):
     trainer, classifier, datamodule = parts
     predictions = predict_split(trainer, classifier, datamodule, "test")
-    table = examine.measure_robustness(*parts, predictions, "test", 6)
+    table = error_analysis.measure_robustness(*parts, predictions, "test", 6)
     assert len(table) == 1 + len(CORRUPTIONS)
     assert (table["support"] == 6).all()
-    again = examine.measure_robustness(*parts, predictions, "test", 6)
+    again = error_analysis.measure_robustness(*parts, predictions, "test", 6)
     pd.testing.assert_frame_equal(table, again)
-    every = examine.measure_robustness(*parts, predictions, "test", 10**6)
+    every = error_analysis.measure_robustness(*parts, predictions, "test", 10**6)
     assert every.loc[0, "accuracy"] == predictions.hits().mean()
 
 
-def test_the_unknown_are_the_photos_of_rare_labels(parts):
-    trainer, classifier, datamodule = parts
+def test_the_unknown_are_the_photos_of_rare_labels_that_can_be_read(parts):
+    _, classifier, datamodule = parts
     rare = datamodule.splits.catalogue.rare
     assert rare["label"].tolist() == ["Umbrellas", "Umbrellas"]
-    found = predict_unknown(trainer, classifier, datamodule)
-    assert found.shape == (2, 3)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    scores = predict_unknown(*parts, rare["photo"])
+    assert scores.shape == (2, 3)
+    photos = [
+        decode_image(datamodule.root.read(name), 48, "squash", "bilinear") for name in rare["photo"]
+    ]
+    with torch.no_grad():
+        batch = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)
+        expected = classifier(batch).softmax(dim=1).numpy()
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    gone = [rare["photo"].iloc[0], "nowhere.jpg"]
+    np.testing.assert_allclose(predict_unknown(*parts, gone), expected[:1], atol=1e-5)
+    assert predict_unknown(*parts, gone[1:]) is None
+    assert predict_unknown(*parts, []) is None
 
 
-def test_a_catalogue_without_rare_labels_has_no_unknown(write_catalogue, tmp_path, parts):
+def test_the_unknown_leave_no_store_in_the_cache(parts):
+    datamodule = parts[2]
+    before = sorted(datamodule.settings.cache_folder.rglob("*"))
+    predict_unknown(*parts, datamodule.splits.catalogue.rare["photo"])
+    assert sorted(datamodule.settings.cache_folder.rglob("*")) == before
+
+
+def test_a_prediction_that_failed_leaves_nothing_to_the_next(parts):
     trainer, classifier, datamodule = parts
-    rows = [{"id": str(i), "articleType": ("Shirts", "Jeans")[i % 2]} for i in range(40)]
-    root = write_catalogue(tmp_path / "plain", rows)
-    settings = replace(datamodule.settings, root=str(root), cache_dir=str(tmp_path / "cache"))
-    other = FashionDataModule(settings, input_size=48, interpolation="bilinear", seed=0)
-    other.trainer = trainer
-    other.setup()
-    assert predict_unknown(trainer, classifier, other) is None
+    calls = []
+
+    def change(photo):
+        calls.append(photo)
+        if len(calls) > 17:  # in the second batch
+            raise OSError("no photo")
+        return photo
+
+    with pytest.raises(OSError, match="no photo"):
+        predict_changed(trainer, classifier, datamodule, "train", np.arange(96), [change])
+    assert len(predict_split(trainer, classifier, datamodule, "test").targets) == 12
 
 
-class Photos:
-    """Stands in for a catalogue's folder: photos of planted sizes."""
-
-    def __init__(self, sizes):
-        self.sizes = sizes
-
-    def read(self, name):
-        content = io.BytesIO()
-        Image.new("RGB", self.sizes[name]).save(content, "PNG")
-        return content.getvalue()
-
-
-def made_up(hits):
-    n = len(hits)
-    probabilities = np.full((n, 2), 0.1, np.float32)
-    probabilities[np.arange(n), np.where(hits, 0, 1)] = 0.9
-    return Predictions(np.array([str(i) for i in range(n)]), probabilities, np.zeros(n, int), "ab")
+def test_a_sample_depends_on_the_ids_alone():
+    rows = pd.DataFrame({"id": [str(i) for i in range(1000)]})
+    sample = error_analysis.sample_by_id(rows, 100)
+    assert len(set(sample["id"])) == 100
+    assert 400 < sample["id"].astype(int).mean() < 600  # not the first ones
+    shuffled = rows.sample(frac=1, random_state=0)
+    assert set(error_analysis.sample_by_id(shuffled, 100)["id"]) == set(sample["id"])
+    fewer = error_analysis.sample_by_id(rows[rows["id"] != sample["id"].iloc[0]], 99)
+    assert set(fewer["id"]) == set(sample["id"][1:])
+    assert len(error_analysis.sample_by_id(rows[:3], 500)) == 3
 
 
-@pytest.mark.parametrize(
-    ("sides", "expected"),
-    [
-        ([80] * 8, [("80", 0.5, 8)]),
-        (
-            [10, 20, 30, 40, 50, 60, 70, 80],
-            [
-                ("10 to 20", 0.5, 2),
-                ("30 to 40", 0.5, 2),
-                ("50 to 60", 0.5, 2),
-                ("70 to 80", 0.5, 2),
-            ],
-        ),
-        ([80] * 7 + [2400], [("80", 4 / 7, 7), ("2,400", 0.0, 1)]),
-    ],
-)
-def test_the_accuracy_is_told_by_the_size_of_the_files(sides, expected):
-    predictions = made_up([True, False] * 4)
-    names = pd.Series({str(i): str(i) for i in range(8)})
-    root = Photos({str(i): (side, 5) for i, side in enumerate(sides)})
-    table = examine.accuracy_by_size(predictions, root, names)
-    assert table["support"].sum() == 8
-    assert list(table.itertuples(index=False, name=None)) == expected
+def test_changed_photos_cost_as_much_as_is_left():
+    for num_predictions in (0, 1, 149, 150, 1000, 4215, 10**6):
+        number = error_analysis.num_changed_photos(num_predictions)
+        assert number == 0 or 10 <= number <= 500
+        assert number * len(CORRUPTIONS) <= num_predictions
+    assert error_analysis.num_changed_photos(4215 - 500) == 247
 
 
 def test_the_most_confident_mistakes_of_a_pair_come_first(parts):
@@ -170,17 +152,17 @@ def test_the_most_confident_mistakes_of_a_pair_come_first(parts):
         tuple(datamodule.splits.class_names),
     )
     photos = rows.set_index("id")["photo"]
-    sheets = examine.pair_sheets(predictions, datamodule.root, photos)
+    sheets = error_analysis.pair_sheets(predictions, datamodule.root, photos)
     assert len(sheets) == 2  # two of three classes are always mistaken
     for sheet in sheets:
         shown = [caption.split(":")[0] for _, caption in sheet.photos]
         assert shown == sorted(shown, key=list(predictions.image_ids).index, reverse=True)
         assert all(uri.startswith("data:image/jpeg;base64,") for uri, _ in sheet.photos)
-    maps = examine.map_sheets(classifier, predictions, datamodule)
+    maps = error_analysis.map_sheets(classifier, predictions, datamodule)
     assert [len(sheet.photos) for sheet in maps] == [3] * min(12, int((targets != 1).sum()))
     right = np.eye(3, dtype=np.float32)[targets]
     perfect = Predictions(
         predictions.image_ids, right, predictions.targets, predictions.class_names
     )
-    assert examine.map_sheets(classifier, perfect, datamodule) == []
-    assert examine.pair_sheets(perfect, datamodule.root, photos) == []
+    assert error_analysis.map_sheets(classifier, perfect, datamodule) == []
+    assert error_analysis.pair_sheets(perfect, datamodule.root, photos) == []

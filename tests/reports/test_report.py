@@ -6,14 +6,25 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from test_predictions import ABC, COUNTS, from_counts
 
+from fashion.files import WRITTEN
 from fashion.metrics.calibration import Calibration
-from fashion.metrics.predictions import Examination, confused_pairs, per_class_table
+from fashion.metrics.predictions import confused_pairs, per_class_table
 from fashion.metrics.study import beside_study, half_width, has_study_classes, load_study
+from fashion.reports import figures
+from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.pages import Sheet
-from fashion.reports.report import write_report
+from fashion.reports.parts import Parts
+from fashion.reports.report import (
+    render_mistakes,
+    render_report,
+    summarise,
+    tabulate,
+    write_report,
+)
 
+COUNTS = np.array([[5, 2, 1], [0, 4, 0], [3, 1, 6]])
+ABC = ("Bags", "Caps", "Shoes")
 NASTY = (
     "<script>alert(1)</script>",
     "$x_1$ & co",
@@ -54,40 +65,57 @@ def make_history(epochs=3):
     return pd.DataFrame({"epoch": range(epochs), "lr": 1e-4, **columns, "seconds": 10.0})
 
 
-@pytest.fixture
-def predictions():
+@pytest.fixture(scope="module")
+def predictions(from_counts):
     return from_counts(COUNTS, ABC)
 
 
-def examine_all(predictions):
-    """Make up all that an examination can hold."""
+def page(predictions, run, history=None):
+    """Return `index.html` without its figures, which take most of a report's time."""
+    summary = summarise(predictions, run, ErrorAnalysis())
+    tables = tabulate(predictions, ErrorAnalysis())
+    history = make_history() if history is None else history
+    return render_report(predictions, summary, tables, history, pictures={})
+
+
+def analyse_all(predictions):
+    """Make up all that an analysis can hold."""
     rng = np.random.default_rng(0)
     white = "data:image/gif;base64,R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
     changes = [("unchanged", ""), ("blur", "a little"), ("blur", "a lot"), ("darker", NASTY[0])]
     robustness = pd.DataFrame(changes, columns=["name", "level"])
-    return Examination(
+    return ErrorAnalysis(
         calibration=Calibration.fit(predictions.probabilities, predictions.targets),
         unknown=rng.uniform(0.2, 0.9, 30).astype(np.float32),
         robustness=robustness.assign(accuracy=[0.7, 0.6, 0.2, 0.0], support=22),
-        sizes=pd.DataFrame(
-            {"photo_px": ["60", "61 to 80"], "accuracy": [0.5, 1.0], "support": [10, 12]}
-        ),
         pairs=[Sheet(f"{NASTY[0]} taken for {NASTY[1]}", [(white, NASTY[2])])],
         maps=[Sheet(NASTY[0], [(white, "1163")] * 3)],
     )
 
 
 @pytest.fixture(scope="module")
-def nasty_report(tmp_path_factory):
+def nasty_report(from_counts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     run = make_run(NASTY, model="timm", drawn_sample=True)
     predictions = from_counts(COUNTS, NASTY)
-    write_report(predictions, run, make_history(), folder, examine_all(predictions))
+    write_report(predictions, run, make_history(), folder, analyse_all(predictions))
     return folder
 
 
 @pytest.fixture(scope="module")
-def study_report(tmp_path_factory):
+def plain_report(predictions, nasty_report, tmp_path_factory):
+    """A report that took the place of another, beside files of the user's; and its summary."""
+    folder = tmp_path_factory.mktemp("plain") / "report"
+    shutil.copytree(nasty_report, folder)
+    (folder / "budget.csv").write_text("mine")
+    (folder / "figures" / "holiday.png").write_text("mine")
+    (folder / "risk_coverage.csv").write_text("edited by hand")
+    run = make_run(ABC, best_epoch=None, epochs=0, seconds={"total": 0, "per_epoch": 0.0})
+    return folder, write_report(predictions, run, pd.DataFrame(), folder), run
+
+
+@pytest.fixture(scope="module")
+def study_report(from_counts, tmp_path_factory):
     names = load_study()["class_names"]
     counts = np.eye(len(names), dtype=int) * 10
     counts[names.index("Flats"), names.index("Heels")] = 10
@@ -101,20 +129,49 @@ def test_a_report_is_these_files(nasty_report):
     figures = ("class_distribution", "confusion_matrix", "history", "per_class_f1", "pr_curves")
     figures += ("reliability", "risk_coverage", "unknown", "robustness")
     tables = ("per_class", "confused_pairs", "reliability_before", "reliability_after")
-    tables += ("risk_coverage", "refusal", "lowest_recall", "robustness", "accuracy_by_size")
+    tables += ("risk_coverage", "refusal", "lowest_recall", "robustness")
     assert files == {
-        *("summary.json", "index.html", "mistakes.html"),
+        *("summary.json", "index.html", "mistakes.html", WRITTEN),
         *(f"{name}.csv" for name in tables),
         *(f"figures/{name}.png" for name in figures),
     }
 
 
-def test_a_report_without_an_examination_leaves_its_parts_out(nasty_report, tmp_path):
-    shutil.copytree(nasty_report, tmp_path, dirs_exist_ok=True)
-    write_report(from_counts(COUNTS, ABC), make_run(ABC), make_history(), tmp_path)
-    assert not (tmp_path / "refusal.csv").exists()
-    assert not (tmp_path / "figures" / "robustness.png").exists()
-    assert "temperature" not in (tmp_path / "index.html").read_text()
+def test_what_an_earlier_report_had_and_this_one_has_not_goes(plain_report):
+    folder, _, _ = plain_report
+    for name in ("refusal.csv", "figures/robustness.png", "figures/history.png"):
+        assert not (folder / name).exists()
+    assert "temperature" not in (folder / "index.html").read_text()
+    assert "No history of epochs" in (folder / "index.html").read_text()
+
+
+def test_what_this_project_did_not_write_stays(plain_report):
+    folder, _, _ = plain_report
+    assert (folder / "budget.csv").read_text() == "mine"
+    assert (folder / "figures" / "holiday.png").read_text() == "mine"
+    assert (folder / "risk_coverage.csv").read_text() == "edited by hand"
+
+
+def test_a_part_that_fails_is_named_and_leaves_the_others(predictions, monkeypatch, tmp_path):
+    def fail(*_):
+        raise ZeroDivisionError("<b>&")
+
+    monkeypatch.setattr(figures, "plot_pr_curves", fail)
+    parts = Parts()
+    parts.make("class-activation maps", lambda: 1 / 0, [])
+    summary = write_report(predictions, make_run(ABC), make_history(), tmp_path, parts=parts)
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    assert summary["failed_parts"] == {
+        "class-activation maps": "ZeroDivisionError: division by zero",
+        "figure pr_curves": "ZeroDivisionError: <b>&",
+    }
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {"class_distribution", "confusion_matrix", "history", "per_class_f1"}
+    for name in ("index.html", "mistakes.html"):
+        shown = (tmp_path / name).read_text()
+        assert "<li>class-activation maps: ZeroDivisionError: division by zero</li>" in shown
+        assert "<li>figure pr_curves: ZeroDivisionError: &lt;b&gt;&amp;</li>" in shown
+    assert 'href="figures/pr_curves.png"' not in (tmp_path / "index.html").read_text()
 
 
 def test_the_summary_says_how_far_the_confidence_can_be_trusted(nasty_report):
@@ -126,19 +183,18 @@ def test_the_summary_says_how_far_the_confidence_can_be_trusted(nasty_report):
     assert 0 < block["unknown"]["auroc"] < 1
 
 
-def test_the_classes_found_least_stand_with_what_they_are_taken_for(tmp_path):
-    write_report(from_counts(COUNTS, ABC), make_run(ABC), make_history(), tmp_path)
-    table = pd.read_csv(tmp_path / "lowest_recall.csv", keep_default_na=False)
+def test_the_classes_found_least_stand_with_what_they_are_taken_for(plain_report):
+    table = pd.read_csv(plain_report[0] / "lowest_recall.csv", keep_default_na=False)
     assert table["class"].tolist() == ["Shoes", "Bags", "Caps"]
     assert table["recall"].tolist() == pytest.approx([0.6, 0.625, 1])
     assert table["taken_for"].tolist() == ["Bags", "Caps", ""]
     assert table["taken_for_count"].tolist() == [3, 2, 0]
 
 
-def test_the_summary_is_the_run_with_its_scores(predictions, tmp_path):
-    run = make_run(ABC)
-    summary = write_report(predictions, run, make_history(), tmp_path)
-    assert summary == json.loads((tmp_path / "summary.json").read_text())
+def test_the_summary_is_the_run_with_its_scores(predictions, plain_report):
+    folder, summary, run = plain_report
+    assert summary == json.loads((folder / "summary.json").read_text())
+    summary = dict(summary)
     test = summary.pop("test")
     assert summary == run
     assert set(test) == {"accuracy", "macro_f1", "macro_auprc", "support", "absent_classes"}
@@ -146,8 +202,8 @@ def test_the_summary_is_the_run_with_its_scores(predictions, tmp_path):
     assert test["macro_f1"] == pytest.approx(per_class_table(predictions)["f1"].mean())
 
 
-def test_the_scores_are_named_after_the_split(predictions, tmp_path):
-    summary = write_report(predictions, make_run(ABC, split="val"), make_history(), tmp_path)
+def test_the_scores_are_named_after_the_split(predictions):
+    summary = summarise(predictions, make_run(ABC, split="val"), ErrorAnalysis())
     assert summary["val"]["support"] == 22
     assert "test" not in summary
 
@@ -155,47 +211,46 @@ def test_the_scores_are_named_after_the_split(predictions, tmp_path):
 def test_undefined_numbers_are_null_in_the_summary(predictions, tmp_path):
     seconds = {"total": float("nan"), "per_epoch": np.float32("inf")}
     run = make_run(ABC, seconds=seconds, seed=np.int64(7), config={"folder": tmp_path})
-    write_report(predictions, run, make_history(), tmp_path)
-    text = (tmp_path / "summary.json").read_text()
+    text = json.dumps(summarise(predictions, run, ErrorAnalysis()))
     summary = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert summary["seconds"] == {"total": None, "per_epoch": None}
     assert (summary["seed"], summary["config"]) == (7, {"folder": str(tmp_path)})
 
 
-def test_absent_classes_are_named(tmp_path):
-    counts = np.array([[5, 0, 1], [0, 0, 0], [0, 2, 3]])
-    summary = write_report(from_counts(counts, ABC), make_run(ABC), make_history(), tmp_path)
+def test_absent_classes_are_named(from_counts):
+    predictions = from_counts(np.array([[5, 0, 1], [0, 0, 0], [0, 2, 3]]), ABC)
+    summary = summarise(predictions, make_run(ABC), ErrorAnalysis())
     assert summary["test"]["absent_classes"] == ["Caps"]
-    assert "No image of Caps in this split" in (tmp_path / "index.html").read_text()
-    table = pd.read_csv(tmp_path / "per_class.csv")
+    assert "No image of Caps in this split" in page(predictions, make_run(ABC))
+    table = tabulate(predictions, ErrorAnalysis())["per_class"]
     assert table["average_precision"].isna().tolist() == [False, True, False]
 
 
-def test_the_tables_can_be_read_back(predictions, tmp_path):
-    write_report(predictions, make_run(ABC), make_history(), tmp_path)
-    table, pairs = (
-        pd.read_csv(tmp_path / f"{name}.csv") for name in ("per_class", "confused_pairs")
-    )
+def test_the_tables_can_be_read_back(predictions, plain_report):
+    folder = plain_report[0]
+    table, pairs = (pd.read_csv(folder / f"{name}.csv") for name in ("per_class", "confused_pairs"))
     pd.testing.assert_frame_equal(table, per_class_table(predictions), atol=1e-6, check_dtype=False)
     pd.testing.assert_frame_equal(pairs, confused_pairs(predictions), atol=1e-6, check_dtype=False)
-    assert re.search(r"\d\.\d{7,}", (tmp_path / "per_class.csv").read_text()) is None
+    assert re.search(r"\d\.\d{7,}", (folder / "per_class.csv").read_text()) is None
 
 
-def test_without_a_history_the_page_says_so_and_old_curves_go(predictions, tmp_path):
-    write_report(predictions, make_run(ABC), make_history(), tmp_path)
-    assert (tmp_path / "figures/history.png").exists()
-    run = make_run(ABC, best_epoch=None, epochs=0, seconds={"total": 0, "per_epoch": 0.0})
-    write_report(predictions, run, pd.DataFrame(), tmp_path)
-    assert not (tmp_path / "figures/history.png").exists()
-    assert "No history of epochs" in (tmp_path / "index.html").read_text()
-
-
-def test_a_report_without_mistakes_says_so(tmp_path):
+def test_a_report_without_mistakes_says_so(from_counts):
     predictions = from_counts(np.eye(2, dtype=int) * 4, ABC[:2])
-    write_report(predictions, make_run(ABC[:2]), make_history(1), tmp_path)
-    page = (tmp_path / "index.html").read_text()
-    assert "No image of this split was mistaken" in page
-    assert "±0.00" not in page
+    shown = page(predictions, make_run(ABC[:2]), make_history(1))
+    assert "No image of this split was mistaken" in shown
+    assert "±0.00" not in shown
+
+
+@pytest.mark.parametrize(
+    ("photos", "words"), [(18, "18 photos were dropped as too rare. The"), (7, "; 7 of them were")]
+)
+def test_a_sample_of_the_unknown_is_told_from_all_of_them(predictions, photos, words):
+    known = Calibration.fit(predictions.probabilities, predictions.targets)
+    analysis = ErrorAnalysis(known, np.full(photos, 0.5, np.float32))
+    summary = summarise(predictions, make_run(ABC), analysis)
+    tables = tabulate(predictions, analysis)
+    assert words in render_report(predictions, summary, tables, make_history(), pictures={})
+    assert "Changed photos" not in render_mistakes(summary, tables, analysis, pictures={})
 
 
 class Loads(HTMLParser):
@@ -242,14 +297,11 @@ def test_the_drawn_sample_is_named_in_title_and_summary(nasty_report):
     assert json.loads((nasty_report / "summary.json").read_text())["drawn_sample"] is True
 
 
-def test_rows_that_nobody_accounts_for_are_shown(predictions, tmp_path):
+def test_rows_that_nobody_accounts_for_are_shown(predictions):
     run = make_run(ABC)
-    write_report(predictions, run, make_history(), tmp_path)
-    assert "not accounted for" not in (tmp_path / "index.html").read_text()
+    assert "not accounted for" not in page(predictions, run)
     run["data"]["dropped"]["rare label"] = 11
-    write_report(predictions, run, make_history(), tmp_path)
-    page = (tmp_path / "index.html").read_text()
-    assert re.search("not accounted for</th><td.*>\N{MINUS SIGN}7<", page)
+    assert re.search("not accounted for</th><td.*>\N{MINUS SIGN}7<", page(predictions, run))
 
 
 def test_the_study_stands_beside_a_run_with_its_classes(study_report):
@@ -263,13 +315,12 @@ def test_the_study_stands_beside_a_run_with_its_classes(study_report):
 
 
 @pytest.mark.parametrize("change", [{"drawn_sample": True}, {"split": "val"}, {"model": "timm"}])
-def test_the_study_keeps_away_from_other_runs(tmp_path, change):
+def test_the_study_keeps_away_from_other_runs(from_counts, change):
     names = load_study()["class_names"]
     predictions = from_counts(np.eye(len(names), dtype=int), names)
-    summary = write_report(predictions, make_run(names, **change), make_history(), tmp_path)
-    assert "study" not in summary
-    page = (tmp_path / "index.html").read_text()
-    assert ("Beside the study" in page) == (change == {"model": "timm"})
+    run = make_run(names, **change)
+    assert "study" not in summarise(predictions, run, ErrorAnalysis())
+    assert ("Beside the study" in page(predictions, run)) == (change == {"model": "timm"})
 
 
 def test_pairs_and_recalls_are_put_beside_the_studys(study_report):

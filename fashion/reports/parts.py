@@ -1,0 +1,43 @@
+"""The parts of a report: one that fails is missing, and named, and spoils no other."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+MAX_REASON = 300  # characters; a GPU without memory has a lot to say
+Part = TypeVar("Part")
+log = logging.getLogger(__name__)
+
+
+class Parts:
+    """Makes parts of a report.
+
+    Attributes:
+        failed: Those that couldn't be made, each with the reason.
+    """
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+
+    def make(self, name: str, make: Callable[[], Part], otherwise: Part) -> Part:
+        """Return what `make` does, or where it fails warn, note the failure and do without.
+
+        Args:
+            name: What the part is called in the report.
+            make: Makes it.
+            otherwise: What stands in for it.
+        """
+        try:
+            return make()
+        except Exception as error:
+            self.failed[name] = _reason(error)
+            log.warning("The report lacks the %s: %s", name, self.failed[name])
+            log.debug("What the %s failed with:", name, exc_info=True)
+            return otherwise
+
+
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    if not isinstance(error, (OSError, ValueError)):  # whose words speak for themselves
+        words = f"{type(error).__name__}: {words}"
+    return words if len(words) <= MAX_REASON else f"{words[: MAX_REASON - 1]}…"
