@@ -76,7 +76,7 @@ def plot_intervals(table: pd.DataFrame) -> Figure:
         tidy(axes, grid="x")
     left.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     left.set_yticks(range(len(table)), [_name(name, 46) for name in table["run"]], fontsize=9)
     left.set_ylim(-0.7, len(table) - 0.3)
     left.tick_params(axis="y", length=0)

@@ -173,8 +173,9 @@ def pair_sheets(
         tiles = [
             (
                 photo_uri(root, photos[predictions.image_ids[row]]),
-                f"{predictions.image_ids[row]}: {pair['predicted']} "
-                f"{probabilities[row, other]:.0%}, {pair['true']} {probabilities[row, true]:.0%}",
+                f"{predictions.image_ids[row]}: "
+                f"{_percent(pair['predicted'], probabilities[row, other])}, "
+                f"{_percent(pair['true'], probabilities[row, true])}",
             )
             for row in rows
         ]
@@ -184,6 +185,10 @@ def pair_sheets(
         )
         sheets.append(Sheet(heading, tiles))
     return sheets
+
+
+def _percent(name: str, probability: float) -> str:
+    return f"{name}\N{NO-BREAK SPACE}{probability:.0%}"  # no figure alone on a line
 
 
 def map_sheets(
@@ -211,7 +216,7 @@ def map_sheets(
         tiles += [
             (
                 array_uri(overlay(photos[i], each[i])),
-                f"{names[target]}, {probabilities[i, target]:.0%}",
+                _percent(names[target], probabilities[i, target]),
             )
             for each, target in zip(maps, (predicted[i], true[i]), strict=True)
         ]

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-MAX_REASON = 300  # characters; a GPU without memory has a lot to say
+MAX_REASON = 200  # characters; a GPU without memory has a lot to say
 Part = TypeVar("Part")
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,11 @@ class Parts:
 
 
 def _reason(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    if not isinstance(error, (OSError, ValueError)):  # whose words speak for themselves
-        words = f"{type(error).__name__}: {words}"
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    elif isinstance(error, (OSError, ValueError)):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error}"
+    words = " ".join(text.split())
     return words if len(words) <= MAX_REASON else f"{words[: MAX_REASON - 1]}…"
