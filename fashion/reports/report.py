@@ -1,14 +1,12 @@
 """Predictions on a split -> tables, figures and pages, without the model or the data."""
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -20,14 +18,14 @@ from fashion.metrics.predictions import (
     confused_pairs,
     confusion_counts,
     per_class_table,
-    score_predictions,
     tensors,
 )
-from fashion.metrics.study import beside_study, half_width, has_study_classes, load_study
+from fashion.metrics.study import beside_study, half_width
 from fashion.reports import calibration_section, figures, mistakes_section
 from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.pages import png, records, render, write_pictures
 from fashion.reports.parts import Parts
+from fashion.reports.summary import is_comparable, summarise
 from fashion.tables import csv_text
 
 
@@ -90,60 +88,6 @@ def tabulate(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.
         **calibration_section.tables(predictions, analysis),
         **mistakes_section.tables(predictions, analysis),
     }
-
-
-def summarise(
-    predictions: Predictions, run: Mapping[str, Any], analysis: ErrorAnalysis
-) -> dict[str, Any]:
-    """Join what is known of the run with its scores, as strict JSON: null where undefined."""
-    scores = score_predictions(predictions)
-    support = np.bincount(predictions.targets, minlength=len(predictions.class_names))
-    absent = [name for name, n in zip(predictions.class_names, support, strict=True) if n == 0]
-    block = {
-        **scores,
-        **_by_twin(predictions),
-        **calibration_section.facts(predictions, analysis),
-        "support": len(predictions.targets),
-        "absent_classes": absent,
-    }
-    summary = {**run, run["split"]: block}
-    study = load_study()["models"].get(run["model"])
-    if study and _is_comparable(predictions, run):
-        summary["study"] = {key: study[key] for key in ("test_accuracy", "macro_auprc")}
-    strict: dict[str, Any] = _jsonable(summary)
-    return strict
-
-
-def _by_twin(predictions: Predictions) -> dict[str, dict[str, float]]:
-    """Return accuracy and support of the images with and without a twin in the training split."""
-    if predictions.has_twin is None:
-        return {}
-    right = predictions.hits()
-    parts = {
-        "with_twin_in_train": predictions.has_twin,
-        "without_twin_in_train": ~predictions.has_twin,
-    }
-    return {
-        name: {"accuracy": right[part].mean() if part.any() else math.nan, "support": part.sum()}
-        for name, part in parts.items()
-    }
-
-
-def _is_comparable(predictions: Predictions, run: Mapping[str, Any]) -> bool:
-    real_test = run["split"] == "test" and not run["drawn_sample"]
-    return real_test and has_study_classes(predictions.class_names)
-
-
-def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, np.ndarray)):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, np.generic):
-        return _jsonable(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def _drawn(run: Mapping[str, Any]) -> str:
@@ -236,7 +180,7 @@ def render_report(
     """
     scores, table = summary[summary["split"]], tables["per_class"]
     every_pair = confused_pairs(predictions, top=len(predictions.class_names) ** 2)
-    comparable = _is_comparable(predictions, summary)
+    comparable = is_comparable(predictions, summary)
     return render(
         "report.html.j2",
         run={"failed_parts": {}, **summary},

@@ -18,10 +18,10 @@ from fashion.reports.parts import Parts
 from fashion.reports.report import (
     render_mistakes,
     render_report,
-    summarise,
     tabulate,
     write_report,
 )
+from fashion.reports.summary import summarise
 
 COUNTS = np.array([[5, 2, 1], [0, 4, 0], [3, 1, 6]])
 ABC = ("Bags", "Caps", "Shoes")
