@@ -1,8 +1,7 @@
 """How far a model's probabilities can be trusted, and when it should rather not answer."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from scipy.stats import rankdata
-from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-TEMPERATURES = (0.05, 20.0)
+from fashion.metrics.scaling import (
+    TEMPERATURES,
+    Calibration,
+    count_accepted,
+    log_softmax,
+    logits_of,
+    scale,
+)
+
 PRECISIONS = (0.95, 0.98, 0.99)
 
 
@@ -32,45 +37,31 @@ def fit_temperature(probabilities: NDArray[np.float32], targets: NDArray[np.int6
     References:
         Guo et al., On Calibration of Modern Neural Networks, 2017.
     """
-    logits, rows = _logits(probabilities), np.arange(len(targets))
+    logits, rows = logits_of(probabilities), np.arange(len(targets))
 
     def loss(log_temperature: float) -> float:
-        likelihoods = log_softmax(logits / math.exp(log_temperature), axis=1)
+        likelihoods = log_softmax(logits / math.exp(log_temperature))
         return -float(likelihoods[rows, targets].sum())
 
     bounds = (math.log(TEMPERATURES[0]), math.log(TEMPERATURES[1]))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded")
+    best = minimize_scalar(loss, bounds=bounds, method="bounded")
     # Without a mistake among them the loss may be 0 over a wide range.
-    return 1.0 if loss(0) <= found.fun else math.exp(found.x)
+    return 1.0 if loss(0) <= best.fun else math.exp(best.x)
 
 
-def _logits(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    # A softmax in float32 underflows to 0, whose logarithm is infinite.
-    floor = np.finfo(np.float32).tiny
-    return np.log(np.maximum(probabilities, floor, dtype=np.float64))
-
-
-def scale(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Divide the logits behind the probabilities by the temperature.
+def fit_calibration(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> Calibration:
+    """Fit the temperature on the validation split and keep its confidences.
 
     Args:
-        probabilities: `(N, K)` softmax outputs.
-        temperature: Above 0; 1 changes nothing.
+        probabilities: `(N, K)` softmax outputs, as the model gives them.
+        targets: `(N,)` in `[0, K)`.
 
-    Returns:
-        `(N, K)` float32, each row with sum 1 and its largest class where it was.
-
-    References:
-        Guo et al., On Calibration of Modern Neural Networks, 2017.
+    Raises:
+        ValueError: There is no image, or a probability is NaN.
     """
-    if temperature == 1:
-        return np.asarray(probabilities, dtype=np.float32)
-    scaled = np.exp(log_softmax(_logits(probabilities) / temperature, axis=1)).astype(np.float32)
-    # Rounding may draw the largest class level with one before it, which would then be predicted.
-    best = probabilities.argmax(axis=1)
-    level = np.flatnonzero(scaled.argmax(axis=1) != best)
-    scaled[level, best[level]] = np.nextafter(scaled[level].max(axis=1), np.float32(1))
-    return scaled
+    temperature = fit_temperature(probabilities, targets)
+    confidences = scale(probabilities, temperature).max(axis=1).clip(max=np.float32(1))
+    return Calibration(temperature, confidences, probabilities.argmax(axis=1) == targets)
 
 
 def calibration_error(
@@ -150,12 +141,10 @@ def risk_coverage(confidences: NDArray[np.float32], hits: NDArray[np.bool_]) -> 
     References:
         Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, 2017.
     """
-    thresholds, places = np.unique(confidences, return_inverse=True)
-    accepted = np.bincount(places)[::-1].cumsum()
-    right = np.bincount(places, hits)[::-1].cumsum()
+    thresholds, accepted, right = count_accepted(confidences, hits)
     return pd.DataFrame(
         {
-            "threshold": thresholds[::-1].astype(np.float64),
+            "threshold": thresholds,
             "coverage": accepted / len(confidences),
             "precision": right / accepted,
             "risk": (accepted - right) / accepted,
@@ -178,131 +167,6 @@ def area_under_risk_coverage(confidences: NDArray[np.float32], hits: NDArray[np.
     error_rates = np.bincount(places, ~hits) / np.bincount(places)
     errors = error_rates[np.sort(places)[::-1]].cumsum()
     return float((errors / np.arange(1, len(errors) + 1)).mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """What the validation split says of a model's confidence.
-
-    Attributes:
-        temperature: Within `TEMPERATURES`; see `scale`.
-        confidences: `(N,)` float32 in `[0, 1]`, the highest probability of each validation image
-            after scaling.
-        hits: `(N,)` bool, whether the image's prediction is right.
-
-    Raises:
-        ValueError: One of them breaks these rules.
-    """
-
-    temperature: float
-    confidences: NDArray[np.float32]
-    hits: NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        """Refuse what no threshold can be chosen from."""
-        low, high = TEMPERATURES
-        if not low <= self.temperature <= high:
-            raise ValueError(f"temperature={self.temperature} must be from {low} to {high}.")
-        n = len(self.confidences) if self.confidences.ndim else 0
-        if n == 0 or self.confidences.shape != (n,) or self.hits.shape != (n,):
-            raise ValueError(
-                f"confidences of shape {self.confidences.shape} and hits of {self.hits.shape} must "
-                "be (N,), N at least 1."
-            )
-        if self.confidences.dtype != np.float32 or self.hits.dtype != np.bool_:
-            raise ValueError(
-                f"confidences of type {self.confidences.dtype} and hits of {self.hits.dtype} must "
-                "be float32 and bool."
-            )
-        if not ((self.confidences >= 0) & (self.confidences <= 1)).all():
-            raise ValueError("confidences must be from 0 to 1.")
-
-    @classmethod
-    def fit(cls, probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> "Calibration":
-        """Fit the temperature on the validation split and keep its confidences.
-
-        Args:
-            probabilities: `(N, K)` softmax outputs, as the model gives them.
-            targets: `(N,)` in `[0, K)`.
-
-        Raises:
-            ValueError: There is no image, or a probability is NaN.
-        """
-        temperature = fit_temperature(probabilities, targets)
-        confidences = scale(probabilities, temperature).max(axis=1).clip(max=np.float32(1))
-        return cls(temperature, confidences, probabilities.argmax(axis=1) == targets)
-
-    def state(self) -> dict[str, Any]:
-        """Return a float and two tensors, which `torch.load(..., weights_only=True)` reads."""
-        return {
-            "temperature": self.temperature,
-            "confidences": torch.tensor(self.confidences),
-            "hits": torch.tensor(self.hits),
-        }
-
-    @classmethod
-    def from_state(cls, state: object) -> "Calibration":
-        """Rebuild what `state` returned.
-
-        Raises:
-            ValueError: It is something else, or damaged.
-        """
-        if not isinstance(state, Mapping) or not {*cls.__annotations__} <= state.keys():
-            raise ValueError("This is no calibration: expected temperature, confidences and hits.")
-        temperature = state["temperature"]
-        if not isinstance(temperature, float):
-            raise ValueError(
-                f"temperature must be a float, but is of type {type(temperature).__name__}."
-            )
-        arrays = {name: _array(name, state[name]) for name in ("confidences", "hits")}
-        return cls(temperature, **arrays)
-
-    def calibrate(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale probabilities, `(N, K)`, by the temperature; see `scale`."""
-        return scale(probabilities, self.temperature)
-
-    def threshold(self, precision: float) -> float:
-        """Choose the confidence from which on answers are right at least that often.
-
-        Of all such thresholds it is the one with the largest coverage of the validation split. An
-        image is accepted when its confidence after `calibrate` is the threshold or above.
-
-        Args:
-            precision: The wanted share of right answers, in `(0, 1]`.
-
-        Returns:
-            A confidence of the validation split, exact in float32.
-
-        Raises:
-            ValueError: The precision is out of range, or no threshold reaches it.
-
-        References:
-            Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, 2017.
-        """
-        threshold = self._lowest_threshold(precision)
-        if threshold is None:
-            best = risk_coverage(self.confidences, self.hits)["precision"].max()
-            raise ValueError(
-                f"precision={precision} is out of reach on the validation split; the best there is "
-                f"{math.floor(best * 1e4) / 1e4}."
-            )
-        return threshold
-
-    def _lowest_threshold(self, precision: float) -> float | None:
-        if not 0 < precision <= 1:
-            raise ValueError(f"precision={precision} must be above 0 and at most 1.")
-        curve = risk_coverage(self.confidences, self.hits)
-        reached = curve["threshold"][curve["precision"] >= precision]
-        return float(reached.iloc[-1]) if len(reached) else None
-
-
-def _array(name: str, tensor: object) -> NDArray[Any]:
-    try:
-        if isinstance(tensor, Tensor):
-            return tensor.detach().cpu().numpy()
-    except (RuntimeError, TypeError) as e:
-        raise ValueError(f"{name} are a tensor that NumPy cannot hold: {e}") from e
-    raise ValueError(f"{name} must be a tensor, but are of type {type(tensor).__name__}.")
 
 
 def unknowns_auroc(known: NDArray[np.float32], unknown: NDArray[np.float32]) -> float:
@@ -356,7 +220,7 @@ def refusal_table(
     """
     rows = []
     for wanted in precisions:
-        threshold = calibration._lowest_threshold(wanted)
+        threshold = calibration.lowest_threshold(wanted)
         row = {"wanted": wanted}
         if threshold is not None:
             accepted = confidences >= threshold

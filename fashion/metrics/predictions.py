@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fashion.files import replacing
 from fashion.metrics import metrics
-from fashion.metrics.calibration import scale
+from fashion.metrics.scaling import mean_probabilities, scale
 
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError),
@@ -133,12 +133,6 @@ def mean_predictions(parts: Sequence[Predictions]) -> Predictions:
     """
     mean = mean_probabilities([part.calibrated() for part in parts])
     return replace(parts[0], probabilities=mean, temperature=None)
-
-
-def mean_probabilities(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the mean of several models' probabilities, each `(N, K)`, summed in float64."""
-    mean: NDArray[np.float32] = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean
 
 
 def score_predictions(predictions: Predictions) -> dict[str, float]:

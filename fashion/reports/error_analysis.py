@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fashion.catalogue.root import CatalogueRoot
 from fashion.data.datamodule import FashionDataModule
-from fashion.metrics.calibration import Calibration
 from fashion.metrics.predictions import Predictions, confused_pairs
+from fashion.metrics.scaling import Calibration
 from fashion.reports.activation_maps import can_map, class_activation_maps, overlay
 from fashion.reports.corruptions import CORRUPTIONS
 from fashion.reports.pages import Sheet, array_uri, photo_uri

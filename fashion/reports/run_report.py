@@ -13,8 +13,9 @@ from lightning import Trainer
 
 from fashion.data.datamodule import FashionDataModule
 from fashion.devices.xla import compilation_facts
-from fashion.metrics.calibration import Calibration
+from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import Predictions
+from fashion.metrics.scaling import Calibration
 from fashion.models import checkpoints
 from fashion.reports.error_analysis import analyse_errors
 from fashion.reports.parts import Parts
@@ -124,7 +125,7 @@ def _naming_a_full_disk(output_dir: Path) -> Iterator[None]:
 
 
 def _fit(validated: Predictions) -> Calibration:
-    return Calibration.fit(validated.probabilities, validated.targets)
+    return fit_calibration(validated.probabilities, validated.targets)
 
 
 def _at(calibration: Calibration | None, predictions: Predictions) -> Predictions:

@@ -8,17 +8,16 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_auc_score
 
 from fashion.metrics.calibration import (
-    TEMPERATURES,
-    Calibration,
     area_under_risk_coverage,
     calibration_error,
+    fit_calibration,
     fit_temperature,
     refusal_table,
     reliability_table,
     risk_coverage,
-    scale,
     unknowns_auroc,
 )
+from fashion.metrics.scaling import TEMPERATURES, Calibration, scale
 
 
 def draw(n, k, seed, temperature=1.0, spread=2.0):
@@ -150,7 +149,7 @@ def test_probabilities_just_outside_the_unit_interval_are_not_taken_for_logits()
 
 
 def test_calibrating_lowers_the_error_on_other_images():
-    fitted = Calibration.fit(*draw(4000, 8, seed=9, temperature=2.5))
+    fitted = fit_calibration(*draw(4000, 8, seed=9, temperature=2.5))
     probabilities, targets = draw(4000, 8, seed=10, temperature=2.5)
     assert calibration_error(probabilities, targets) > 0.1
     assert calibration_error(fitted.calibrate(probabilities), targets) < 0.03
@@ -207,7 +206,7 @@ def test_a_precision_that_equals_a_share_is_reached():
 
 def test_an_image_at_the_threshold_is_accepted():
     probabilities, targets = draw(300, 5, seed=12, temperature=0.5)
-    calibration = Calibration.fit(probabilities, targets)
+    calibration = fit_calibration(probabilities, targets)
     threshold = calibration.threshold(0.9)
     assert isinstance(threshold, float)
     assert np.float32(threshold) == threshold
@@ -239,7 +238,7 @@ def test_the_best_precision_is_named_and_can_be_had():
 
 def test_a_fit_keeps_the_calibrated_confidences_and_the_hits():
     probabilities, targets = CASES["underconfident"]
-    calibration = Calibration.fit(probabilities, targets)
+    calibration = fit_calibration(probabilities, targets)
     assert calibration.temperature == fit_temperature(probabilities, targets) < 1
     assert (calibration.confidences == calibration.calibrate(probabilities).max(axis=1)).all()
     assert (calibration.hits == (probabilities.argmax(axis=1) == targets)).all()
@@ -247,7 +246,7 @@ def test_a_fit_keeps_the_calibrated_confidences_and_the_hits():
 
 def test_a_confidence_that_rounding_put_above_one_can_be_kept_and_is_accepted():
     probabilities = np.float32([[1.0000001, 0], [0, 1.0000001]])
-    calibration = Calibration.fit(probabilities, np.arange(2))
+    calibration = fit_calibration(probabilities, np.arange(2))
     assert calibration.confidences.tolist() == [1, 1]
     assert (calibration.calibrate(probabilities).max(axis=1) >= calibration.threshold(1)).all()
 
@@ -256,14 +255,14 @@ def test_arrays_that_cannot_be_written_to_are_read(recwarn):
     probabilities, targets = (array.copy() for array in CASES["overconfident"])
     probabilities.setflags(write=False)
     targets.setflags(write=False)
-    calibration = Calibration.fit(probabilities, targets)
+    calibration = fit_calibration(probabilities, targets)
     Calibration.from_state(calibration.state())
     assert calibration_error(scale(probabilities, 1.0), targets) > 0
     assert not recwarn.list
 
 
 def test_a_state_survives_a_checkpoint(tmp_path):
-    calibration = Calibration.fit(*CASES["overconfident"])
+    calibration = fit_calibration(*CASES["overconfident"])
     torch.save({"calibration": calibration.state()}, tmp_path / "best.ckpt")
     stored = torch.load(tmp_path / "best.ckpt", weights_only=True)["calibration"]
     again = Calibration.from_state(stored)
@@ -316,9 +315,9 @@ def test_something_else_is_no_calibration(state):
 
 def test_a_fit_needs_images_and_numbers():
     with pytest.raises(ValueError, match="N at least 1"):
-        Calibration.fit(np.empty((0, 3), np.float32), np.empty(0, int))
+        fit_calibration(np.empty((0, 3), np.float32), np.empty(0, int))
     with pytest.raises(ValueError, match="from 0 to 1"):
-        Calibration.fit(np.full((5, 3), np.nan, np.float32), np.zeros(5, int))
+        fit_calibration(np.full((5, 3), np.nan, np.float32), np.zeros(5, int))
 
 
 @pytest.mark.parametrize("levels", [1, 2, 10, 10_000])

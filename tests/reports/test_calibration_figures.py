@@ -4,13 +4,14 @@ from matplotlib.text import Text
 from scipy.special import softmax
 
 from fashion.metrics.calibration import (
-    Calibration,
     calibration_error,
+    fit_calibration,
     refusal_table,
     reliability_table,
     risk_coverage,
     unknowns_auroc,
 )
+from fashion.metrics.scaling import Calibration
 from fashion.reports.calibration_figures import plot_reliability, plot_risk_coverage, plot_unknowns
 
 SIZES = (4215, 12, 1)
@@ -26,7 +27,7 @@ def draw(n, seed):
 
 
 def parts(n):
-    calibration = Calibration.fit(*draw(n, seed=0))
+    calibration = fit_calibration(*draw(n, seed=0))
     probabilities, targets = draw(n, seed=1)
     scaled = calibration.calibrate(probabilities)
     rng = np.random.default_rng(2)

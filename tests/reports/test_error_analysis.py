@@ -6,7 +6,7 @@ import torch
 from fashion.catalogue.images import decode_image
 from fashion.commands.evaluate import evaluate
 from fashion.labelling.predict import load_calibration
-from fashion.metrics.calibration import Calibration
+from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.reports import error_analysis
@@ -26,7 +26,7 @@ def test_the_calibration_in_the_checkpoint_is_that_of_the_validation_split(run_d
     splits = pd.read_csv(run_dir / "splits.csv", dtype=str)
     assert set(validated.image_ids) == set(splits[splits["split"] == "val"]["id"])
     kept = load_calibration(checkpoints.read(run_dir / "checkpoints" / "best.ckpt"))
-    expected = Calibration.fit(validated.probabilities, validated.targets)
+    expected = fit_calibration(validated.probabilities, validated.targets)
     assert kept.temperature == expected.temperature
     assert validated.temperature == tested.temperature == kept.temperature
     np.testing.assert_array_equal(kept.confidences, expected.confidences)

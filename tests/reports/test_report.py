@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fashion.files import WRITTEN
-from fashion.metrics.calibration import Calibration
+from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import confused_pairs, per_class_table
 from fashion.metrics.study import beside_study, half_width, has_study_classes, load_study
 from fashion.reports import figures
@@ -85,7 +85,7 @@ def analyse_all(predictions):
     changes = [("unchanged", ""), ("blur", "a little"), ("blur", "a lot"), ("darker", NASTY[0])]
     robustness = pd.DataFrame(changes, columns=["name", "level"])
     return ErrorAnalysis(
-        calibration=Calibration.fit(predictions.probabilities, predictions.targets),
+        calibration=fit_calibration(predictions.probabilities, predictions.targets),
         unknown=rng.uniform(0.2, 0.9, 30).astype(np.float32),
         robustness=robustness.assign(accuracy=[0.7, 0.6, 0.2, 0.0], support=22),
         pairs=[Sheet(f"{NASTY[0]} taken for {NASTY[1]}", [(white, NASTY[2])])],
@@ -245,7 +245,7 @@ def test_a_report_without_mistakes_says_so(from_counts):
     ("photos", "words"), [(18, "18 photos were dropped as too rare. The"), (7, "; 7 of them were")]
 )
 def test_a_sample_of_the_unknown_is_told_from_all_of_them(predictions, photos, words):
-    known = Calibration.fit(predictions.probabilities, predictions.targets)
+    known = fit_calibration(predictions.probabilities, predictions.targets)
     analysis = ErrorAnalysis(known, np.full(photos, 0.5, np.float32))
     summary = summarise(predictions, make_run(ABC), analysis)
     tables = tabulate(predictions, analysis)
