@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,12 @@ from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, freeze_batch_norm_2d
 from timm.models import PretrainedCfg
 from torch import nn
-from torch.amp.autocast_mode import is_autocast_available
 from torchvision.ops import FrozenBatchNorm2d
+
+from fashion.models.heads import replace_heads
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, BatchNormAct2d)
 FROZEN_BATCH_NORMS = (FrozenBatchNorm2d, FrozenBatchNormAct2d)
-
-
-class Float32Linear(nn.Linear):
-    """A head that computes in its weights' own type under autocast, too.
-
-    Logits of 8 bits would tie where the features still tell classes apart, and a ranking metric
-    counts ties.
-    """
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, K)`."""
-        kind = features.device.type
-        # The compiler, which has autocast wherever it works, can't look into the question.
-        if not torch.compiler.is_compiling() and not is_autocast_available(kind):
-            return super().forward(features)
-        with torch.autocast(kind, enabled=False):
-            return super().forward(features.to(self.weight.dtype))
 
 
 def pretrained_cfg(backbone: str) -> PretrainedCfg:
@@ -164,13 +148,14 @@ def head_names(network: nn.Module) -> list[str]:
 
 
 def check_unfreeze(backbone: str, unfreeze: str | Sequence[str]) -> None:
-    """Try `unfreeze` on an untrained network, before any weights are fetched or read.
+    """Check `unfreeze` against a backbone's names, before any weights are fetched or read.
 
     Raises:
         ValueError: As `set_trainable` and `pretrained_cfg`.
     """
-    with torch.random.fork_rng(devices=[]):
-        set_trainable(build_backbone(backbone, 2, pretrained=False), unfreeze)
+    with torch.device("meta"):  # where a network takes no memory, and chance isn't drawn from
+        network = build_backbone(backbone, 2, pretrained=False)
+    _trainable_names(network, unfreeze)
 
 
 def set_trainable(network: nn.Module, unfreeze: str | Sequence[str]) -> None:
@@ -187,10 +172,9 @@ def set_trainable(network: nn.Module, unfreeze: str | Sequence[str]) -> None:
     Raises:
         ValueError: An expression is malformed or matches no parameter.
     """
-    names = [name for name, _ in network.named_parameters()]
-    chosen = set(names) if unfreeze == "all" else set(head_names(network)) | _match(names, unfreeze)
+    trainable = _trainable_names(network, unfreeze)
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in chosen)
+        parameter.requires_grad_(name in trainable)
     _fix_frozen_batch_norms(network)
 
 
@@ -215,9 +199,7 @@ def count_parameters(network: nn.Module) -> int:
 
 def _create(backbone: str, **options: Any) -> nn.Module:
     network: nn.Module = timm.create_model(backbone, **options)
-    head = network.get_classifier()  # type: ignore[operator]
-    if type(head) is nn.Linear:
-        head.__class__ = Float32Linear
+    replace_heads(network, _names_of_heads(network))
     return network
 
 
@@ -256,13 +238,13 @@ def _load_weights(network: nn.Module, backbone: str, path: Path) -> None:
         ) from error
     own = network.state_dict()
     state = {key: value for key, value in state.items() if not _in_head(network, key)}
-    wanted = {key for key in own if not _in_head(network, key)}
+    expected = {key for key in own if not _in_head(network, key)}
     # Batch counters matter to no fixed momentum; converted weights often lack them.
     missing = sorted(
-        key for key in wanted - state.keys() if not key.endswith("num_batches_tracked")
+        key for key in expected - state.keys() if not key.endswith("num_batches_tracked")
     )
-    surplus = sorted(state.keys() - wanted)
-    misfits = sorted(key for key in wanted & state.keys() if own[key].shape != state[key].shape)
+    surplus = sorted(state.keys() - expected)
+    misfits = sorted(key for key in expected & state.keys() if own[key].shape != state[key].shape)
     for what, keys in (
         ("lacks", missing),
         ("also holds", surplus),
@@ -277,12 +259,18 @@ def _load_weights(network: nn.Module, backbone: str, path: Path) -> None:
     network.load_state_dict(state, strict=False)
 
 
-def _match(names: Iterable[str], patterns: str | Sequence[str]) -> set[str]:
+def _trainable_names(network: nn.Module, unfreeze: str | Sequence[str]) -> set[str]:
+    names = [name for name, _ in network.named_parameters()]
+    if unfreeze == "all":
+        return set(names)
+    return set(head_names(network)) | _match(names, unfreeze)
+
+
+def _match(names: Sequence[str], patterns: str | Sequence[str]) -> set[str]:
     if isinstance(patterns, str):
         raise ValueError(
             f"model.unfreeze={patterns!r} is neither all nor a list of regular expressions."
         )
-    names = list(names)
     chosen: set[str] = set()
     for pattern in patterns:
         try:
@@ -302,11 +290,13 @@ def _match(names: Iterable[str], patterns: str | Sequence[str]) -> set[str]:
 
 
 def _in_head(network: nn.Module, name: str) -> bool:
+    return name.startswith(tuple(f"{head}." for head in _names_of_heads(network)))
+
+
+def _names_of_heads(network: nn.Module) -> tuple[str, ...]:
     cfg: Any = network.pretrained_cfg
     heads = cfg["classifier"] or ()
-    return name.startswith(
-        tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
-    )
+    return (heads,) if isinstance(heads, str) else tuple(heads)
 
 
 def _fix_frozen_batch_norms(module: nn.Module) -> None:

@@ -17,7 +17,13 @@ from typing import IO, Any
 import torch
 
 FORMAT = 1
-PARTS = ("hyper_parameters", "state_dict", "preprocessing", "run")
+# What each checkpoint holds, and of that what others rely on.
+PARTS = {
+    "hyper_parameters": {"class_names", "backbone"},
+    "state_dict": set[str](),
+    "preprocessing": {"input_size", "interpolation", "fit"},
+    "run": set[str](),
+}
 
 
 def write(checkpoint: Mapping[str, Any], file: IO[bytes]) -> None:
@@ -63,7 +69,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def _is_ours(checkpoint: object) -> bool:
     return isinstance(checkpoint, dict) and all(
-        isinstance(checkpoint.get(part), dict) for part in PARTS
+        isinstance(checkpoint.get(part), dict) and keys <= checkpoint[part].keys()
+        for part, keys in PARTS.items()
     )
 
 
@@ -72,10 +79,3 @@ def _from_before_formats(checkpoint: dict[str, Any]) -> dict[str, Any]:
     # `fit` stood there and in `preprocessing`.
     settings = {key: value for key, value in checkpoint["hyper_parameters"].items() if key != "fit"}
     return {**checkpoint, "hyper_parameters": settings, "format": FORMAT}
-
-
-def store_calibration(path: str | Path, state: dict[str, Any]) -> None:
-    """STOPGAP until merged."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    with Path(path).open("wb") as file:
-        write({**checkpoint, "calibration": state}, file)

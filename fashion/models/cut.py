@@ -21,7 +21,8 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.flop_counter import FlopCounterMode
 
-from fashion.models.backbone import BATCH_NORMS, FROZEN_BATCH_NORMS, Float32Linear
+from fashion.models.backbone import BATCH_NORMS, FROZEN_BATCH_NORMS
+from fashion.models.heads import FLOAT32_HEADS
 
 PROBE = 5  # images of the trial batch: a first dimension of another length holds no images
 TOLERANCE = 1e-4  # of the largest logit, between the cut and the uncut network
@@ -144,7 +145,7 @@ class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__(autowrap_functions=tuple(get_notrace_functions()))  # type: ignore[no-untyped-call]
         opaque = get_notrace_modules()  # type: ignore[no-untyped-call]
-        self._leaves = (*opaque, *BATCH_NORMS, *FROZEN_BATCH_NORMS, Float32Linear)
+        self._leaves = (*opaque, *BATCH_NORMS, *FROZEN_BATCH_NORMS, *FLOAT32_HEADS)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         whole = isinstance(m, self._leaves) or not any(True for _ in m.children())

@@ -9,15 +9,14 @@ no longer be that of the whole network to the last digits. Compiling keeps them.
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, fx, nn
 from torch._inductor import config as inductor_config
-from torch.amp.autocast_mode import is_autocast_available
 
 from fashion.models.backbone import normalise
 from fashion.models.cut import Cut
+from fashion.models.heads import without_autocast
 
 PIXELS_A_THREAD = 2**17  # of photos computed at once on a CPU
 MIN_PHOTOS_TO_COMPILE = 20_000  # fewer than these gain less time than the compiler takes
@@ -80,12 +79,8 @@ class CutNetwork:
 
     def frozen(self, photos: Tensor) -> tuple[Tensor, ...]:
         """Return what crosses the cut for uint8 `photos` `(B, 3, H, W)`."""
-        kind = photos.device.type
-        as_it_is = (
-            torch.autocast(kind, enabled=False) if is_autocast_available(kind) else nullcontext()
-        )
         # One state for all callers, or each would have the side compiled anew.
-        with torch.inference_mode(False), torch.no_grad(), as_it_is:
+        with torch.inference_mode(False), torch.no_grad(), without_autocast(photos.device):
             parts = torch.split(photos, _photos_at_once(photos, self.dtype))
             return _joined([self._frozen(part) for part in parts])
 

@@ -16,15 +16,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from fashion.data.batches import PADDING, Batch
 from fashion.metrics.metrics import classification_metrics
-from fashion.models.backbone import (
-    build_backbone,
-    check_unfreeze,
-    normalisation,
-    normalise,
-    set_trainable,
-)
 from fashion.models.cut import NoCutError, find_cut
 from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_compile
+from fashion.models.network import PhotoClassifier, check_rate
 
 BETA = 0.9999
 CLASS_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -33,18 +27,17 @@ CLASS_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class ProductClassifier(LightningModule):
-    """A partly frozen timm network that classifies uint8 photos.
+class ProductClassifier(PhotoClassifier, LightningModule):
+    """A `PhotoClassifier` that learns: its loss, its figures, its optimiser.
 
     Args:
-        class_names: The K labels in the order of their targets.
-        backbone: timm's name, with the tag of its weights.
-        pretrained: Start from timm's published weights.
-        weights: A `.safetensors` file, or a folder of them, to start from instead.
-        input_size: Side of the input, in pixels.
-        unfreeze: Regular expressions over parameter names, `all`, or an empty list for the head
-            alone.
-        dropout: Drop rate before the head, in [0, 1).
+        class_names: This and the next six: see `PhotoClassifier`.
+        backbone: See above.
+        pretrained: See above.
+        weights: See above.
+        input_size: See above.
+        unfreeze: See above.
+        dropout: See above.
         label_smoothing: Weight of the uniform distribution in the targets, in [0, 1).
         class_weights: How much a training photo weighs by its class, 1 on average: `balanced` is
             inverse to the class's photos, `effective` to their effective number; None: all alike.
@@ -55,19 +48,16 @@ class ProductClassifier(LightningModule):
         seed: Seeds dropout together with rank and batch number.
 
     Raises:
-        ValueError: A setting is out of range; see also `build_backbone` and `set_trainable`.
+        ValueError: A setting is out of range; see also `PhotoClassifier`.
 
     References:
         Class weights: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, 2019.
         Logit adjustment: Menon et al., Long-tail Learning via Logit Adjustment, 2021.
 
     Attributes:
-        backbone: The timm network, head included.
         uncut_reason: Why `cut_network` can't cut it.
     """
 
-    mean: Tensor
-    std: Tensor
     weight: Tensor  # (K,) of the classes in the training loss
     prior: Tensor  # (K,) what it adds to the logits
     train_sums: Tensor  # of loss, accuracy and 1 over the epoch's batches
@@ -89,40 +79,19 @@ class ProductClassifier(LightningModule):
         compile: bool | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters(ignore=["optimizer"])
-        for key, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
-            if not (isinstance(value, (int, float)) and 0 <= value < 1):
-                raise ValueError(f"model.{key}={value!r} must be at least 0 and less than 1.")
-        if class_weights not in (None, *CLASS_WEIGHTS):
-            choices = ", ".join(CLASS_WEIGHTS)
-            raise ValueError(
-                f"model.class_weights={class_weights!r} is unknown; pass {choices} or null."
-            )
-        if not (isinstance(logit_adjustment, (int, float)) and logit_adjustment >= 0):
-            raise ValueError(f"model.logit_adjustment={logit_adjustment!r} must be 0 or more.")
-        if optimizer is not None:
-            try:
-                optimizer([nn.Parameter(torch.zeros(1))])
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"model.optimizer can't be built: {error}.") from error
-        if pretrained or weights:
-            check_unfreeze(backbone, unfreeze)
-        self.class_names = list(class_names)
-        self.backbone = build_backbone(
-            backbone,
-            len(self.class_names),
+        check_rate("label_smoothing", label_smoothing)
+        _check_imbalance(class_weights, logit_adjustment)
+        _check_optimizer(optimizer)
+        super().__init__(
+            class_names,
+            backbone=backbone,
             pretrained=pretrained,
             weights=weights,
             input_size=input_size,
+            unfreeze=unfreeze,
             dropout=dropout,
         )
-        set_trainable(self.backbone, unfreeze)
-        # The layout the photos come in; the type stub of Module.to lacks the argument.
-        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        mean, std = normalisation(backbone)
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        self.save_hyperparameters(ignore=["optimizer"])
         self.register_buffer("weight", torch.ones(len(self.class_names)), persistent=False)
         self.register_buffer("prior", torch.zeros(len(self.class_names)), persistent=False)
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
@@ -132,16 +101,11 @@ class ProductClassifier(LightningModule):
         self.uncut_reason = ""
         self._cut_network: list[CutNetwork] | None = None  # in a list, since they hold modules
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits `(B, K)` for uint8 `images` `(B, 3, H, W)`, of the network as a whole."""
-        logits: Tensor = self.backbone(normalise(images, self.mean, self.std))
-        return logits
-
     def cut_network(self) -> CutNetwork | None:
         """Return the network's two sides, cut at the first call, or None where it can't be cut."""
         if self._cut_network is None:
             try:
-                cut = find_cut(self.backbone, self.hparams["input_size"])
+                cut = find_cut(self.backbone, self.input_size)
                 self._cut_network = [CutNetwork(self.backbone, cut, self.mean, self.std)]
             except NoCutError as error:
                 self.uncut_reason = str(error)
@@ -344,3 +308,21 @@ class ProductClassifier(LightningModule):
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         smoothing = self.hparams["label_smoothing"]
         return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+
+
+def _check_imbalance(class_weights: str | None, logit_adjustment: object) -> None:
+    if class_weights not in (None, *CLASS_WEIGHTS):
+        choices = ", ".join(CLASS_WEIGHTS)
+        raise ValueError(
+            f"model.class_weights={class_weights!r} is unknown; pass {choices} or null."
+        )
+    if not (isinstance(logit_adjustment, (int, float)) and logit_adjustment >= 0):
+        raise ValueError(f"model.logit_adjustment={logit_adjustment!r} must be 0 or more.")
+
+
+def _check_optimizer(build: Callable[[Iterable[nn.Parameter]], Optimizer] | None) -> None:
+    if build is not None:
+        try:
+            build([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"model.optimizer can't be built: {error}.") from error

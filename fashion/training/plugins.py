@@ -21,12 +21,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
     ) -> None:
         """Write `checkpoint` to `path`, whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, alone=True) as file:
-            checkpoints.write(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read what `save_checkpoint` wrote."""
+        return checkpoints.read(path)
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, alone=True) as file:
+        checkpoints.write(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def store_calibration(ckpt_path: Path, state: dict[str, Any]) -> None:
+    """Keep in a checkpoint what `fashion.metrics.scaling.Calibration.state` returned."""
+    write_checkpoint({**checkpoints.read(ckpt_path), "calibration": state}, ckpt_path)
 
 
 class ResumableCSVLogger(CSVLogger):

@@ -3,7 +3,13 @@ import pytest
 import torch
 from lightning import Trainer
 
-from fashion.training.plugins import AtomicCheckpointIO, ResumableCSVLogger
+from fashion.models import checkpoints
+from fashion.training.plugins import (
+    AtomicCheckpointIO,
+    ResumableCSVLogger,
+    store_calibration,
+    write_checkpoint,
+)
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
@@ -34,3 +40,15 @@ def test_the_csv_log_of_a_resumed_run_goes_on(tmp_path):
 def test_the_trainer_s_default_checkpoint_writer_is_the_atomic_one():
     trainer = Trainer(plugins=[AtomicCheckpointIO()], accelerator="cpu", logger=False)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
+
+
+def test_a_calibration_is_added_and_the_rest_of_the_checkpoint_stays(run_dir, tmp_path):
+    before = checkpoints.read(run_dir / "checkpoints" / "best.ckpt")
+    path = tmp_path / "best.ckpt"
+    write_checkpoint({**before, "calibration": None}, path)
+    store_calibration(path, before["calibration"])
+    after = checkpoints.read(path)
+    assert after.keys() == before.keys()
+    assert after["calibration"]["temperature"] == before["calibration"]["temperature"]
+    for key, value in before["state_dict"].items():
+        assert torch.equal(after["state_dict"][key], value)

@@ -11,6 +11,7 @@ import torch
 
 from fashion.models import checkpoints
 from fashion.training.averaging import TRAINED
+from fashion.training.classifier import ProductClassifier
 from fashion.training.run_folder import RunFolder
 
 REPO = Path(__file__).parents[2]
@@ -196,10 +197,9 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
 
 def test_frozen_tensors_are_bit_identical_after_training(unbroken, tiny_root):
     checkpoint = checkpoints.read(unbroken / "checkpoints" / "best.ckpt")
-    from fashion.labelling.predict import load_classifier
 
     torch.manual_seed(0)
-    classifier = load_classifier(checkpoint)
+    classifier = ProductClassifier.restore(checkpoint)
     trainable = {key for key, value in classifier.named_parameters() if value.requires_grad}
     first = checkpoints.read(RunFolder(unbroken).last)["state_dict"]
     frozen = [key for key in first if key.startswith("backbone.") and key not in trainable]
