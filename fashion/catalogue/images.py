@@ -1,6 +1,7 @@
 """Decode one photo of any kind into upright RGB on white and fit it to a square."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -41,6 +42,14 @@ def decode_image(content: bytes, input_size: int, fit: str, interpolation: str) 
     """
     image = open_image(content, 2 * input_size)
     return np.asarray(_fit(image, input_size, fit, interpolation))
+
+
+def decode_or_say_why(decode: Callable[[], np.ndarray]) -> np.ndarray | str:
+    """Return the decoded photo, or in words why it can't be read or decoded."""
+    try:
+        return decode()
+    except (UnreadableImageError, OSError, ValueError) as error:
+        return str(error)
 
 
 def open_image(content: bytes, least_px: int) -> Image.Image:

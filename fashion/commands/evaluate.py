@@ -22,9 +22,10 @@ from fashion.catalogue.splits import SPLITS
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.settings import DataSettings
 from fashion.devices.accelerators import trainer_arguments
-from fashion.labelling.predict import load_calibration, load_classifier
+from fashion.labelling.checkpoint_models import load_calibration
 from fashion.models import checkpoints
 from fashion.reports.run_report import check_robustness_photos, report_on
+from fashion.training.classifier import ProductClassifier
 from fashion.training.run_folder import RunFolder
 
 KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer", "robustness_photos")
@@ -67,7 +68,7 @@ def evaluate(
     )
     datamodule.trainer = runner = _build_trainer(trainer)
     datamodule.plan.check()
-    classifier = load_classifier(checkpoint)
+    classifier = ProductClassifier.restore(checkpoint)
     datamodule.setup()
     if split == "all":
         datamodule.restrict_to(classifier.class_names)

@@ -22,7 +22,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from fashion.catalogue.images import FITS, UnreadableImageError, decode_image
+from fashion.catalogue.images import FITS, decode_image, decode_or_say_why
 from fashion.catalogue.root import CatalogueRoot
 
 FORMAT = 1
@@ -171,14 +171,6 @@ def _check_room(folder: Path, num_photos: int, input_size: int) -> None:
             "stores (fashion cache)."
         )
     log.info("%s in %s", size, folder)
-
-
-def decode_or_say_why(decode: Callable[[], np.ndarray]) -> np.ndarray | str:
-    """Return the decoded photo, or in words why it can't be read or decoded."""
-    try:
-        return decode()
-    except (UnreadableImageError, OSError, ValueError) as error:
-        return str(error)
 
 
 def main() -> None:

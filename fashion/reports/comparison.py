@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fashion.labelling.predict import inference_speed
 from fashion.metrics.intervals import (
     FIGURES,
     bootstrap,
@@ -27,6 +26,7 @@ from fashion.metrics.predictions import (
     score_predictions,
 )
 from fashion.metrics.study import load_study
+from fashion.reports.speed import inference_speed
 from fashion.training.resume import MAY_DIFFER_BETWEEN_SEEDS, describe_changes
 from fashion.training.run_folder import RunFolder, find_runs
 
@@ -231,7 +231,7 @@ def _run_row(run: Run, replicates: Replicates | None, *, studied: bool) -> dict[
     row["trainable_parameters"] = sum(summary.get("trainable_parameters", {}).values()) or None
     row["total_parameters"] = summary.get("total_parameters")
     row["seconds_per_epoch"] = summary.get("seconds", {}).get("per_epoch")
-    row["images_per_second"] = inference_speed(run.folder.path) if summary else None
+    row["images_per_second"] = inference_speed(run.folder) if summary else None
     best = run.folder.best
     row["checkpoint_mb"] = round(best.stat().st_size / 1e6, 1) if best.is_file() else None
     row["error"] = run.error
@@ -267,7 +267,7 @@ def _seeds_row(
 
 
 def _ensemble_row(name: str, ensemble: Predictions, runs: Sequence[Run]) -> dict[str, Any]:
-    seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder.path))]
+    seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder))]
     row: dict[str, Any] = {"run": name, "kind": "ensemble", "status": "finished"}
     replicates = bootstrap(ensemble, num_resamples=NUM_RESAMPLES)
     row |= _figures(score_predictions(ensemble), replicates)

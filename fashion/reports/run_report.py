@@ -16,13 +16,13 @@ from fashion.devices.xla import compilation_facts
 from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import Predictions
 from fashion.metrics.scaling import Calibration
-from fashion.models import checkpoints
 from fashion.reports.error_analysis import analyse_errors
 from fashion.reports.parts import Parts
 from fashion.reports.report import write_report
 from fashion.training.classifier import ProductClassifier
 from fashion.training.facts import run_facts
 from fashion.training.inference import predict_split
+from fashion.training.plugins import store_calibration
 from fashion.training.run_folder import RunFolder
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on the disk, in a quota, under a limit
@@ -91,7 +91,7 @@ def report_on(
         predictions = _at(calibration, predicted)
         _save(trainer, predictions, folder.predictions(split))
         if fitted and _is_of_this_run(ckpt_path, output_dir) and trainer.is_global_zero:
-            keep = partial(checkpoints.store_calibration, ckpt_path, fitted.state())
+            keep = partial(store_calibration, ckpt_path, fitted.state())
             parts.make("calibration in the checkpoint", keep, None)
         analysis = analyse_errors(
             trainer,

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import train
 from fashion.commands import evaluate as module
 from fashion.commands.evaluate import evaluate
 from fashion.metrics.predictions import Predictions
+from fashion.models import checkpoints
+from fashion.reports import run_report
 
 REPO = Path(train.__file__).parent
 
@@ -111,3 +114,30 @@ def test_wrong_arguments_end_in_one_sentence(arguments, message, ckpt_path, monk
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
     with pytest.raises(SystemExit, match=message):
         module.main()
+
+
+@pytest.fixture
+def uncalibrated(run_dir, tmp_path):
+    """A copy of the run from before there were calibrations."""
+    folder = tmp_path / "uncalibrated"
+    shutil.copytree(run_dir, folder)
+    path = folder / "checkpoints" / "best.ckpt"
+    checkpoint = checkpoints.read(path)
+    checkpoint.pop("calibration")
+    path.unlink()
+    torch.save(checkpoint, path)
+    return folder
+
+
+def test_a_checkpoint_that_cannot_be_written_is_no_reason_to_fail(
+    uncalibrated, monkeypatch, caplog
+):
+    def refuse(path, state):
+        raise PermissionError(f"no right to write {path}")
+
+    monkeypatch.setattr(run_report, "store_calibration", refuse)
+    best = uncalibrated / "checkpoints" / "best.ckpt"
+    summary = evaluate(best, trainer=CPU, robustness_photos=0)
+    assert summary["test"]["support"] > 0
+    assert "lacks the calibration in the checkpoint: no right to write" in caplog.text
+    assert "calibration" not in checkpoints.read(best)

@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train
 from fashion.commands.evaluate import evaluate
-from fashion.labelling.predict import load_classifier
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.models.backbone import pretrained_cfg
+from fashion.training.classifier import ProductClassifier
 
 REPO = Path(train.__file__).parent
 TINY = (
@@ -371,7 +371,7 @@ def test_two_processes_train_and_evaluate_as_one_does(write_catalogue, data, tmp
 
 def test_a_checkpoint_s_model_is_the_one_that_was_trained(finished):
     checkpoint = checkpoints.read(finished[0] / "checkpoints" / "best.ckpt")
-    classifier = load_classifier(checkpoint)
+    classifier = ProductClassifier.restore(checkpoint)
     assert not classifier.training
     state = classifier.state_dict()
     assert all(torch.equal(state[key], value) for key, value in checkpoint["state_dict"].items())

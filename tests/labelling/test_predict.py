@@ -1,6 +1,5 @@
 import csv
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,7 +12,6 @@ from PIL import Image
 
 import train
 from fashion.labelling import predict
-from fashion.labelling.predict import find_photos, inference_speed
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 
@@ -160,18 +158,6 @@ def test_a_calibration_that_is_damaged_is_refused(run_dir, tiny_root, label, tmp
         label(tiny_root / "images", output=tmp_path / "x.csv", ckpt_path=ckpt_path)
 
 
-def test_the_speed_is_measured_once_a_machine_and_kept(run_dir, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    shutil.copytree(run_dir, folder)
-    (folder / "inference.json").unlink(missing_ok=True)
-    monkeypatch.setattr(predict, "SPEED_SECONDS", 0.05)
-    speed = inference_speed(folder)
-    assert speed > 0
-    monkeypatch.setattr(predict, "load_checkpoint", None)  # not asked for again
-    assert inference_speed(folder) == speed
-    assert inference_speed(tmp_path) is None
-
-
 NAMES = [
     "two words.jpg",
     "naïve ☂.png",
@@ -257,17 +243,6 @@ def test_a_damaged_checkpoint_is_refused_whatever_is_damaged(run_dir, tmp_path):
         with pytest.raises(ValueError, match=r"best\.ckpt' is not a complete checkpoint") as caught:
             checkpoints.read(ckpt_path)
         assert "\n" not in str(caught.value)
-
-
-def test_nothing_to_label_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist"):
-        find_photos([str(tmp_path / "nowhere")])
-    with pytest.raises(FileNotFoundError, match=r"There is no photo"):
-        find_photos([str(tmp_path)])
-    broken = tmp_path / "x.zip"
-    broken.write_bytes(b"PK broken")
-    with pytest.raises(ValueError, match=r"x\.zip' is not a complete zip file"):
-        find_photos([str(broken)])
 
 
 class Planted:

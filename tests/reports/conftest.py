@@ -3,8 +3,8 @@ from lightning import Trainer
 
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.settings import DataSettings
-from fashion.labelling.predict import load_classifier
 from fashion.models import checkpoints
+from fashion.training.classifier import ProductClassifier
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,6 @@ def load_parts():
         )
         datamodule.trainer = trainer
         datamodule.setup()
-        return trainer, load_classifier(checkpoint), datamodule
+        return trainer, ProductClassifier.restore(checkpoint), datamodule
 
     return load

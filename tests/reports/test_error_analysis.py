@@ -5,7 +5,7 @@ import torch
 
 from fashion.catalogue.images import decode_image
 from fashion.commands.evaluate import evaluate
-from fashion.labelling.predict import load_calibration
+from fashion.labelling.checkpoint_models import load_calibration
 from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints

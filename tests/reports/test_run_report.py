@@ -13,7 +13,7 @@ from PIL import Image
 
 from fashion.commands.evaluate import evaluate
 from fashion.data.batches import PADDING
-from fashion.labelling.predict import load_calibration
+from fashion.labelling.checkpoint_models import load_calibration
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.reports.corruptions import CORRUPTIONS

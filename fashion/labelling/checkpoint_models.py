@@ -1,0 +1,77 @@
+"""The models of checkpoints, computed by PyTorch; the one module here that imports it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fashion.metrics.scaling import Calibration
+from fashion.models import checkpoints
+from fashion.models.network import PhotoClassifier
+
+
+class CheckpointModel:
+    """A run's model, ready to label on `labelling_device`.
+
+    Args:
+        checkpoint: As `fashion.models.checkpoints.read` returns it.
+
+    Raises:
+        ValueError: Its weights or its calibration are damaged.
+
+    Attributes:
+        class_names: This and the next two: see `fashion.labelling.labeller.Model`.
+        preprocessing: See above.
+        calibration: See above.
+    """
+
+    def __init__(self, checkpoint: Mapping[str, Any]) -> None:
+        self._network = PhotoClassifier.restore(checkpoint).to(labelling_device())
+        self.class_names: Sequence[str] = self._network.class_names
+        self.preprocessing: dict[str, Any] = checkpoint["preprocessing"]
+        self.calibration = load_calibration(checkpoint)
+
+    def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`, uncalibrated."""
+        batch = torch.from_numpy(photos).permute(0, 3, 1, 2).to(self._network.mean.device)
+        with torch.inference_mode():
+            probabilities: NDArray[np.float32] = (
+                self._network(batch).float().softmax(dim=1).cpu().numpy()
+            )
+        return probabilities
+
+
+def open_models(ckpt_paths: Sequence[str | Path]) -> list[CheckpointModel]:
+    """Load the models of checkpoints.
+
+    Raises:
+        FileNotFoundError: One doesn't exist.
+        ValueError: One is none, or they tell different classes apart.
+    """
+    opened = [checkpoints.read(path) for path in ckpt_paths]
+    class_names = [checkpoint["hyper_parameters"]["class_names"] for checkpoint in opened]
+    for path, names in zip(ckpt_paths, class_names, strict=True):
+        if sorted(names) != sorted(class_names[0]):
+            raise ValueError(
+                f"ckpt_path={str(path)!r} tells other classes apart than "
+                f"ckpt_path={str(ckpt_paths[0])!r}; pass checkpoints of the same classes."
+            )
+    return [CheckpointModel(checkpoint) for checkpoint in opened]
+
+
+def load_calibration(checkpoint: Mapping[str, Any]) -> Calibration | None:
+    """Return the calibration that a checkpoint keeps, if it keeps one.
+
+    Raises:
+        ValueError: What it keeps is none.
+    """
+    state = checkpoint.get("calibration")
+    return None if state is None else Calibration.from_state(state)
+
+
+def labelling_device() -> torch.device:
+    """Return where photos are labelled: on the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

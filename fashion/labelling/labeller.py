@@ -1,0 +1,110 @@
+"""Label photos with one model or several, whatever computes their probabilities."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion.catalogue.images import decode_image, decode_or_say_why
+from fashion.labelling.photos import Photo
+from fashion.metrics.scaling import Calibration, mean_probabilities
+
+Decoded = list[NDArray[np.uint8]]  # a photo in each of the ways that the models want it
+
+
+class Model(Protocol):
+    """What tells the classes of decoded photos.
+
+    Attributes:
+        class_names: The K labels in the order of their probabilities.
+        preprocessing: Arguments of `fashion.catalogue.images.decode_image`.
+        calibration: Of its probabilities; None where that isn't known.
+    """
+
+    class_names: Sequence[str]
+    preprocessing: dict[str, Any]
+    calibration: Calibration | None
+
+    def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`, uncalibrated."""
+
+
+class Labeller:
+    """One model, or several of the same classes whose probabilities are averaged.
+
+    Args:
+        models: One at least.
+
+    Attributes:
+        class_names: Those of the first model, in its order.
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self.models = models
+        self.class_names = list(models[0].class_names)
+        # Each way of decoding once.
+        self._ways: list[dict[str, Any]] = []
+        for model in models:
+            if model.preprocessing not in self._ways:
+                self._ways.append(model.preprocessing)
+
+    def label(self, photos: Sequence[Photo], batch_size: int) -> Iterator[NDArray[Any] | str]:
+        """Yield each photo's probabilities, or what is wrong with it.
+
+        The probabilities, `(K,)` float32, are calibrated where that is known, the mean over the
+        models, and in the order of `class_names`.
+        """
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(photos), batch_size):
+                decoded = list(pool.map(self._decode, photos[start : start + batch_size]))
+                readable = [images for images in decoded if not isinstance(images, str)]
+                labelled = iter(self._mean_probabilities(readable) if readable else ())
+                for images in decoded:
+                    yield images if isinstance(images, str) else next(labelled)
+
+    def threshold(self, precision: float) -> float:
+        """Return the confidence that a label needs to be right as often as is wanted.
+
+        Raises:
+            ValueError: The precision is not in (0, 1] or out of reach, there are several models, or
+                the model has no calibration.
+        """
+        if len(self.models) > 1:
+            raise ValueError(
+                f"precision={precision} needs the threshold of one model; pass one ckpt_path."
+            )
+        calibration = self.models[0].calibration
+        if calibration is None:
+            raise ValueError(
+                f"precision={precision}: the checkpoint is from before there were calibrations. "
+                "Run fashion evaluate ckpt_path=… once, which adds it."
+            )
+        return calibration.threshold(precision)
+
+    def _decode(self, photo: Photo) -> Decoded | str:
+        try:
+            content = photo.read()
+        except (OSError, ValueError) as error:
+            return str(error)
+        images: Decoded = []
+        for way in self._ways:
+            image = decode_or_say_why(partial(decode_image, content, **way))
+            if isinstance(image, str):
+                return image
+            images.append(image)
+        return images
+
+    def _mean_probabilities(self, photos: Sequence[Decoded]) -> NDArray[np.float32]:
+        parts = []
+        for model in self.models:
+            way = self._ways.index(model.preprocessing)
+            probabilities = model.probabilities(np.stack([images[way] for images in photos]))
+            if model.calibration is not None:
+                probabilities = model.calibration.calibrate(probabilities)
+            columns = {name: column for column, name in enumerate(model.class_names)}
+            parts.append(probabilities[:, [columns[name] for name in self.class_names]])
+        return mean_probabilities(parts)
