@@ -6,10 +6,10 @@ from importlib import import_module
 MODULES = {
     "explore": "fashion.reports.explore",
     "suspects": "fashion.reports.suspects",
-    "evaluate": "fashion.commands.evaluate",
+    "evaluate": "fashion.reports.evaluate",
     "predict": "fashion.labelling.predict",
     "compare": "fashion.reports.compare",
-    "doctor": "fashion.commands.doctor",
+    "doctor": "fashion.commands.checks",
     "cache": "fashion.data.photo_store",
     "download": "fashion.catalogue.download",
 }

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 import train
 from fashion.catalogue.root import open_root
-from fashion.commands import doctor
+from fashion.commands import checks as doctor
 from fashion.data.photo_store import open_store
 from fashion.devices import accelerators
 from fashion.models.backbone import pretrained_cfg

@@ -16,11 +16,11 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
-from fashion.commands.evaluate import evaluate
 from fashion.labelling.predict import load_classifier
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.models.backbone import pretrained_cfg
+from fashion.reports.evaluate import evaluate
 
 REPO = Path(train.__file__).parent
 TINY = (

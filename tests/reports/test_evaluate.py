@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 import train
-from fashion.commands import evaluate as module
-from fashion.commands.evaluate import evaluate
 from fashion.metrics.predictions import Predictions
+from fashion.reports import evaluate as module
+from fashion.reports.evaluate import evaluate
 
 REPO = Path(train.__file__).parent
 
