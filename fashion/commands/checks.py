@@ -1,17 +1,14 @@
-"""Tell what this machine can train on, whether a run would work, and the command for it.
+"""What this machine can train on, whether a run would work, and the command for it.
 
-`fashion doctor [model=nasnetlarge] [data.root=ZIP] [trainer=tpu] ...` takes the words
-that `python train.py` would get. It trains, decodes and writes nothing, and asks nothing of the
-network but whether the hub of the weights answers.
+Nothing is trained, decoded or written, and the network is asked nothing but whether the hub of the
+weights answers.
 """
 
 import os
 import platform
 import shlex
 import shutil
-import sys
-import textwrap
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +20,7 @@ from omegaconf import DictConfig
 from torch.autograd.graph import saved_tensors_hooks
 
 from fashion.catalogue.sample import PHOTOS
-from fashion.commands.configuration import compose_settings, container
+from fashion.commands.configuration import container
 from fashion.data.feature_store import PRECISIONS, feature_bytes
 from fashion.data.photo_store import is_packed, store_bytes, store_folder
 from fashion.data.preparation import LoadedCatalogue, load
@@ -35,7 +32,6 @@ from fashion.devices.accelerators import (
     chosen,
     cpu_has_bfloat16,
     free_memory,
-    keep_from_metadata_host,
     missing,
 )
 from fashion.models.backbone import (
@@ -70,10 +66,10 @@ class Finding(NamedTuple):
 
 def check_machine() -> Iterator[Finding]:
     """Yield what is installed and what there is to train on."""
-    found = versions()
-    python, torch_xla = found.pop("python"), found.pop("torch_xla", None)
+    libraries = versions()
+    python, torch_xla = libraries.pop("python"), libraries.pop("torch_xla", None)
     yield Finding(OK, f"Python {python} on {platform.system()} {platform.machine()}")
-    yield Finding(OK, ", ".join(f"{name} {version}" for name, version in found.items()))
+    yield Finding(OK, ", ".join(f"{name} {version}" for name, version in libraries.items()))
     bfloat16 = "with" if cpu_has_bfloat16() else "without"
     memory = psutil.virtual_memory().total / 1e9
     yield Finding(OK, f"CPU: {os.cpu_count()} cores {bfloat16} bfloat16, {memory:.0f} GB of memory")
@@ -128,9 +124,9 @@ def _accelerator(cfg: DictConfig) -> Finding:
         accelerator = check(cfg.trainer)
     except ValueError as error:
         return Finding(WRONG, str(error))
-    known = ("gpu", *ACCELERATORS, *AcceleratorRegistry.available_accelerators())
-    if accelerator not in known:
-        return Finding(WRONG, f"{asked} is unknown; pass auto, {', '.join(sorted(set(known)))}.")
+    choices = {"gpu", *ACCELERATORS, *AcceleratorRegistry.available_accelerators()}
+    if accelerator not in choices:
+        return Finding(WRONG, f"{asked} is unknown; pass auto, {', '.join(sorted(choices))}.")
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator in ("gpu", "cuda", "mps") and not has_gpu:
         return Finding(WRONG, f"{asked}: PyTorch sees no GPU; pass trainer.accelerator=auto.")
@@ -217,8 +213,8 @@ def _features(
 
 
 def _room(size: str, needed: int, folder: Path, way_out: str) -> Finding:
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if needed < free:
         return Finding(OK, f"disk: {size}, where {free / 1e9:.1f} GB are free")
     return Finding(WRONG, f"disk: {size}, where only {free / 1e9:.1f} GB are free; {way_out}.")
@@ -280,39 +276,3 @@ def _saved_bytes(classifier: ProductClassifier, input_size: int) -> int:
         loss = classifier.train()(photos).sum()
     del loss
     return sum(tensor.numel() * tensor.element_size() for tensor in saved.values()) // 2
-
-
-def main(report: Callable[[str], object] = sys.stdout.write) -> None:
-    """Report on the machine and on the run that the command line describes."""
-    overrides = sys.argv[1:]
-    if {"-h", "--help"} & set(overrides):
-        sys.exit(__doc__)
-    keep_from_metadata_host()
-    cfg = compose_settings(overrides, "fashion.commands.doctor")
-    findings = []
-    for part in (check_machine(), check_run(cfg)):
-        for finding in part:
-            report(_wrapped(f"  {finding.mark}  {finding.text}"))
-            findings.append(finding)
-        report("\n")
-    line = command(overrides, findings, cfg)
-    wrong = any(finding.mark == WRONG for finding in findings)
-    if line is None:
-        report("Mend what is marked !! first.\n")
-    else:
-        device = NAMES.get(chosen(cfg.trainer.accelerator), cfg.trainer.accelerator)
-        would = "As it is, this would run" if wrong else "This would train"
-        report(f"{would} on {device}:\n    {line}\n")
-    sys.exit(1 if wrong else 0)
-
-
-def _wrapped(line: str) -> str:
-    width = max(60, shutil.get_terminal_size((100, 24)).columns)
-    wrapper = textwrap.TextWrapper(
-        width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False
-    )
-    return wrapper.fill(line) + "\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,7 @@
 """From checkpoints to labels of any photos.
 
-`fashion predict ckpt_path=RUN/checkpoints/best.ckpt PHOTOS... [output=predictions.csv]`
-labels photo files, folders and zips with the five likeliest classes each. Several `ckpt_path=`
-give the mean of their probabilities, `precision=0.98` says which labels to leave to a person.
+Photo files, folders and zips are labelled with the five likeliest classes each, several checkpoints
+by the mean of their probabilities.
 """
 
 import csv
@@ -10,7 +9,6 @@ import io
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from fashion.catalogue.containers import PHOTO_SUFFIXES, Archive, is_photo
 from fashion.catalogue.images import decode_image
@@ -34,14 +31,6 @@ from fashion.tables import mark_text
 from fashion.training.classifier import ProductClassifier
 from fashion.training.run_folder import RunFolder
 
-USAGE = (
-    "usage: fashion predict ckpt_path=FILE [ckpt_path=FILE ...] PHOTOS... "
-    "[output=predictions.csv] [batch_size=64] [precision=0.98]\n"
-    "PHOTOS are photo files, folders (searched through) and zips. With several checkpoints the "
-    "mean of their probabilities is taken. precision adds a column that says which labels are sure "
-    "enough to be right that often."
-)
-SETTINGS = ("ckpt_path", "output", "batch_size", "precision")
 TOP = 5
 SPEED_BATCH, SPEED_SECONDS = 32, 2.0  # photos, and for how long they are labelled again and again
 Photo = tuple[str, Callable[[], bytes]]
@@ -278,12 +267,6 @@ def _photos_in_zip(path: Path) -> list[Photo]:
     return [(f"{path}/{name}", partial(archive.read, name)) for name in names]
 
 
-def _batch_size(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise ValueError(f"batch_size={text!r} must be a whole number of 1 or more.")
-    return int(text)
-
-
 def find_threshold(labellers: Sequence[Labeller], precision: str) -> float:
     """Return the confidence that a label needs to be right as often as is wanted.
 
@@ -306,44 +289,3 @@ def find_threshold(labellers: Sequence[Labeller], precision: str) -> float:
             "fashion evaluate ckpt_path=… once, which adds it."
         )
     return calibration.threshold(wanted)
-
-
-def main() -> None:
-    """Label photos from the command line."""
-    settings: dict[str, str] = {}
-    ckpt_paths: list[str] = []
-    paths: list[str] = []
-    for argument in sys.argv[1:]:
-        key, _, value = argument.partition("=")
-        if key == "ckpt_path" and value:
-            ckpt_paths.append(value)
-        elif key in SETTINGS and value:
-            settings[key] = value
-        else:
-            paths.append(argument)
-    if not paths or not ckpt_paths or {"-h", "--help"} & set(paths):
-        sys.exit(USAGE)
-    output = Path(settings.get("output", "predictions.csv"))
-    try:
-        photos = find_photos(paths)
-        batch_size = _batch_size(settings.get("batch_size", "64"))
-        if not output.parent.is_dir():
-            raise FileNotFoundError(f"output={str(output)!r}: there is no folder {output.parent}.")
-        labellers = load_labellers(ckpt_paths)
-        precision = settings.get("precision")
-        threshold = None if precision is None else find_threshold(labellers, precision)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
-    rows = predict_photos(labellers, photos, batch_size)
-    bar = tqdm(rows, total=len(photos), desc="Labelling", unit="photo", disable=None)
-    class_names = labellers[0].classifier.class_names
-    counts = write_predictions(output, class_names, iter(bar), threshold)
-    refused = "" if threshold is None else f"{counts['refused']} refused, "
-    sys.stdout.write(
-        f"{counts['labelled']} photos labelled, {refused}{counts['unreadable']} unreadable: "
-        f"{output}\n"
-    )
-
-
-if __name__ == "__main__":
-    main()

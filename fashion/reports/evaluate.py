@@ -1,13 +1,11 @@
 """Rewrite a run's report from its checkpoint.
 
-`fashion evaluate ckpt_path=RUN/checkpoints/best.ckpt [split=test] [output_dir=DIR]
-[robustness_photos=0] [data.KEY=VALUE ...] [trainer.KEY=VALUE ...]` works wherever the package is
-installed: model, class names, preprocessing and data settings come from the checkpoint.
+Model, class names, preprocessing and data settings come from the checkpoint, so that it works
+wherever the package is installed.
 """
 
+import difflib
 import inspect
-import logging
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,6 @@ from typing import Any
 import pandas as pd
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from fashion.catalogue.splits import SPLITS
 from fashion.data.datamodule import FashionDataModule
@@ -26,8 +22,6 @@ from fashion.labelling.predict import load_calibration, load_classifier
 from fashion.models import checkpoints
 from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.training.run_folder import RunFolder
-
-KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer", "robustness_photos")
 
 
 def evaluate(
@@ -91,19 +85,21 @@ def evaluate(
     )
 
 
-def _known(group: str, given: dict[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
-    """Return the settings of a group when its keys are known ones."""
+def _checked(group: str, given: dict[str, Any] | None, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of a group when it has such keys."""
     if not isinstance(given or {}, dict):
         raise ValueError(f"{group}={given!r} is no setting; pass {group}.KEY=VALUE.")
-    unknown = sorted((given or {}).keys() - set(known))
+    unknown = sorted((given or {}).keys() - set(keys))
     if unknown:
-        there = ", ".join(sorted(known))
-        raise ValueError(f"{group}.{unknown[0]} is unknown; there are: {there}.")
+        nearest = difflib.get_close_matches(unknown[0], keys, n=1)
+        hint = f"; the nearest is {group}.{nearest[0]}" if nearest else ""
+        names = ", ".join(sorted(keys))
+        raise ValueError(f"{group}.{unknown[0]} is unknown; there are: {names}{hint}.")
     return given or {}
 
 
 def _build_trainer(settings: dict[str, Any] | None) -> Trainer:
-    settings = _known("trainer", settings, inspect.signature(Trainer).parameters)
+    settings = _checked("trainer", settings, inspect.signature(Trainer).parameters)
     own = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
     on_xla = trainer_arguments(settings)
     try:
@@ -111,32 +107,3 @@ def _build_trainer(settings: dict[str, Any] | None) -> Trainer:
     except (MisconfigurationException, TypeError, ValueError) as error:
         asked = ", ".join(f"trainer.{key}={value!r}" for key, value in settings.items())
         raise ValueError(f"Lightning can't evaluate with {asked}: {error}") from error
-
-
-def main() -> None:
-    """Evaluate from the command line."""
-    logging.basicConfig(level="INFO", format="%(message)s")
-    if len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv):
-        sys.exit(__doc__)
-    try:
-        settings: Any = OmegaConf.to_container(OmegaConf.from_dotlist(sys.argv[1:]))
-        unknown = sorted(settings.keys() - set(KEYS))
-        if unknown or not settings.get("ckpt_path"):
-            wrong = f"{unknown[0]} is unknown" if unknown else "ckpt_path is missing"
-            sys.exit(
-                f"{wrong}; pass ckpt_path=FILE and, if need be, split, output_dir, "
-                "robustness_photos, data.KEY, trainer.KEY."
-            )
-        summary = evaluate(settings.pop("ckpt_path"), **settings)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        sys.exit(str(error))
-    if summary:
-        split = summary["split"]
-        figures = ", ".join(
-            f"{key} {summary[split][key]:.4f}" for key in ("accuracy", "macro_f1", "macro_auprc")
-        )
-        sys.stdout.write(f"{split}: {figures}\n")
-
-
-if __name__ == "__main__":
-    main()
