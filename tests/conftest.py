@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 import train
+from fashion.commands.configuration import compose_words
 from fashion.data.settings import DataSettings
 from fashion.metrics.predictions import Predictions
 
@@ -111,8 +111,7 @@ def run_dir(tiny_root, tmp_path_factory):
         "trainer.log_every_n_steps=1",
         "trainer.enable_progress_bar=false",
     ]
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        train.main(compose("config", settings))
+    train.main(compose_words(settings))
     return folder
 
 

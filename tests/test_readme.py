@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 import train
+from fashion.commands.overrides import read_overrides
 
 REPO = Path(train.__file__).parent
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -48,10 +49,10 @@ def test_links_lead_to_files_and_headings():
 
 
 @pytest.mark.parametrize("arguments", TRAININGS, ids=" ".join)
-def test_each_training_command_composes(arguments, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    overrides = [argument for argument in arguments if argument != "--multirun"]
-    if "--multirun" in arguments:  # the first job of the sweep
+def test_each_training_command_composes(arguments):
+    typed = read_overrides(arguments)
+    overrides = typed.words
+    if typed.is_multirun:  # the first job of the sweep
         overrides = [override.partition(",")[0] for override in overrides]
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         config = compose("config", overrides, return_hydra_config=True)
@@ -68,9 +69,8 @@ def test_each_command_of_the_package_shows_its_usage(command):
         capture_output=True,
         text=True,
     )
-    assert result.returncode in (0, 1)
-    assert f"fashion {command}" in result.stdout + result.stderr
-    assert "Traceback" not in result.stderr
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"usage: fashion {command}" in result.stdout
 
 
 def test_the_printed_tree_names_the_files_that_are_there():
@@ -82,13 +82,10 @@ def test_the_printed_tree_names_the_files_that_are_there():
 
 
 def test_the_settings_named_in_the_readme_exist():
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = compose("config", ["output_dir=out", "model_name=resnet50"])
     keys = re.findall(r"`((?:data|model|trainer|callbacks)\.[\w.]+)", TEXT)
     assert len(keys) > 8
     for key in keys:
-        node, _, last = key.rpartition(".")
-        assert last in OmegaConf.select(config, node), key
+        read_overrides([f"{key}=null"])  # refuses a key that there isn't
 
 
 def test_the_table_of_models_is_that_of_conf():

@@ -1,35 +1,115 @@
-"""The words of `python train.py` as a configuration, for commands beside it."""
+"""The words of a training as a configuration; what is wrong with them in one sentence."""
 
-import sys
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fashion.commands.folders import register_resolvers
+from fashion.commands.overrides import Overrides, read_overrides
+from fashion.commands.words import did_you_mean
+from fashion.defaults import CONF
 from fashion.models.backbone import pretrained_cfg
 
-CONF = Path(__file__).parents[2] / "conf"
 
+def compose_settings(words: list[str]) -> DictConfig:
+    """Compose what a training would from these words, for a command beside it.
 
-def compose_settings(overrides: list[str], command: str) -> DictConfig:
-    """Compose what `python train.py` would from these words, or exit with what is wrong."""
-    if not CONF.is_dir():
-        sys.exit(f"There is no {CONF}: run python -m {command} in the project's folder.")
-    register_resolvers()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", overrides)
-        pretrained_cfg(cfg.model.backbone)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        sys.exit(str(error.__cause__ or error))
+    Raises:
+        ValueError: A word is wrong.
+    """
+    cfg = compose_words(words)
+    pretrained_cfg(cfg.model.backbone)
     return cfg
+
+
+def compose_words(words: list[str]) -> DictConfig:
+    """Compose what a training would from these words.
+
+    Raises:
+        ValueError: A word is wrong.
+    """
+    overrides = read_overrides(words)
+    if overrides.flags:
+        raise ValueError(f"{overrides.flags[0]} is for training alone; leave it out here.")
+    return _compose(overrides.words)
+
+
+def check_words(overrides: Overrides) -> None:
+    """Compose what Hydra is going to, so that what is wrong is told in our words.
+
+    Of a sweep each value is composed once, not with each of another key.
+
+    Raises:
+        ValueError: A word is wrong.
+    """
+    for words in _jobs(overrides.words):
+        _compose(words, return_hydra_config=True)
 
 
 def container(node: DictConfig) -> dict[str, Any]:
     """Return a node's settings without the keys that are Hydra's own."""
     settings: Any = OmegaConf.to_container(node, resolve=True)
     return {key: value for key, value in settings.items() if not key.startswith("_")}
+
+
+def _compose(words: list[str], return_hydra_config: bool = False) -> DictConfig:
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", words, return_hydra_config=return_hydra_config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(_sentence(error)) from error
+
+
+def _jobs(words: list[str]) -> Iterator[list[str]]:
+    """Yield the words of jobs that together have every value of a sweep."""
+    choices = []
+    for word in words:
+        override = OverridesParser.create().parse_override(word)
+        if override.is_discrete_sweep():
+            key = word.partition("=")[0]
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        elif not override.is_sweep_override():
+            choices.append([word])
+    first = [values[0] for values in choices]
+    yield first
+    for i, values in enumerate(choices):
+        for value in values[1:]:
+            yield [*first[:i], value, *first[i + 1 :]]
+
+
+def _sentence(error: Exception) -> str:
+    """Say in a sentence what Hydra says in several lines."""
+    text = f"{error}\n{error.__cause__ or ''}"
+    for pattern, say in HYDRAS.items():
+        if match := re.search(pattern, text):
+            return say(*match.groups())
+    return " ".join(str(error.__cause__ or error).split())
+
+
+def _unknown_key(key: str) -> str:
+    group = key.rpartition(".")[0]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        node = OmegaConf.select(compose("config", return_hydra_config=True), group)
+    return f"{key} is unknown{did_you_mean(key, [f'{group}.{name}' for name in node or ()])}."
+
+
+def _unknown_option(group: str, name: str, listed: str) -> str:
+    names = listed.split()
+    return f"{group}={name} is unknown{did_you_mean(name, names)}; there are {', '.join(names)}."
+
+
+OPTIONS = r"Could not find '(\S+)/([^/\s]+)'\s+Available options in .*:\n((?:\t\S+\n?)+)"
+# What Hydra says, and how we say it.
+HYDRAS: dict[str, Callable[..., str]] = {
+    r"full_key: (\S+)": _unknown_key,
+    OPTIONS: _unknown_option,
+    r"already at '(\S+)'": lambda key: f"{key} is there already; type {key}=VALUE without a plus.",
+    r"Could not delete from config. '(\S+)'": lambda key: f"~{key}: there is no such key.",
+}

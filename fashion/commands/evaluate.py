@@ -1,143 +1,21 @@
-"""Rewrite a run's report from its checkpoint.
+"""`fashion evaluate`: a run's report, rewritten from its checkpoint."""
 
-`fashion evaluate ckpt_path=RUN/checkpoints/best.ckpt [split=test] [output_dir=DIR]
-[robustness_photos=0] [data.KEY=VALUE ...] [trainer.KEY=VALUE ...]` works wherever the package is
-installed: model, class names, preprocessing and data settings come from the checkpoint.
-"""
-
-import inspect
 import logging
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from lightning import Trainer
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from fashion.catalogue.splits import SPLITS
-from fashion.data.datamodule import FashionDataModule
-from fashion.data.settings import DataSettings
-from fashion.devices.accelerators import trainer_arguments
-from fashion.labelling.checkpoint_models import load_calibration
-from fashion.models import checkpoints
-from fashion.reports.run_report import check_robustness_photos, report_on
-from fashion.training.classifier import ProductClassifier
-from fashion.training.run_folder import RunFolder
-
-KEYS = ("ckpt_path", "split", "output_dir", "data", "trainer", "robustness_photos")
+from fashion.commands.screen import hide_advertisements
+from fashion.reports.evaluate import evaluate
 
 
-def evaluate(
-    ckpt_path: str | Path,
-    *,
-    split: str = "test",
-    output_dir: str | Path | None = None,
-    data: dict[str, Any] | None = None,
-    trainer: dict[str, Any] | None = None,
-    robustness_photos: int | None = None,
-) -> dict[str, Any]:
-    """Report on a checkpoint; see `report_on`.
-
-    Args:
-        ckpt_path: A checkpoint that a run wrote.
-        split: `train`, `val`, `test`, or `all` for every row of the catalogue.
-        output_dir: Where the report goes; None is the checkpoint's run folder.
-        data: Data settings that replace the checkpoint's.
-        trainer: Arguments of Lightning's Trainer.
-        robustness_photos: How many photos are blurred, darkened and so on; None: as many as
-            cost no more than the split did; 0: none.
-
-    Raises:
-        FileNotFoundError: The checkpoint or the catalogue isn't there.
-        ValueError: A setting is unknown, or the catalogue's splits aren't those of the training.
-    """
-    if split not in (*SPLITS, "all"):
-        raise ValueError(f"split={split!r} is unknown; pass train, val, test or all.")
-    check_robustness_photos(robustness_photos)
-    checkpoint = checkpoints.read(ckpt_path)
-    config, preprocessing = checkpoint["run"]["config"], checkpoint["preprocessing"]
-    datamodule = FashionDataModule(
-        DataSettings.from_config({**config["data"], **(data or {})}),
-        input_size=preprocessing["input_size"],
-        interpolation=preprocessing["interpolation"],
-        seed=config["seed"],
-    )
-    datamodule.trainer = runner = _build_trainer(trainer)
-    datamodule.plan.check()
-    classifier = ProductClassifier.restore(checkpoint)
-    datamodule.setup()
-    if split == "all":
-        datamodule.restrict_to(classifier.class_names)
-    else:
-        datamodule.load_state_dict(checkpoint["FashionDataModule"])
-    run = RunFolder.of_checkpoint(ckpt_path)
-    epochs = pd.DataFrame(checkpoint["run"]["epochs"])
-    calibration = load_calibration(checkpoint)
-    return report_on(
-        runner,
-        classifier,
-        datamodule,
-        config=config,
-        history=pd.read_csv(run.history) if run.history.exists() else epochs,
-        split=split,
-        output_dir=Path(output_dir) if output_dir else run.path,
-        ckpt_path=Path(ckpt_path),
-        is_loaded=True,
-        calibration=calibration,
-        robustness_photos=robustness_photos,
-    )
-
-
-def _known(group: str, given: dict[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
-    """Return the settings of a group when its keys are known ones."""
-    if not isinstance(given or {}, dict):
-        raise ValueError(f"{group}={given!r} is no setting; pass {group}.KEY=VALUE.")
-    unknown = sorted((given or {}).keys() - set(known))
-    if unknown:
-        there = ", ".join(sorted(known))
-        raise ValueError(f"{group}.{unknown[0]} is unknown; there are: {there}.")
-    return given or {}
-
-
-def _build_trainer(settings: dict[str, Any] | None) -> Trainer:
-    settings = _known("trainer", settings, inspect.signature(Trainer).parameters)
-    own = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
-    on_xla = trainer_arguments(settings)
-    try:
-        return Trainer(**{**own, **settings, **on_xla})
-    except (MisconfigurationException, TypeError, ValueError) as error:
-        asked = ", ".join(f"trainer.{key}={value!r}" for key, value in settings.items())
-        raise ValueError(f"Lightning can't evaluate with {asked}: {error}") from error
-
-
-def main() -> None:
-    """Evaluate from the command line."""
+def run(settings: dict[str, Any], files: list[str]) -> None:
+    """Evaluate a checkpoint."""
     logging.basicConfig(level="INFO", format="%(message)s")
-    if len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv):
-        sys.exit(__doc__)
-    try:
-        settings: Any = OmegaConf.to_container(OmegaConf.from_dotlist(sys.argv[1:]))
-        unknown = sorted(settings.keys() - set(KEYS))
-        if unknown or not settings.get("ckpt_path"):
-            wrong = f"{unknown[0]} is unknown" if unknown else "ckpt_path is missing"
-            sys.exit(
-                f"{wrong}; pass ckpt_path=FILE and, if need be, split, output_dir, "
-                "robustness_photos, data.KEY, trainer.KEY."
-            )
-        summary = evaluate(settings.pop("ckpt_path"), **settings)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        sys.exit(str(error))
-    if summary:
+    hide_advertisements()
+    summary = evaluate(settings.pop("ckpt_path"), **settings)
+    if summary:  # of several processes the first one has it
         split = summary["split"]
         figures = ", ".join(
             f"{key} {summary[split][key]:.4f}" for key in ("accuracy", "macro_f1", "macro_auprc")
         )
         sys.stdout.write(f"{split}: {figures}\n")
-
-
-if __name__ == "__main__":
-    main()

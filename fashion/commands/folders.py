@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 MAX_NAME = 200  # bytes of a folder's name; file systems take 255
@@ -25,14 +26,19 @@ def run_dir(ckpt_path: str | None, model: str) -> str:
     return f"outputs/{model}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
-def sweep_subdir(model: str, varied: Sequence[str]) -> str:
+def sweep_subdir(model: str, varied: Sequence[str], quoted: Sequence[str] = ()) -> str:
     """Return `<model>[,key=value...]`: the model and what else the sweep varies.
 
     It holds no number and no time, so that the same command finds its own runs again.
+
+    Args:
+        model: The model's name.
+        varied: Keys that differ from job to job.
+        quoted: Those of them whose value is in quotes that the user didn't type.
     """
     job = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     parts = [
-        f"{override.key_or_group}={override.get_value_element_as_str()}"
+        f"{override.key_or_group}={_as_typed(override, override.key_or_group in quoted)}"
         for override in job
         if override.key_or_group in varied and override.key_or_group != "model"
     ]
@@ -41,6 +47,11 @@ def sweep_subdir(model: str, varied: Sequence[str]) -> str:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}-{digest}"
+
+
+def _as_typed(override: Override, is_quoted: bool) -> str:
+    value = override.value()
+    return value if is_quoted and isinstance(value, str) else override.get_value_element_as_str()
 
 
 def varied_keys(overrides: Iterable[str], searched: Iterable[str] = ()) -> list[str]:

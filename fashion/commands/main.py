@@ -1,24 +1,69 @@
-"""Find the command that the first word names."""
+"""Find the command that the first word names, and run it. Nothing heavy is imported before."""
 
 import sys
 from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-MODULES = {
-    "explore": "fashion.reports.explore",
-    "suspects": "fashion.reports.suspects",
-    "evaluate": "fashion.commands.evaluate",
-    "predict": "fashion.labelling.predict",
-    "compare": "fashion.reports.compare",
-    "doctor": "fashion.commands.doctor",
-    "cache": "fashion.data.photo_store",
-    "download": "fashion.catalogue.download",
-}
+from fashion.commands.grammar import COMMANDS
+from fashion.commands.settings import described
+from fashion.commands.words import columns, did_you_mean, read, usage
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = {"-h", "--help"}
 
 
 def main() -> None:
     """Run the command that the command line names."""
-    word, *rest = sys.argv[1:] or [""]
-    if word not in MODULES:
-        sys.exit(f"fashion {word}: there are {', '.join(MODULES)}.")
-    sys.argv = [f"fashion {word}", *rest]
-    import_module(MODULES[word]).main()
+    name, *words = sys.argv[1:] or [""]
+    if name in HELP:
+        sys.stdout.write(overview())
+    elif name == "--version":
+        sys.stdout.write(f"fashion {version('fashion')}\n")
+    elif name in COMMANDS:
+        run(name, words)
+    elif name:
+        hint = did_you_mean(name, COMMANDS)
+        sys.exit(f"{name!r} is no command{hint}; there are {', '.join(COMMANDS)}.")
+    else:
+        sys.stderr.write(overview())
+        sys.exit(2)
+
+
+def train(cfg: "DictConfig | None" = None) -> float | None:
+    """Train as the words of `python train.py` say, or as a composed configuration does."""
+    if cfg is None:
+        run("train", sys.argv[1:])
+        return None
+    from fashion.commands.train import main as train_with
+
+    return train_with(cfg)
+
+
+def run(name: str, words: list[str]) -> None:
+    """Run a command, or show its help; what the user did wrong ends in one sentence."""
+    command = COMMANDS[name]
+    if HELP & set(words):
+        sys.stdout.write(usage(name, command, described() if command.composes else ()))
+        return
+    if not words and (command.required or command.needs_files):
+        sys.stderr.write(usage(name, command))
+        sys.exit(2)
+    try:
+        given = (words,) if command.composes else read(name, command, words)
+        import_module(f"fashion.commands.{name}").run(*given)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+
+
+def overview() -> str:
+    """Return the help on all commands."""
+    rows = [(name, command.purpose) for name, command in COMMANDS.items()]
+    return (
+        "usage: fashion WORD key=value ... [FILES OR FOLDERS ...]\n\n"
+        f"{columns(rows)}\n\n"
+        "fashion WORD --help shows the keys of a command and an example.\n"
+        "fashion --version shows the version.\n"
+    )

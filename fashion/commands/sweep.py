@@ -1,6 +1,7 @@
 """The jobs of a sweep: where each is written, and what became of it."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,19 @@ log = logging.getLogger(__name__)
 
 
 class Sweep(Callback):
-    """Gives a sweep's jobs folders that stay the same, and keeps their comparison up to date."""
+    """Gives a sweep's jobs folders that stay the same, and keeps their comparison up to date.
 
-    def __init__(self) -> None:
+    Args:
+        quoted: Keys whose values are in quotes that the user didn't type; folders have none.
+    """
+
+    def __init__(self, quoted: Sequence[str] = ()) -> None:
         register_resolvers()
+        self.quoted = list(quoted)
 
-    def __reduce__(self) -> tuple[type["Sweep"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["Sweep"], tuple[list[str]]]:
         """Have a job in another process register the resolvers, too."""
-        return type(self), ()
+        return type(self), (self.quoted,)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Name the folders by what varies; a job knows its own settings alone."""
@@ -36,7 +42,7 @@ class Sweep(Callback):
         params: Any = OmegaConf.to_container(hydra.sweeper.get("params") or OmegaConf.create())
         searched = [f"{key}={value}" for key, value in params.items() if value is not None]
         varied = ",".join(varied_keys(hydra.overrides.task, searched))
-        name = "${sweep_subdir:${model_name},[" + varied + "]}"
+        name = "${sweep_subdir:${model_name},[" + varied + "],[" + ",".join(self.quoted) + "]}"
         with read_write(hydra):
             hydra.overrides.hydra.append(f"hydra.sweep.subdir='{name}'")
 

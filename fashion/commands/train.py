@@ -1,4 +1,4 @@
-"""Fine-tune one backbone, or sweep over several: `python train.py model=resnet50 data.root=...`."""
+"""`fashion train`: fine-tune one backbone, or sweep over several."""
 
 import logging
 import os
@@ -16,10 +16,13 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from fashion.commands.configuration import CONF
+from fashion.commands.configuration import check_words
 from fashion.commands.folders import register_resolvers
+from fashion.commands.overrides import read_overrides
+from fashion.commands.screen import hide_advertisements
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.settings import DataSettings
+from fashion.defaults import CONF
 from fashion.devices.accelerators import trainer_arguments
 from fashion.models.backbone import pretrained_cfg
 from fashion.reports.run_report import check_robustness_photos, report_on
@@ -33,9 +36,33 @@ register_resolvers()
 log = logging.getLogger(__name__)
 # What a wrong setting, a missing file or a full disk raises; each says in a sentence what to do.
 USER_ERRORS = (ValueError, OSError, InstantiationException)
+_typed: list[str] = []  # the command line, as Hydra's words
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def run(words: list[str]) -> None:
+    """Train as the words of a command line say."""
+    overrides = read_overrides(words)
+    check_words(overrides)
+    command = sys.argv[:2] if sys.argv[1:2] == ["train"] else sys.argv[:1]
+    arguments = overrides.arguments()
+    _typed[:] = [*command, *arguments]
+    sys.argv = [sys.argv[0], *arguments]
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+
+
+def job(cfg: DictConfig) -> float | None:
+    """Train what Hydra composed; alone, a user's error ends the process in a sentence."""
+    hide_advertisements()
+    if _typed:  # Lightning starts the other processes of a run with these words
+        sys.argv = list(_typed)
+    try:
+        return main(cfg)
+    except CompactHydraException as error:
+        if HydraConfig.get().mode is RunMode.RUN and os.environ.get("HYDRA_FULL_ERROR") != "1":
+            sys.exit(str(error))
+        raise
+
+
 def main(cfg: DictConfig) -> float | None:
     """Fine-tune one backbone, report on its best checkpoint, return its validation macro-AUPRC.
 

@@ -1,16 +1,10 @@
-"""The packed photo store: every photo decoded once into one uint8 file that is memory-mapped.
+"""The packed photo store: every photo decoded once into one uint8 file that is memory-mapped."""
 
-`fashion cache` lists the stores of a cache folder, `fashion cache delete KEY`
-(or `all`) deletes them.
-"""
-
-import argparse
 import hashlib
 import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -171,34 +165,3 @@ def _check_room(folder: Path, num_photos: int, input_size: int) -> None:
             "stores (fashion cache)."
         )
     log.info("%s in %s", size, folder)
-
-
-def main() -> None:
-    """List or delete photo stores."""
-    parser = argparse.ArgumentParser(
-        prog="fashion cache", description="List or delete photo stores."
-    )
-    from fashion.data.cache import delete_stores, list_stores
-    from fashion.data.settings import default_cache_dir
-
-    parser.add_argument("action", nargs="?", choices=["list", "delete"], default="list")
-    parser.add_argument("keys", nargs="*", metavar="KEY", help="stores to delete, or all")
-    parser.add_argument(
-        "--cache-dir", type=Path, default=default_cache_dir(), help="default: %(default)s"
-    )
-    options = parser.parse_args()
-    if options.action == "delete":
-        if not options.keys:
-            parser.error("delete needs the KEY of a store, or all")
-        try:
-            deleted = delete_stores(options.cache_dir, options.keys)
-        except ValueError as error:
-            parser.error(str(error))
-        sys.stdout.write(f"deleted {len(deleted)} stores\n")
-    stores = list_stores(options.cache_dir)
-    table = stores.to_string(index=False) if len(stores) else "no stores"
-    sys.stdout.write(f"{options.cache_dir}\n{table}\n")
-
-
-if __name__ == "__main__":
-    main()

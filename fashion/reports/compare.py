@@ -1,13 +1,11 @@
 """Put runs side by side: figures with their intervals, which differences are real, what they cost.
 
-`fashion compare DIR... [output_dir=DIR]` takes the folders of runs, of sweeps, or of
-anything above them, and writes `comparison.csv`, `pairs.csv`, figures and `index.html`. A sweep
-writes the same after each of its jobs. Nothing is written into runs.
+The folders are those of runs, of sweeps, or of anything above them; `comparison.csv`, `pairs.csv`,
+figures and `index.html` are written, and nothing into runs.
 """
 
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,6 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 
 from fashion.files import rewriting
-from fashion.metrics.intervals import FIGURES
 from fashion.reports import comparison_figures as figures
 from fashion.reports.comparison import Comparison, Run, compare, read_runs
 from fashion.reports.pages import png, records, render, write_pictures
@@ -126,28 +123,3 @@ def _render(
         drawn_sample=any(run.summary.get("drawn_sample") for run in runs),
         pictures=pictures,
     )
-
-
-def main() -> None:
-    """Compare runs from the command line."""
-    logging.basicConfig(level="INFO", format="%(message)s")
-    folders, output_dir = [], ""
-    for word in sys.argv[1:]:
-        key, _, value = word.partition("=")
-        if key == "output_dir" and value:
-            output_dir = value
-        else:
-            folders.append(word)
-    if not folders or {"-h", "--help"} & set(folders):
-        sys.exit(__doc__)
-    output = Path(output_dir or (folders[0] if len(folders) == 1 else "comparison"))
-    try:
-        table = write_comparison(folders, output, strict=True)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
-    columns = ["run", "status", *FIGURES]
-    sys.stdout.write(f"{table[columns].to_string(index=False)}\n{output / 'index.html'}\n")
-
-
-if __name__ == "__main__":
-    main()

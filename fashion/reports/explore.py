@@ -1,15 +1,8 @@
-"""Show a catalogue before a model is trained on it.
-
-`fashion explore data.root=FOLDER_OR_ZIP [output_dir=DIR] [data.KEY=VALUE ...]` takes the
-words that `python train.py` would get, and writes `DIR/index.html` with its figures, `audit.json`
-and CSV files. It trains nothing.
-"""
+"""Show a catalogue before a model is trained on it: a page, figures, `audit.json`, CSV files."""
 
 import io
 import json
-import logging
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +16,6 @@ from fashion.catalogue.images import UnreadableImageError, open_image
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
 from fashion.catalogue.splits import SPLITS
-from fashion.commands.configuration import compose_settings, container
 from fashion.data.preparation import LoadedCatalogue, catalogue_facts, load, split
 from fashion.data.settings import DataSettings
 from fashion.files import rewriting
@@ -32,7 +24,6 @@ from fashion.reports.figures import plot_class_distribution
 from fashion.reports.pages import Sheet, photo_uri, png, render, write_pictures
 from fashion.tables import csv_text
 
-OUTPUT_DIR = "outputs/explore"
 VALUES = range(2, 61)  # how many a column may have for its shares to be shown
 CROSSED = range(2, 9)  # and for each label to be divided by them
 SAMPLES = 8  # photos of each label on the page
@@ -333,26 +324,3 @@ def _draw(
         title = f"{settings.label_column} by {column}"
         drawn["label_by_column"] = plots.plot_label_by_column(crosses, column, title)
     return drawn
-
-
-def main() -> None:
-    """Explore from the command line."""
-    logging.basicConfig(level="INFO", format="%(message)s")
-    overrides = sys.argv[1:]
-    if {"-h", "--help"} & set(overrides):
-        sys.exit(__doc__)
-    named = any(word.startswith("output_dir=") for word in overrides)
-    cfg = compose_settings(overrides, "fashion.reports.explore")
-    output_dir = Path(cfg.output_dir if named else OUTPUT_DIR)
-    try:
-        settings = DataSettings.from_config(container(cfg.data))
-        audit = explore(settings, cfg.model.input_size, output_dir)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
-    for warning in audit["warnings"]:
-        sys.stdout.write(f"  !!  {warning}\n")
-    sys.stdout.write(f"Written: {output_dir / 'index.html'}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,12 @@
 """Name the labels that are likely wrong, from what models say of photos they didn't train on.
 
-`fashion suspects RUN... [output_dir=DIR] [data.root=ROOT]` reads the predictions of the
-test and the validation split of one run, or those of the test splits of a cross-validation
-(`python train.py --multirun data.folds=5 data.fold=0,1,2,3,4`; the sweep's folder does), which
-together have every photo. It writes `suspect_labels.csv`, which a person strikes out what is right
-of and passes as `data.relabel`, and `index.html` with the photos.
+The predictions of the test and the validation split of one run are read, or those of the test
+splits of a cross-validation, which together have every photo. From `suspect_labels.csv` a person
+strikes out what is right, and passes it as `data.relabel`; `index.html` shows the photos.
 """
 
-import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +20,7 @@ from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.reports.pages import Sheet, photo_uri, render
 from fashion.tables import csv_text
-from fashion.training.run_folder import RunFolder, find_runs
+from fashion.training.run_folder import RunFolder
 
 UNTRAINED_SPLITS = ("test", "val")
 PAIRS, IN_PAIR = 30, 12  # of labels, and photos of each, on the page
@@ -144,37 +139,3 @@ def load_catalogue_of(run: RunFolder, root: str | None = None) -> LoadedCatalogu
     checkpoint = run.best if run.best.is_file() or not run.last.is_file() else run.last
     settings = checkpoints.read(checkpoint)["run"]["config"]["data"]
     return load(DataSettings.from_config({**settings, **({"root": root} if root else {})}))
-
-
-def main() -> None:
-    """Name suspects from the command line."""
-    logging.basicConfig(level="INFO", format="%(message)s")
-    settings: dict[str, Any] = {}
-    folders = []
-    for word in sys.argv[1:]:
-        key, _, value = word.partition("=")
-        if key in ("output_dir", "data.root") and value:
-            settings[key] = value
-        else:
-            folders.append(word)
-    if not folders or {"-h", "--help"} & set(sys.argv):
-        sys.exit(__doc__)
-    try:
-        runs = find_runs(folders)
-        first = runs[0].path
-        default = (first if len(runs) == 1 else first.parent) / "suspects"
-        output_dir = Path(settings.get("output_dir", default))
-        predictions = gather(runs)
-        suspects = find_suspects(predictions)
-        loaded = load_catalogue_of(runs[0], settings.get("data.root"))
-        write_suspects(suspects, len(predictions.targets), loaded, output_dir)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
-    sys.stdout.write(
-        f"{len(suspects):,} of {len(predictions.targets):,} labels are suspect: "
-        f"{output_dir / 'index.html'}\n"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,6 @@ import pytest
 import timm
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException
 from hydra.utils import get_object
 from lightning import Trainer
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -137,35 +136,12 @@ def test_a_sweep_is_over_the_six_models():
     assert set(config.hydra.sweeper.params.model.split(",")) == set(STUDY)
 
 
-def test_the_trainer_lists_lightning_s_own_arguments_with_lightning_s_own_defaults():
-    node = OmegaConf.load(CONF / "trainer" / "default.yaml")
+def test_the_trainer_repeats_none_of_lightning_s_defaults():
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "trainer" / "default.yaml"))
     parameters = inspect.signature(Trainer).parameters
-    assert {key for key in node if not key.startswith("_")} == parameters.keys() - {"callbacks"}
-    text = (CONF / "trainer" / "default.yaml").read_text()
-    ours, heading, lightnings = text.partition("# Lightning's own defaults")
-    assert heading
-    stated = OmegaConf.create(lightnings.partition("\n")[2])
-    assert len(stated) > 20
-    assert dict(stated) == {key: parameters[key].default for key in stated}
-    for key, value in OmegaConf.to_container(OmegaConf.create(ours)).items():
+    for key, value in node.items():
         repeats = key in parameters and value == parameters[key].default
         assert not repeats or key in ("accelerator", "devices", "strategy"), key
-
-
-@pytest.mark.parametrize(
-    "override",
-    ["trainer.acelerator=tpu", "data.batchsize=8", "model.optimizer.learning_rate=1", "sede=1"],
-)
-def test_a_mistyped_key_is_named(override):
-    key = override.partition("=")[0].rpartition(".")[2]
-    with pytest.raises(ConfigCompositionException) as caught:
-        composed(override)
-    assert key in f"{caught.value} {caught.value.__cause__}"
-
-
-def test_an_unknown_model_is_named_with_the_choices():
-    with pytest.raises(ConfigCompositionException, match=r"(?s)xcepton.*xception"):
-        composed("model=xcepton")
 
 
 def test_any_timm_network_needs_its_name():

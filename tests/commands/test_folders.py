@@ -38,13 +38,13 @@ def test_a_run_s_folder_stays_the_same_while_it_runs(monkeypatch):
     assert config.dir == first
 
 
-def job_folder(arguments, overrides):
+def job_folder(arguments, overrides, quoted=()):
     """Return the folder of the job that a sweep's words give these overrides."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         sweep = compose("config", return_hydra_config=True)
         config = compose("config", overrides, return_hydra_config=True)
     sweep.hydra.overrides.task = arguments
-    Sweep().on_multirun_start(sweep)
+    Sweep(quoted).on_multirun_start(sweep)
     key, _, name = OmegaConf.to_container(sweep.hydra.overrides.hydra)[-1].partition("=")
     config.hydra.overrides.task = overrides
     HydraConfig.instance().set_config(config)
@@ -75,6 +75,14 @@ def job_folder(arguments, overrides):
 def test_a_job_s_folder_is_its_model_and_what_else_varies(arguments, overrides, folder):
     sweep, name = job_folder(arguments, overrides)
     assert (sweep, name) == ("multirun/default", folder)
+
+
+def test_a_folder_has_the_quotes_that_were_typed_and_no_others():
+    sweep = ["data.root='2024','archive (1).zip',b"]
+    for word, name in (("'2024'", "2024"), ("'archive (1).zip'", "archive (1).zip"), ("b", "b")):
+        job = [f"data.root={word}"]
+        assert job_folder(sweep, job, ["data.root"])[1] == f"resnet50,data.root={name}"
+        assert job_folder(sweep, job)[1] == f"resnet50,data.root={word}"
 
 
 def test_a_name_too_long_for_a_folder_is_cut_and_stays_its_own():

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
-from fashion.commands.evaluate import evaluate
+from fashion.commands.configuration import compose_words
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.models.backbone import pretrained_cfg
+from fashion.reports.evaluate import evaluate
 from fashion.training.classifier import ProductClassifier
 
 REPO = Path(train.__file__).parent
@@ -48,8 +48,7 @@ def data(tiny_root, tmp_path_factory):
 def run(folder, *overrides):
     """Train in this process, in `folder`, and return the test macro-AUPRC."""
     names = (f"output_dir={folder}", "model_name=timm")
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        return train.main(compose("config", [*names, *TINY, *overrides]))
+    return train.main(compose_words([*names, *TINY, *overrides]))
 
 
 def command(*overrides, module=("train.py",), cwd=REPO, **environment):

@@ -15,9 +15,10 @@ from fashion.catalogue.images import decode_image
 from fashion.catalogue.root import open_root
 from fashion.catalogue.splits import assign_splits
 from fashion.catalogue.table import drop_unreadable, load_catalogue
+from fashion.commands.main import run
 from fashion.data import photo_store as store_module
 from fashion.data.cache import delete_stores, list_stores
-from fashion.data.photo_store import PIXELS, main, open_store
+from fashion.data.photo_store import PIXELS, open_store
 
 SETTINGS = {"input_size": 16, "fit": "pad", "interpolation": "bilinear"}
 
@@ -404,28 +405,24 @@ def test_a_store_that_another_process_packs_is_never_deleted(
     assert folders(tmp_path) == [f"{key}.unfinished"]
 
 
-def run_main(monkeypatch, capsys, tmp_path, *arguments):
-    command = ["store", *arguments, "--cache-dir", str(tmp_path / "cache")]
-    monkeypatch.setattr(sys, "argv", command)
-    main()
+def run_main(capsys, tmp_path, *arguments):
+    run("cache", [*arguments, f"data.cache_dir={tmp_path / 'cache'}"])
     return capsys.readouterr().out
 
 
-def test_the_command_lists_and_deletes(
-    tiny_root, pack, start_packing, monkeypatch, capsys, tmp_path
-):
-    assert run_main(monkeypatch, capsys, tmp_path) == f"{tmp_path}/cache\nno stores\n"
+def test_the_command_lists_and_deletes(tiny_root, pack, start_packing, capsys, tmp_path):
+    assert run_main(capsys, tmp_path) == f"{tmp_path}/cache\nno stores\n"
     process = start_packing(60)
     process.kill()
     process.wait()
     key = pack(tiny_root, fit="squash").folder.name
-    listed = run_main(monkeypatch, capsys, tmp_path, "list")
+    listed = run_main(capsys, tmp_path, "list")
     assert re.search(rf"{key} +photos +120 +16 +0 +0\.0+ +complete", listed)
     assert re.search(r"\w{16} +photos +- +- +- +0\.0\d* +unfinished", listed)
-    deleted = run_main(monkeypatch, capsys, tmp_path, "delete", key)
+    deleted = run_main(capsys, tmp_path, "delete", key)
     assert deleted.startswith("deleted 1 stores\n")
     assert key not in deleted
-    deleted = run_main(monkeypatch, capsys, tmp_path, "delete", "all")
+    deleted = run_main(capsys, tmp_path, "delete", "all")
     assert deleted == f"deleted 1 stores\n{tmp_path}/cache\nno stores\n"
 
 
@@ -433,11 +430,9 @@ def test_the_command_lists_and_deletes(
     ("arguments", "message"),
     [(["delete", "abc"], "There is no store 'abc' in"), (["delete"], "delete needs the KEY of")],
 )
-def test_a_wrong_command_ends_with_its_reason(arguments, message, monkeypatch, capsys, tmp_path):
-    with pytest.raises(SystemExit) as caught:
-        run_main(monkeypatch, capsys, tmp_path, *arguments)
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+def test_a_wrong_command_ends_with_its_reason(arguments, message, capsys, tmp_path):
+    with pytest.raises(SystemExit, match=message):
+        run_main(capsys, tmp_path, *arguments)
 
 
 def test_python_m_fashion_store_runs(tiny_root, pack, tmp_path):
@@ -447,8 +442,7 @@ def test_python_m_fashion_store_runs(tiny_root, pack, tmp_path):
         "-m",
         "fashion",
         "cache",
-        "--cache-dir",
-        str(tmp_path / "cache"),
+        f"data.cache_dir={tmp_path / 'cache'}",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert key in done.stdout

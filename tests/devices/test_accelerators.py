@@ -203,7 +203,7 @@ def test_the_command_ends_with_one_line_and_no_traceback(tmp_path):
 def test_everything_but_xla_devices_works_without_torch_xla(tmp_path):
     script = (
         "import sys; sys.modules['torch_xla'] = None; "
-        "import train, fashion.commands.doctor, fashion.devices.xla"
+        "import train, fashion.commands.checks, fashion.devices.xla"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     command = [sys.executable, "-W", "error::ImportWarning", "-c", script]

@@ -1,7 +1,5 @@
 import csv
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import torch
 from PIL import Image
 
 import train
-from fashion.labelling import predict
+from fashion.commands.main import run
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 
@@ -19,13 +17,12 @@ REPO = Path(train.__file__).parent
 
 
 @pytest.fixture
-def label(run_dir, monkeypatch, capsys):
+def label(run_dir, capsys):
     """Run the command on some paths and return its rows by photo and what it printed."""
 
     def label(*paths, output, ckpt_path=run_dir / "checkpoints" / "best.ckpt", more=()):
         arguments = [f"ckpt_path={ckpt_path}", *map(str, paths), f"output={output}", *more]
-        monkeypatch.setattr(sys, "argv", ["predict", *arguments])
-        predict.main()
+        run("predict", arguments)
         with open(output, newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = {row["photo"]: row for row in csv.DictReader(file)}
         return rows, capsys.readouterr().out
@@ -224,12 +221,11 @@ def test_a_damaged_file_in_a_zip_is_a_row_that_says_so(tiny_root, label, tmp_pat
 
 
 @pytest.mark.parametrize("batch_size", ["0", "-1", "many"])
-def test_a_wrong_batch_size_is_named(batch_size, run_dir, tiny_root, monkeypatch):
+def test_a_wrong_batch_size_is_named(batch_size, run_dir, tiny_root):
     ckpt_path = run_dir / "checkpoints" / "best.ckpt"
     arguments = [f"ckpt_path={ckpt_path}", str(tiny_root), f"batch_size={batch_size}"]
-    monkeypatch.setattr(sys, "argv", ["predict", *arguments])
     with pytest.raises(SystemExit, match=f"batch_size='{batch_size}' must be"):
-        predict.main()
+        run("predict", arguments)
 
 
 def test_a_damaged_checkpoint_is_refused_whatever_is_damaged(run_dir, tmp_path):
@@ -264,43 +260,15 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(label, tiny_root, t
     assert not (tmp_path / "x.csv").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["photo.jpg"], ["ckpt_path=x.ckpt"]])
-def test_incomplete_arguments_show_the_usage(arguments, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["predict", *arguments])
-    with pytest.raises(SystemExit, match=r"usage: fashion predict"):
-        predict.main()
-
-
-@pytest.mark.slow
-def test_both_commands_work_from_an_installed_wheel_in_any_folder(run_dir, tiny_root, tmp_path):
-    pytest.importorskip("hatchling", reason="building a wheel offline needs hatchling")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
-    subprocess.run([*wheel, str(REPO)], check=True)
-    site, empty = tmp_path / "site", tmp_path / "empty"
-    empty.mkdir()
-    [built] = tmp_path.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(built)], check=True)
-    ckpt_path = run_dir / "checkpoints" / "best.ckpt"
-
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-    where = [sys.executable, "-c", "import fashion; print(fashion.__file__)"]
-    imported = subprocess.check_output(where, cwd=empty, env=environment, text=True)
-    assert Path(imported.strip()).is_relative_to(site)
-
-    def command(word, *arguments):
-        result = subprocess.run(
-            [sys.executable, "-m", "fashion", word, f"ckpt_path={ckpt_path}", *arguments],
-            cwd=empty,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
-
-    assert "unreadable: labels.csv" in command(
-        "predict", str(tiny_root / "images"), "output=labels.csv"
-    )
-    assert "test: accuracy" in command("evaluate", f"output_dir={tmp_path / 'again'}")
-    assert (tmp_path / "again" / "report" / "index.html").stat().st_size > 10_000
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train.py"], r"ckpt_path is missing; pass ckpt_path=FILE\."),
+        (["ckpt_path=x.ckpt"], r"There is nothing to work on; pass photo files, folders or zips\."),
+        (["photo.jpg"], r"'photo\.jpg' does not exist; pass photo files, folders or zips\."),
+    ],
+)
+def test_incomplete_arguments_are_named(arguments, message, monkeypatch):
+    monkeypatch.chdir(REPO)
+    with pytest.raises(SystemExit, match=message):
+        run("predict", arguments)

@@ -2,20 +2,20 @@ import errno
 import json
 import os
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
 
+from fashion.commands.main import run
 from fashion.metrics.intervals import bootstrap, figure_intervals
 from fashion.metrics.predictions import (
     Predictions,
     mean_predictions,
     score_predictions,
 )
-from fashion.reports import compare, comparison
+from fashion.reports import comparison
 from fashion.reports.compare import write_comparison
 from fashion.reports.comparison import NUM_RESAMPLES, describe_pairs, epochs_to, read_runs
 
@@ -191,9 +191,8 @@ def test_a_folder_that_may_only_be_read_ends_in_a_sentence(number, sweep, monkey
 
     before = listing(sweep)
     monkeypatch.setattr(FileLock, "_acquire", refuse)
-    monkeypatch.setattr(sys, "argv", ["compare", str(sweep)])
     with pytest.raises(SystemExit, match=r"can't be written to '.*sweep' .* Pass output_dir="):
-        compare.main()
+        run("compare", [str(sweep)])
     assert listing(sweep) == before
 
 
@@ -279,13 +278,12 @@ def test_groups_differ_where_all_their_runs_do_the_same_way_round():
     ],
 )
 def test_runs_on_other_photos_are_refused_in_a_line_and_listed_by_a_sweep(
-    change, message, sweep, monkeypatch, caplog
+    change, message, sweep, caplog
 ):
     path = sweep / "xception,seed=0" / "predictions.npz"
     change(Predictions.load(path)).save(path)
-    monkeypatch.setattr(sys, "argv", ["compare", str(sweep)])
     with pytest.raises(SystemExit, match=message) as caught:
-        compare.main()
+        run("compare", [str(sweep)])
     assert "\n" not in str(caught.value)
     assert not (sweep / "comparison.csv").exists()
     table = written_table(sweep)
@@ -323,14 +321,13 @@ def test_folders_of_runs_of_sweeps_and_of_all_of_them_are_found(sweep):
     [
         (["nowhere"], r"'nowhere' does not exist; pass folders of runs or sweeps"),
         (["."], r"There is no run in \."),
-        ([], r"fashion compare DIR"),
+        (["output_dir=x"], r"nothing to work on; pass folders of runs or sweeps"),
     ],
 )
 def test_nothing_to_compare_is_an_error(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["compare", *words])
     with pytest.raises(SystemExit, match=message):
-        compare.main()
+        run("compare", words)
 
 
 def test_a_damaged_summary_is_named(sweep):

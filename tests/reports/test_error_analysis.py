@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from fashion.catalogue.images import decode_image
-from fashion.commands.evaluate import evaluate
 from fashion.labelling.checkpoint_models import load_calibration
 from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.reports import error_analysis
 from fashion.reports.corruptions import CORRUPTIONS
+from fashion.reports.evaluate import evaluate
 from fashion.training.inference import predict_changed, predict_split, predict_unknown
 
 

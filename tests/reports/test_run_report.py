@@ -11,12 +11,12 @@ from captum.attr import LayerGradCam
 from lightning import Callback
 from PIL import Image
 
-from fashion.commands.evaluate import evaluate
 from fashion.data.batches import PADDING
 from fashion.labelling.checkpoint_models import load_calibration
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.reports.corruptions import CORRUPTIONS
+from fashion.reports.evaluate import evaluate
 from fashion.reports.run_report import check_robustness_photos, report_on
 
 CPU = {"accelerator": "cpu", "enable_progress_bar": False}

@@ -140,10 +140,10 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
     stop, decay, tiny_root, cache_dir, tmp_path
 ):
     """The same in one process, where the place of the interruption is exact."""
-    from hydra import compose, initialize
     from lightning import Callback
 
     from fashion.commands import train
+    from fashion.commands.configuration import compose_words
 
     class Stop(Callback):
         def on_train_batch_end(self, trainer, *_):
@@ -176,8 +176,7 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
             "trainer.logger=false",
             "trainer.enable_model_summary=false",
         ]
-        with initialize(version_base="1.3", config_path="../../conf"):
-            cfg = compose("config", overrides)
+        cfg = compose_words(overrides)
         ckpt_path, record, trainer, datamodule, classifier = train.prepare(cfg)
         trainer.callbacks[:0] = callbacks
         trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)

@@ -1,0 +1,108 @@
+"""What may be typed: the commands, their settings and their help. Nothing heavy is imported."""
+
+from fashion.commands.settings import value_of
+from fashion.commands.words import Command, Key, expand, typed
+
+DATA = Key("where the photos are, when they have moved: a folder or a zip", "ROOT", expand)
+OUTPUT = Key("where the page and its tables go", "DIR", expand)
+CACHE_DIR = Key("the folder of the stores; without it the user's cache", "DIR", expand)
+
+COMMANDS = {
+    "train": Command(
+        "Fine-tune one backbone and report on it; sweep over several with --multirun.",
+        "fashion train data=sample model=resnet50 model.pretrained=false trainer.max_epochs=4",
+        "`python train.py` is the same.",
+        composes=True,
+    ),
+    "explore": Command(
+        "Show a catalogue on a page before a model is trained on it.",
+        "fashion explore data.root=archive.zip output_dir=explored",
+        "It takes the words of training, trains nothing, and writes index.html, audit.json and CSV "
+        "files to output_dir (outputs/explore).",
+        composes=True,
+    ),
+    "suspects": Command(
+        "Name the labels that are likely wrong, from what models say of photos not trained on.",
+        "fashion suspects outputs/mine",
+        "Of one run the test and the validation split are read, of a cross-validation's runs "
+        "(data.folds=5 data.fold=0,1,2,3,4) the test splits, which together have every photo. "
+        "suspect_labels.csv can be reviewed and passed as data.relabel.",
+        {"output_dir": OUTPUT, "data.root": DATA},
+        files="RUNS ...",
+        needs_files=True,
+        expected_file="the folder of a finished run, or those of a cross-validation",
+    ),
+    "evaluate": Command(
+        "Rewrite a run's report from its checkpoint, on its photos or on others.",
+        "fashion evaluate ckpt_path=outputs/mine/checkpoints/best.ckpt split=all data.root=b.zip",
+        "Model, classes and data settings come from the checkpoint; data.KEY=VALUE replaces one.",
+        {
+            "ckpt_path": Key("the checkpoint of a run", "FILE", expand),
+            "split": Key("train, val, test (without it), or all rows of the catalogue", "SPLIT"),
+            "output_dir": Key("where the report goes; without it the run's folder", "DIR", expand),
+            "robustness_photos": Key(
+                "how many are blurred and so on; 0: none, without it by the split's size",
+                "N",
+                typed,
+            ),
+        },
+        required=("ckpt_path",),
+        groups={"data": value_of, "trainer": value_of},
+    ),
+    "predict": Command(
+        "Label photos with the five likeliest classes each.",
+        "fashion predict ckpt_path=outputs/mine/checkpoints/best.ckpt photos/ more.zip "
+        "output=labels.csv",
+        "PHOTOS are photo files, folders (searched through) and zips.",
+        {
+            "ckpt_path": Key(
+                "a run's checkpoint; typed several times, the mean of their probabilities is taken",
+                "FILE",
+                expand,
+                repeats=True,
+            ),
+            "output": Key("the CSV file to write", "predictions.csv", expand),
+            "batch_size": Key("photos labelled at a time", "64"),
+            "precision": Key(
+                "add a column that says which labels are sure enough to be right that often", "0.98"
+            ),
+        },
+        required=("ckpt_path",),
+        files="PHOTOS ...",
+        needs_files=True,
+        expected_file="photo files, folders or zips",
+    ),
+    "compare": Command(
+        "Put runs side by side: their figures, which differences are real, what they cost.",
+        "fashion compare outputs/a outputs/b multirun/seeds output_dir=comparison",
+        "A sweep writes the same after each of its jobs.",
+        {"output_dir": OUTPUT},
+        files="DIR ...",
+        needs_files=True,
+        expected_file="folders of runs or sweeps",
+    ),
+    "doctor": Command(
+        "Tell what this machine can train on, whether a run would work, and the command for it.",
+        "fashion doctor model=nasnetlarge data.root=archive.zip",
+        "It takes the words of training, and trains, decodes and writes nothing.",
+        composes=True,
+    ),
+    "cache": Command(
+        "List or delete the stores of packed photos and of features.",
+        "fashion cache delete 50192681f73338ce",
+        "fashion cache list lists them; fashion cache delete KEY ... deletes some, or all.",
+        {"data.cache_dir": CACHE_DIR},
+        files="[list | delete KEY ... | delete all]",
+        expected_file="list, or delete and the KEY of a store",
+        is_file=lambda word: "=" not in word and not word.startswith("-"),
+    ),
+    "download": Command(
+        "Fetch the published catalogue from Kaggle.",
+        "fashion download small",
+        "small is about 0.6 GB with photos of 60x80, full 15 to 25 GB.",
+        {"output_dir": Key("where it goes", "data/fashion-product-images", expand)},
+        files="[small | full]",
+        expected_file="small or full",
+        is_file=lambda word: word in ("small", "full"),
+    ),
+}

@@ -1,0 +1,37 @@
+"""`fashion predict`: labels of photos."""
+
+import sys
+from typing import Any
+
+from fashion.labelling.label_files import label_files
+
+
+def run(settings: dict[str, Any], paths: list[str]) -> None:
+    """Label the photos at some paths."""
+    output = settings.get("output", "predictions.csv")
+    precision = _precision(settings.get("precision"))
+    counts = label_files(
+        paths,
+        settings["ckpt_path"],
+        output,
+        batch_size=_batch_size(settings.get("batch_size", "64")),
+        precision=precision,
+    )
+    refused = "" if precision is None else f"{counts['refused']} refused, "
+    sys.stdout.write(
+        f"{counts['labelled']} photos labelled, {refused}{counts['unreadable']} unreadable: "
+        f"{output}\n"
+    )
+
+
+def _batch_size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"batch_size={text!r} must be a whole number, 1 or more.")
+    return int(text)
+
+
+def _precision(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise ValueError(f"precision={text!r} must be above 0 and at most 1.") from None

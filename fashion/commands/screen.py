@@ -1,0 +1,40 @@
+"""Which lines of Lightning stay off the user's screen: advertisements, devices there aren't."""
+
+import logging
+import warnings
+
+# How they begin, by the logger that writes them.
+HIDDEN = {
+    "lightning.pytorch.utilities.rank_zero": (
+        "💡 Tip:",
+        "Tip:",
+        "TPU available: False",
+        "HPU available: False",
+    ),
+    "root": ("Defaulting to PJRT_DEVICE=CPU",),  # torch_xla's, where another device trains
+}
+# Advice to whoever writes loaders and metrics, which the project has chosen itself.
+ADVICE = (
+    r"It is recommended to use `self\.log\(",
+    r"The '\w+' does not have many workers",
+    r"Consider setting `persistent_workers=True`",
+)
+
+
+def hide_advertisements() -> None:
+    """Keep these lines from the log and the screen; may be called again."""
+    for name, beginnings in HIDDEN.items():
+        logger = logging.getLogger(name)
+        if not any(isinstance(present, _Hide) for present in logger.filters):
+            logger.addFilter(_Hide(beginnings))
+    for message in ADVICE:
+        warnings.filterwarnings("ignore", message)
+
+
+class _Hide(logging.Filter):
+    def __init__(self, beginnings: tuple[str, ...]) -> None:
+        super().__init__()
+        self.beginnings = beginnings
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self.beginnings)
