@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -74,7 +75,6 @@ def test_several_checkpoints_give_the_mean_of_their_probabilities(
         checkpoint["state_dict"]["backbone.fc.bias"][2] += 2
         checkpoint["calibration"]["temperature"] = 2.0
 
-    best = run_dir / "checkpoints" / "best.ckpt"
     other = changed_checkpoint(run_dir, tmp_path / "a=b, c.ckpt", make_another)
     photos = sorted((tiny_root / "images").iterdir())[:5]
     one, _ = label(*photos, output=tmp_path / "1.csv")
@@ -85,7 +85,6 @@ def test_several_checkpoints_give_the_mean_of_their_probabilities(
         assert parts[0] != pytest.approx(parts[1], abs=1e-3)
         mean = {key: (parts[0][key] + parts[1][key]) / 2 for key in parts[0]}
         assert probabilities_of(row) == pytest.approx(mean, abs=2e-6)
-    assert best.exists()
 
 
 def test_checkpoints_of_other_classes_are_refused(run_dir, tiny_root, label, tmp_path):
@@ -170,6 +169,28 @@ def test_the_speed_is_measured_once_a_machine_and_kept(run_dir, tmp_path, monkey
     monkeypatch.setattr(predict, "load_checkpoint", None)  # not asked for again
     assert inference_speed(folder) == speed
     assert inference_speed(tmp_path) is None
+
+
+def test_a_newer_checkpoint_is_measured_anew(run_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(run_dir, folder)
+    monkeypatch.setattr(predict, "SPEED_SECONDS", 0.05)
+    inference_speed(folder)
+    checkpoint = folder / "checkpoints" / "best.ckpt"
+    checkpoint.write_bytes(b"no checkpoint")
+    os.utime(checkpoint, (time.time() + 100, time.time() + 100))
+    with pytest.raises(ValueError, match=r"best\.ckpt' is not a complete checkpoint"):
+        inference_speed(folder)
+
+
+def test_photos_are_labelled_in_the_order_of_their_names(tmp_path):
+    names = [f"{folder}/{number:02}.jpg" for folder in ("", "a", "b") for number in range(12)]
+    for name in np.random.default_rng(0).permutation(names):  # in which a folder may list them
+        path = tmp_path / name.removeprefix("/")
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    found = [name for name, _ in find_photos([str(tmp_path)])]
+    assert found == [str(tmp_path / name.removeprefix("/")) for name in names]
 
 
 NAMES = [
