@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -10,7 +12,7 @@ import train
 from fashion.data.batches import PADDING, Batch
 from fashion.metrics.study import load_study
 
-CONF = train.Path(train.__file__).parent / "conf"
+CONF = Path(train.__file__).parent / "conf"
 SIZE = 96
 aten = torch.ops.aten
 VALUE_DEPENDENT = {
