@@ -198,4 +198,6 @@ def test_photos_are_turned_either_way_as_far_as_the_largest_angle():
     down, right = ((ink * place).sum((1, 2)) / ink.sum((1, 2)) for place in places)
     angles = np.degrees(np.arctan2(right, -down))
     assert abs(angles).max() < 31
-    np.testing.assert_allclose(np.quantile(angles, [0, 0.25, 0.5, 0.75, 1]), range(-30, 31, 15), atol=4)
+    np.testing.assert_allclose(
+        np.quantile(angles, [0, 0.25, 0.5, 0.75, 1]), range(-30, 31, 15), atol=4
+    )
