@@ -224,13 +224,19 @@ def real_weights():
 
 
 def draw(id_, label, size):
-    """Draw a product in the colour of its label on white; no two ids look alike."""
+    """Draw a product in the colour of its label on white, with a faint print of its own.
+
+    Without the print most of them would be twins, and finding those takes longer than all else.
+    """
     rng = np.random.default_rng(list(id_.encode()))
     width, height = size
     pixels = np.full((height, width, 3), 255, np.uint8)
     top, left = rng.integers(1, height // 4), rng.integers(1, width // 4)
     colour = COLOURS.get(label, (90, 160, 90)) + rng.integers(-20, 21, 3)
-    pixels[top : height - top, left : width - left] = colour
+    print_ = Image.fromarray(rng.integers(0, 41, (8, 6), np.uint8))
+    shape = (width - 2 * left, height - 2 * top)
+    shade = np.asarray(print_.resize(shape, Image.Resampling.NEAREST)).astype(int) - 20
+    pixels[top : height - top, left : width - left] = (colour + shade[:, :, None]).clip(0, 255)
     return Image.fromarray(pixels)
 
 

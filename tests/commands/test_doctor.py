@@ -134,6 +134,20 @@ def test_a_full_disk_and_a_full_memory_are_found_before_the_run(examine, small, 
     assert "pass a smaller data.batch_size" in text
 
 
+@pytest.mark.parametrize(
+    ("unfreeze", "gigabytes"),
+    # 23.51 million weights of 4 bytes, and of those that train a gradient and AdamW's two moments.
+    [("all", "0.38"), ("['^layer4']", "0.27"), ("[]", "0.09")],
+)
+def test_the_memory_of_a_run_is_that_of_weights_gradients_and_moments(
+    unfreeze, gigabytes, examine, small
+):
+    whole = [word for word in small if not word.startswith("model.input_size")]
+    words = ("model.backbone=resnet50", "model.input_size=32", f"model.unfreeze={unfreeze}")
+    text = examine(*whole, *words, "trainer.accelerator=cpu")[1]
+    assert f"weights, gradients and AdamW's state take {gigabytes} GB" in text
+
+
 def test_what_the_views_take_is_told_before_the_run(examine, small, monkeypatch):
     cut = (*small, "model.unfreeze=['^layer4']", "data.views=3")
     status, text, _ = examine(*cut)

@@ -1,10 +1,17 @@
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from fashion.data.batches import BATCHES_AHEAD, PADDING, BatchSampler, DeviceLoader
+from fashion.data.batches import (
+    BATCHES_AHEAD,
+    PADDING,
+    BatchSampler,
+    DeviceLoader,
+    ProductDataset,
+)
 
 
 def rows_of(sampler):
@@ -176,3 +183,21 @@ def test_rows_are_drawn_as_often_as_their_chances_say():
         np.concatenate(pair) for pair in zip(*([r for _, r in s] for s in cut_network), strict=True)
     ]
     assert np.array_equal(np.concatenate(shared), drawn[0])
+
+
+def test_photos_are_turned_either_way_as_far_as_the_largest_angle():
+    """A bar that stands in the middle looks the same mirrored; its upper end tells the angle."""
+    bar = np.full((1, 65, 65, 3), 255, np.uint8)
+    bar[:, 8:57, 31:34] = 0
+    dataset = ProductDataset(
+        SimpleNamespace(photos=bar), np.zeros(400, int), np.zeros(400, int),
+        augment=True, rotation=30, seed=0,
+    )  # fmt: skip
+    ink = 255 - dataset[0, np.arange(400)].inputs[:, 0, :24].double().numpy()
+    places = np.indices(ink.shape[1:]) - 32
+    down, right = ((ink * place).sum((1, 2)) / ink.sum((1, 2)) for place in places)
+    angles = np.degrees(np.arctan2(right, -down))
+    assert abs(angles).max() < 31
+    np.testing.assert_allclose(
+        np.quantile(angles, [0, 0.25, 0.5, 0.75, 1]), range(-30, 31, 15), atol=4
+    )

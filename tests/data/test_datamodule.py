@@ -181,7 +181,7 @@ def test_wrong_settings_are_named(build, changes, message):
 
 def test_the_drawn_sample_is_used_without_a_root(data_settings, tmp_path):
     datamodule = make(data_settings(None, **SETTINGS, cache_dir=str(tmp_path)))
-    datamodule.setup()
+    datamodule.load_catalogue()
     facts = datamodule.facts()
     assert facts["drawn_sample"] is True
     assert facts["classes"] == 54
@@ -261,13 +261,31 @@ def test_reviewed_lists_are_followed_and_counted(tiny_root, data_settings, tmp_p
     assert "1000" not in labels
 
 
-def test_a_sampler_draws_classes_alike(data_settings, tmp_path, write_catalogue):
+@pytest.fixture(scope="module")
+def build_lopsided(data_settings, tmp_path_factory, write_catalogue):
+    """As `build`, on a catalogue with seven Shirts for each of its Jeans."""
+    folder = tmp_path_factory.mktemp("lopsided")
     rows = [{"id": str(i), "articleType": "Jeans" if i % 8 == 0 else "Shirts"} for i in range(320)]
-    root = write_catalogue(tmp_path / "rare", rows)
-    settings = {**SETTINGS, "cache_dir": str(tmp_path), "sampler": "balanced"}
-    datamodule = make(data_settings(root, **settings))
-    datamodule.setup()
+    root = write_catalogue(folder / "catalogue", rows)
+
+    def build(**changes):
+        settings = {**SETTINGS, "cache_dir": str(folder / "cache"), **changes}
+        datamodule = make(data_settings(root, **settings))
+        datamodule.setup()
+        return datamodule
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("sampler", "shirts_for_each_jeans"), [("shuffle", 7), ("sqrt", 7**0.5), ("balanced", 1)]
+)
+def test_a_sampler_draws_a_class_as_often_as_it_says(
+    sampler, shirts_for_each_jeans, build_lopsided
+):
+    datamodule = build_lopsided(sampler=sampler)
     targets = torch.cat(
         [batch.targets for epoch in range(8) for batch in epoch_of(datamodule, epoch)]
     )
-    assert targets.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    share = shirts_for_each_jeans / (1 + shirts_for_each_jeans)
+    assert targets.float().mean().item() == pytest.approx(share, abs=0.04)

@@ -13,7 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
+import train
+from fashion.commands.evaluate import evaluate
 from fashion.data import feature_store as features_module
 from fashion.data.batches import PADDING, ProductDataset
 from fashion.data.cache import delete_stores, list_stores
@@ -25,18 +28,7 @@ from fashion.training.inference import fill_features
 
 REPO = Path(__file__).parents[2]
 BOUNDARY = (BoundaryTensor("map", (3, 4, 2)), BoundaryTensor("row", (6,)))
-
-
-def command(*overrides, module=("train.py",)):
-    """Run a command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, *module, *overrides],
-        cwd=REPO,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+KEPT = (96 * 2 + 12) * (24 + 6) * 4  # bytes of two views of the tiny catalogue, in float32
 
 
 def features_of(photos):
@@ -46,13 +38,13 @@ def features_of(photos):
     return maps, torch.cat([means, -means], dim=1)
 
 
-@pytest.fixture
-def datamodule(tiny_root, data_settings, tmp_path):
-    """Returns datamodule(**settings) over the tiny catalogue, set up."""
+@pytest.fixture(scope="module")
+def make_datamodule(tiny_root, data_settings):
+    """Returns make(cache_dir, **settings) -> a datamodule over the tiny catalogue, set up."""
 
-    def make(input_size=16, seed=0, **settings):
+    def make(cache_dir, input_size=16, seed=0, **settings):
         given = {"batch_size": 16, "views": 2, "views_precision": "float32"}
-        given |= {"cache_dir": str(tmp_path / "cache"), **settings}
+        given |= {"cache_dir": str(cache_dir), **settings}
         made = FashionDataModule(
             data_settings(tiny_root, **given),
             input_size=input_size,
@@ -63,6 +55,21 @@ def datamodule(tiny_root, data_settings, tmp_path):
         return made
 
     return make
+
+
+@pytest.fixture(scope="module")
+def packed(make_datamodule, tmp_path_factory):
+    """A cache with the photos of the tiny catalogue and no features of them."""
+    cache_dir = tmp_path_factory.mktemp("packed")
+    make_datamodule(cache_dir)
+    return cache_dir
+
+
+@pytest.fixture
+def datamodule(make_datamodule, packed, tmp_path):
+    """Returns datamodule(**settings) over the tiny catalogue, set up, with a cache of its own."""
+    shutil.copytree(packed, tmp_path / "cache")
+    return lambda **settings: make_datamodule(**{"cache_dir": tmp_path / "cache", **settings})
 
 
 def counting(calls):
@@ -146,10 +153,11 @@ def test_a_device_yields_what_the_store_does(datamodule):
     [
         (None, "cpu", 10**9, False),
         (None, "cuda", 10**9, True),
-        (None, "cuda", 10**4, False),
+        (None, "cuda", 2 * KEPT, True),
+        (None, "cuda", 2 * KEPT - 1, False),
         (None, "cuda", None, False),
         (False, "cuda", 10**9, False),
-        (True, "cpu", 10**9, True),
+        (True, "cpu", KEPT, True),
         (True, "xla", None, True),
     ],
 )
@@ -165,7 +173,7 @@ def test_a_device_without_the_room_that_it_was_asked_for_is_refused(datamodule):
     with pytest.raises(
         ValueError, match=r"data\.views_on_device=true: .* free on cuda.* Pass data"
     ):
-        made.fits_device(torch.device("cuda"), BOUNDARY, 10**3)
+        made.fits_device(torch.device("cuda"), BOUNDARY, KEPT - 1)
 
 
 def test_a_wrong_switch_is_named(data_settings, tiny_root):
@@ -283,16 +291,15 @@ def test_what_was_written_but_not_yet_on_the_disk_is_computed_again(datamodule, 
 
 def test_a_disk_without_room_is_refused_before_anything_is_computed(datamodule, monkeypatch):
     made = datamodule()
-    needed = (96 * 2 + 12) * (24 + 6) * 4
     disk = namedtuple("disk", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, needed - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, KEPT - 1))
     calls = []
     with pytest.raises(OSError, match=r"204 photos \(2 views\) take 0\.0 GB") as caught:
         made.fill_features("key", BOUNDARY, counting(calls))
     assert calls == []
     for way_out in ("data.views=2: pass fewer, 0", "model.input_size", "data.cache_dir", "store"):
         assert way_out in str(caught.value)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, needed))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, KEPT))
     made.fill_features("key", BOUNDARY, features_of)
 
 
@@ -355,40 +362,47 @@ CUT = (
     "data.num_workers=0",
     "trainer.accelerator=cpu",
     "trainer.max_epochs=3",
+    "trainer.log_every_n_steps=1",
     "trainer.enable_progress_bar=false",
 )
 
 
-def train(folder, root, *overrides):
-    result = command(f"data.root={root}", f"hydra.run.dir={folder}", *CUT, *overrides)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return pd.read_csv(folder / "history.csv").drop(columns="seconds"), result.stdout
+@pytest.fixture
+def fit(tiny_root, caplog):
+    """Returns fit(folder, *overrides) -> the history of a run in that folder, and what it said."""
+    caplog.set_level("INFO")
+
+    def fit(folder, *overrides):
+        caplog.clear()
+        words = [f"data.root={tiny_root}", f"output_dir={folder}", "model_name=timm", *CUT]
+        with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+            train.main(compose("config", [*words, *overrides]))
+        return pd.read_csv(folder / "history.csv").drop(columns="seconds"), caplog.text
+
+    return fit
 
 
-def test_the_checkpoint_of_a_cut_run_is_an_ordinary_one(tiny_root, tmp_path):
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # it goes on in another folder
+def test_the_checkpoint_of_a_cut_run_is_an_ordinary_one(fit, tmp_path):
     cache = f"data.cache_dir={tmp_path / 'cache'}"
-    both, _ = train(tmp_path / "a", tiny_root, cache, "data.views=1", "trainer.max_epochs=2")
+    both, _ = fit(tmp_path / "a", cache, "data.views=1", "trainer.max_epochs=2")
     page = (tmp_path / "a" / "report" / "index.html").read_text()
     assert "the plain one in every epoch" in page
     checkpoint = tmp_path / "a" / "checkpoints" / "last.ckpt"
     weights = torch.load(checkpoint, weights_only=True)["state_dict"]
-    train(tmp_path / "b", tiny_root, cache, "trainer.max_epochs=1")
+    fit(tmp_path / "b", cache, "trainer.max_epochs=1")
     ordinary = torch.load(tmp_path / "b" / "checkpoints" / "last.ckpt", weights_only=True)
     assert weights.keys() == ordinary["state_dict"].keys()
-    on, log = train(
-        tmp_path / "c", tiny_root, cache, "trainer.max_epochs=3", f"ckpt_path={checkpoint}"
-    )
+    on, log = fit(tmp_path / "c", cache, "trainer.max_epochs=3", f"ckpt_path={checkpoint}")
     assert "data.views (1 -> 0)" in log
     pd.testing.assert_frame_equal(on[:2], both)
     assert len(on) == 3
-    result = command(f"ckpt_path={checkpoint}", module=("-m", "fashion", "evaluate"))
-    assert result.returncode == 0, result.stderr
+    evaluated = evaluate(checkpoint, output_dir=tmp_path / "d", trainer={"accelerator": "cpu"})
+    assert evaluated["test"]["support"] == 12
 
 
-def test_a_run_killed_while_it_fills_the_store_goes_on(tiny_root, tmp_path):
-    expected, _ = train(
-        tmp_path / "whole", tiny_root, f"data.cache_dir={tmp_path / 'cache'}", "data.views=2"
-    )
+def test_a_run_killed_while_it_fills_the_store_goes_on(fit, tiny_root, tmp_path):
+    expected, _ = fit(tmp_path / "whole", f"data.cache_dir={tmp_path / 'cache'}", "data.views=2")
     script = """
 import os, runpy, signal
 from fashion.data import feature_store as features
@@ -405,31 +419,36 @@ runpy.run_path("train.py", run_name="__main__")
         f"data.root={tiny_root}", f"hydra.run.dir={tmp_path / 'run'}",
         f"data.cache_dir={tmp_path / 'other'}", "data.views=2", *CUT,
     ]  # fmt: skip
-    killed = command(*arguments, module=("-c", script))
+    killed = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=REPO,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     (done,) = (tmp_path / "other" / "features").glob("*/plain/done.u8")
     done_before = np.fromfile(done, np.uint8).sum()
     assert done_before > 0
-    resumed, log = train(
-        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'other'}", "data.views=2"
-    )
+    resumed, log = fit(tmp_path / "run", f"data.cache_dir={tmp_path / 'other'}", "data.views=2")
     pd.testing.assert_frame_equal(resumed, expected)
     told = re.search(r"features of (\d+) photos \(2 views\)", log)
     assert int(told.group(1)) < 96 * 2 + 12
 
 
-def test_a_model_without_a_frozen_front_says_so_and_trains(tiny_root, tmp_path):
-    _, log = train(
-        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'cache'}",
+def test_a_model_without_a_frozen_front_says_so_and_trains(fit, tmp_path):
+    _, log = fit(
+        tmp_path / "run", f"data.cache_dir={tmp_path / 'cache'}",
         "data.views=2", "model.unfreeze=all", "trainer.max_epochs=1",
     )  # fmt: skip
     assert "data.views=2 has no effect: test_resnet can't be cut in two (all its layers" in log
     assert not (tmp_path / "cache" / "features").exists()
 
 
-def test_a_trial_computes_the_features_of_its_batches_alone(tiny_root, tmp_path):
-    _, log = train(
-        tmp_path / "run", tiny_root, f"data.cache_dir={tmp_path / 'cache'}",
+def test_a_trial_computes_the_features_of_its_batches_alone(fit, tmp_path):
+    _, log = fit(
+        tmp_path / "run", f"data.cache_dir={tmp_path / 'cache'}",
         "trainer=debug", "trainer.fast_dev_run=2", "data.views=2", "data.batch_size=8",
     )  # fmt: skip
     assert "The features of 44 photos (2 views)" in log

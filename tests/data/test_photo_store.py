@@ -24,7 +24,7 @@ SETTINGS = {"input_size": 16, "fit": "pad", "interpolation": "bilinear"}
 
 # Packs a catalogue as a run would; with an argument more, it stops before that photo for good.
 PACK = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from fashion.data import photo_store as store
 from fashion.catalogue.table import load_catalogue
@@ -42,6 +42,7 @@ def decode_until_the_stop(content, **settings):
 
 store.decode_image, store.CHUNK = decode_until_the_stop, 16
 table = load_catalogue(open_root(root), min_images=10).table
+Path(f"{cache_dir}, opened by {os.getpid()}").touch()
 opened = store.open_store(open_root(root), table, 16, "pad", "bilinear", Path(cache_dir))
 print(opened.folder, len(decoded))
 """
@@ -240,7 +241,11 @@ def test_two_processes_at_once_pack_one_store(tiny_root, pack, start_packing):
 def test_a_second_process_waits_for_the_first(start_packing, tmp_path):
     first = start_packing(60)
     second = start_packing()
-    time.sleep(2)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / f"cache, opened by {second.pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.5)  # in which it would pack the photos several times over
     assert second.poll() is None
     (unfinished,) = folders(tmp_path)
     assert unfinished.endswith(".unfinished")
@@ -345,12 +350,12 @@ def test_a_photo_that_vanished_is_unreadable(copy, tmp_path):
 def test_stores_are_listed_with_their_facts(copy, pack, tmp_path):
     assert list_stores(tmp_path / "cache").empty
     (copy / "images" / "1000.jpg").write_bytes(b"")
-    stores = {pack(copy).folder.name: 16, pack(copy, input_size=200).folder.name: 200}
+    stores = {pack(copy, input_size=size).folder.name: size for size in (100, 200)}
     listed = list_stores(tmp_path / "cache").set_index("key").to_dict("index")
     assert listed == {
         key: {
             "kind": "photos", "photos": 120, "input_size": size, "unreadable": 1,
-            "gigabytes": pytest.approx(120 * size**2 * 3 / 1e9, abs=1e-3), "state": "complete",
+            "gigabytes": {100: 0.004, 200: 0.014}[size], "state": "complete",
         }
         for key, size in stores.items()
     }  # fmt: skip

@@ -4,10 +4,12 @@ import importlib.util
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -59,9 +61,11 @@ def busy_cores():
             loop.wait()
 
 
-def test_the_parts_hold_in_a_process_of_their_own():
+def test_the_parts_hold_in_a_process_of_their_own(tmp_path):
+    parts = REPO / "tests" / "devices" / "test_xla_parts.py"
+    found = tmp_path / "found.xml"
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/devices/test_xla_parts.py"],
+        [sys.executable, "-m", "pytest", "-q", f"--junitxml={found}", str(parts)],
         cwd=REPO,
         env={**os.environ, "FASHION_XLA_PROCESS": "1", "PJRT_DEVICE": "CPU"},
         capture_output=True,
@@ -69,7 +73,10 @@ def test_the_parts_hold_in_a_process_of_their_own():
         timeout=600,
     )
     assert result.returncode == 0, result.stdout
-    assert "17 passed" in result.stdout
+    cases = ElementTree.parse(found).findall(".//testcase")
+    assert not [case.attrib["name"] for case in cases if len(case)]  # skipped or otherwise not run
+    written = re.findall(r"^def (test_\w+)", parts.read_text(), re.MULTILINE)
+    assert {case.attrib["name"].partition("[")[0] for case in cases} == set(written)
 
 
 SMALL = (

@@ -1,5 +1,6 @@
 import zipfile
 
+import numpy as np
 import pytest
 
 from fashion.labelling.photos import find_photos
@@ -39,3 +40,13 @@ def test_nothing_to_label_is_an_error(tmp_path):
     broken.write_bytes(b"PK broken")
     with pytest.raises(ValueError, match=r"x\.zip' is not a complete zip file"):
         find_photos([str(broken)])
+
+
+def test_photos_come_in_the_order_of_their_names(tmp_path):
+    names = [f"{folder}/{number:02}.jpg" for folder in ("", "a", "b") for number in range(12)]
+    for name in np.random.default_rng(0).permutation(names):  # in which a folder may list them
+        path = tmp_path / name.removeprefix("/")
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    photos = [photo.name for photo in find_photos([str(tmp_path)])]
+    assert photos == [str(tmp_path / name.removeprefix("/")) for name in names]

@@ -208,6 +208,20 @@ def test_files_of_the_users_stay_beside_a_comparison(sweep):
     assert all(path.read_text() == "mine" for path in mine)
 
 
+def test_the_study_stands_beside_the_mean_of_seeds(sweep):
+    studied = {"study": {"test_accuracy": 0.9128, "macro_auprc": 0.9313}}
+    for seed in (0, 1):
+        path = sweep / f"resnet50,seed={seed}" / "report" / "summary.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | studied))
+    row = table_of(sweep).loc["resnet50, mean of 2 seeds"]
+    assert (row["study_accuracy"], row["study_macro_auprc"]) == (0.9128, 0.9313)
+
+
+def test_the_page_says_on_how_many_photos_was_tested(sweep):
+    write_comparison([sweep], sweep)
+    assert "5 runs, 240 test photos, written" in (sweep / "index.html").read_text()
+
+
 def test_the_tables_hold_every_row_and_whole_numbers(sweep):
     table = written_table(sweep)
     written = pd.read_csv(sweep / "comparison.csv")

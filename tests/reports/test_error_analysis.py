@@ -1,7 +1,16 @@
+import base64
+import copy
+import io
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from timm.layers import SelectAdaptivePool2d
+from torch import nn
 
 from fashion.catalogue.images import decode_image
 from fashion.labelling.checkpoint_models import load_calibration
@@ -9,8 +18,9 @@ from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.reports import error_analysis
-from fashion.reports.corruptions import CORRUPTIONS
+from fashion.reports.corruptions import CORRUPTIONS, Corruption
 from fashion.reports.evaluate import evaluate
+from fashion.reports.parts import Parts
 from fashion.training.inference import predict_changed, predict_split, predict_unknown
 
 
@@ -75,6 +85,69 @@ def test_the_robustness_starts_from_the_same_photos_as_they_are(parts):
     pd.testing.assert_frame_equal(table, again)
     every = error_analysis.measure_robustness(*parts, predictions, "test", 10**6)
     assert every.loc[0, "accuracy"] == predictions.hits().mean()
+
+
+def test_each_change_has_the_accuracy_on_photos_changed_by_it(parts, monkeypatch):
+    """What the model says of the photos as they are is taken for the truth."""
+    found = predict_split(*parts, "test")
+    assert len(set(found.probabilities.argmax(axis=1))) > 1
+    predictions = replace(found, targets=found.probabilities.argmax(axis=1))
+    changes = (
+        Corruption("copied", "whole", np.copy),
+        Corruption("painted", "white", lambda photo: np.full_like(photo, 255)),
+    )
+    monkeypatch.setattr(examine, "CORRUPTIONS", changes)
+    table = error_analysis.measure_robustness(*parts, predictions, "test", 10**6)
+    assert table["name"].tolist() == ["unchanged", "copied", "painted"]
+    unchanged, copied, painted = table["accuracy"]
+    assert unchanged == copied == 1 > painted
+
+
+def test_the_confidences_in_unknown_photos_are_calibrated(parts):
+    calibration = Calibration(3.0, np.float32([0.5]), np.array([True]))
+    found = error_analysis.analyse_errors(
+        *parts,
+        predict_split(*parts, "test"),
+        "test",
+        calibration=calibration,
+        robustness_photos=0,
+        parts=Parts(),
+    )
+    scores = predict_unknown(*parts, parts[2].splits.catalogue.rare["photo"])
+    expected = calibration.calibrate(scores).max(axis=1)
+    np.testing.assert_allclose(found.unknown, expected, rtol=1e-5)
+
+
+class ByColour(nn.Module):
+    """Takes red for its first class and green for its second, wherever they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.AvgPool2d(8)
+        self.global_pool = SelectAdaptivePool2d(flatten=True)
+        self.fc = nn.Linear(3, 2)
+        with torch.no_grad():
+            self.fc.weight.copy_(torch.tensor([[1.0, -1, 0], [-1, 1, 0]]))
+
+    def forward(self, images):
+        return self.fc(self.global_pool(self.patches(images)))
+
+
+def test_a_mistake_is_shown_with_the_maps_and_probabilities_of_both_classes(parts):
+    classifier = copy.deepcopy(parts[1])
+    classifier.backbone = ByColour()
+    photo = np.zeros((64, 64, 3), np.uint8)
+    photo[:16, :16, 0] = photo[48:, 48:, 1] = 255
+    predictions = Predictions(
+        np.array(["7"]), np.float32([[0.75, 0.25]]), np.array([1]), ("Red", "Green")
+    )
+    catalogue = SimpleNamespace(photos=lambda ids: np.stack([photo] * len(ids)))
+    [sheet] = error_analysis.map_sheets(classifier, predictions, catalogue)
+    assert sheet.heading == "Green taken for Red"
+    assert [caption for _, caption in sheet.photos] == ["7", "Red, 75%", "Green, 25%"]
+    for (uri, _), bright, dark in zip(sheet.photos[1:], (8, 56), (56, 8), strict=True):
+        shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+        assert sum(shown.getpixel((bright, bright))) > 2 * sum(shown.getpixel((dark, dark)))
 
 
 def test_the_unknown_are_the_photos_of_rare_labels_that_can_be_read(parts):

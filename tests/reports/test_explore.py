@@ -1,4 +1,6 @@
+import base64
 import csv
+import io
 import json
 import re
 import shutil
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fashion.data.settings import DataSettings
-from fashion.reports.explore import explore
+from fashion.reports.explore import explore, warnings
 
 SETTINGS = {"min_images": 10, "fit": "pad"}
 NASTY = '=HYPERLINK("http://x")<script>alert(1)</script> & $x_1$ ' + "very long " * 40
@@ -106,14 +108,63 @@ def test_the_page_opens_in_a_browser(hostile, browse, width):
     assert found == {"broken": 0, "too_wide": 0, "stacked": 0, "console": []}
 
 
-def test_rare_labels_stand_in_the_distribution(tiny_root, tmp_path):
-    mine = [tmp_path / "out" / name for name in ("budget.csv", "figures/holiday.png")]
-    mine[1].parent.mkdir(parents=True)
-    for path in mine:
-        path.write_text("mine")
-    run(tiny_root, tmp_path)
-    assert all(path.read_text() == "mine" for path in mine)  # nothing of the user's is deleted
-    classes = pd.DataFrame(read(tmp_path, "class_distribution.csv")).set_index("label")
+@pytest.mark.parametrize(("ratio", "warned"), [(1.0, 0), (9.99, 0), (10.0, 1), (69.27, 1)])
+def test_classes_of_very_different_size_are_warned_of(ratio, warned):
+    sizes = {"Tshirts": round(100 * ratio), "Ties": 100}
+    kept = pd.DataFrame({"label": sizes.keys(), "photos": sizes.values(), "test": [99, 10]})
+    largest, smallest = kept[["label", "photos"]].to_dict("records")
+    counts = dict.fromkeys(
+        ("classes_with_few_test_photos", "test_with_twin_in_train", "upscaled"), 0
+    )
+    said = warnings(
+        {
+            **counts, "twin_groups_of_several_labels": 0, "dropped": {}, "imbalance_ratio": ratio,
+            "largest_class": largest, "smallest_class": smallest,
+        },
+        kept,
+    )  # fmt: skip
+    assert len(said) == warned
+    assert all("“Tshirts” has" in sentence for sentence in said)
+
+
+MINE = ("budget.csv", "figures/holiday.png")
+
+
+@pytest.fixture(scope="module")
+def tiny_page(tiny_root, tmp_path_factory):
+    """The folder of the page on the tiny catalogue, in which files of the user's lay before."""
+    folder = tmp_path_factory.mktemp("tiny page")
+    (folder / "out" / "figures").mkdir(parents=True)
+    for name in MINE:
+        (folder / "out" / name).write_text("mine")
+    run(tiny_root, folder)
+    return folder
+
+
+def test_nothing_of_the_user_s_is_deleted(tiny_page):
+    assert all((tiny_page / "out" / name).read_text() == "mine" for name in MINE)
+
+
+def test_each_class_is_shown_with_photos_of_its_own(tiny_page):
+    page = (tiny_page / "out" / "index.html").read_text()
+    samples = page.partition('id="samples"')[2]
+    shown = {}
+    for section in samples.split("<section")[1:]:
+        label = re.search(r"<h4>(\w+) \(\d+\)</h4>", section)[1]
+        photos = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', section)
+        pixels = [Image.open(io.BytesIO(base64.b64decode(photo))) for photo in photos]
+        shown[label] = [tuple(photo.resize((3, 3)).getpixel((1, 1))) for photo in pixels]
+    assert {label: len(colours) for label, colours in shown.items()} == {
+        "Jeans": 8, "Shirts": 8, "Watches": 8,
+    }  # fmt: skip
+    for label, colours in shown.items():
+        red, green, blue = np.array(colours).T
+        of_label = {"Jeans": blue > red, "Shirts": red > 2 * green, "Watches": green > 2 * blue}
+        assert of_label[label].sum() >= 7, label  # one Shirts is grey
+
+
+def test_rare_labels_stand_in_the_distribution(tiny_page):
+    classes = pd.DataFrame(read(tiny_page, "class_distribution.csv")).set_index("label")
     assert classes.loc["Umbrellas", ["photos", "kept", "share"]].tolist() == ["2", "False", "0"]
     assert classes["share"].astype(float).sum() == pytest.approx(1, abs=1e-4)
 

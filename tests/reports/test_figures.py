@@ -145,3 +145,13 @@ def test_the_best_epoch_is_marked():
     axes = history_figure(54).axes[0]
     assert [line.get_xdata() for line in axes.lines][-1] == [27, 27]
     assert "best epoch, 27" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_the_macro_mean_is_drawn_over_all_recalls():
+    recall = np.array([1, 0.5, 0])
+    curves = {"a": (np.array([0.5, 1, 1]), recall), "b": (np.array([0.25, 0.5, 1]), recall)}
+    figure = plot_pr_curves(curves, curves["a"], {"a": 0.75, "b": 0.375}, "Precision")
+    [mean] = [line for line in figure.axes[0].lines if "macro mean" in str(line.get_label())]
+    recalls, precisions = mean.get_data()
+    assert (recalls.min(), recalls.max()) == (0, 1)
+    np.testing.assert_allclose(precisions, np.where(recalls > 0.5, 0.375, 0.75))

@@ -183,6 +183,12 @@ def test_the_summary_says_how_far_the_confidence_can_be_trusted(nasty_report):
     assert 0 < block["unknown"]["auroc"] < 1
 
 
+def test_thresholds_are_written_with_the_digits_that_tell_float32_apart(nasty_report):
+    written = pd.read_csv(nasty_report / "risk_coverage.csv", dtype=str)["threshold"]
+    assert max(map(len, written)) == len("0.123456789")
+    assert written.tolist() == [f"{np.float32(digits):.9g}" for digits in written]
+
+
 def test_the_classes_found_least_stand_with_what_they_are_taken_for(plain_report):
     table = pd.read_csv(plain_report[0] / "lowest_recall.csv", keep_default_na=False)
     assert table["class"].tolist() == ["Shoes", "Bags", "Caps"]

@@ -45,6 +45,17 @@ def test_planted_label_errors_are_found_with_their_right_label(planted):
     assert worst.iloc[:20].mean() < worst.iloc[-20:].mean()
 
 
+def test_a_suspect_has_the_probabilities_of_both_its_labels(planted):
+    found, _ = planted
+    suspects = find_suspects(found)
+    assert len(suspects) >= 55
+    rows = suspects["id"].astype(int).to_numpy()
+    given = found.probabilities[rows, found.targets[rows]]
+    np.testing.assert_allclose(suspects["given_probability"], given, rtol=1e-5)
+    highest = found.probabilities[rows].max(axis=1)
+    np.testing.assert_allclose(suspects["suggested_probability"], highest, rtol=1e-5)
+
+
 def test_runs_are_put_together_and_refused_where_they_overlap(planted, tmp_path):
     whole, _ = planted
     for part, rows in (("0", slice(0, 1500)), ("1", slice(1500, 3000))):
@@ -64,8 +75,10 @@ def test_runs_are_put_together_and_refused_where_they_overlap(planted, tmp_path)
         gather([RunFolder(tmp_path / "0"), RunFolder(tmp_path / "2")])
 
 
-@pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_opens_in_a_browser(run_dir, tmp_path, browse, width):
+@pytest.fixture(scope="module")
+def page(run_dir, tmp_path_factory):
+    """A page on thirty photos, each given its label with 10 % and suggested another with 90 %."""
+    folder = tmp_path_factory.mktemp("suspects")
     loaded = load_catalogue_of(RunFolder(run_dir))
     rows = loaded.catalogue.table[:30]
     suspects = pd.DataFrame(
@@ -77,8 +90,19 @@ def test_the_page_opens_in_a_browser(run_dir, tmp_path, browse, width):
             "suggested_probability": 0.9,
         }
     )
-    write_suspects(suspects, 120, loaded, tmp_path)
-    found = browse(tmp_path / "index.html", width)
+    write_suspects(suspects, 120, loaded, folder)
+    return folder / "index.html"
+
+
+def test_each_photo_stands_above_both_probabilities(page):
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text())
+    assert len(captions) == 30
+    assert all(re.fullmatch(r"1\d\d\d: 90%, given 10%", caption) for caption in captions)
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_opens_in_a_browser(page, browse, width):
+    found = browse(page, width)
     assert found == {"pictures": 30, "broken": 0, "too_wide": 0, "stacked": 0, "console": []}
 
 

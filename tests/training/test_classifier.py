@@ -213,6 +213,21 @@ def test_the_loss_of_a_step_is_logged_every_n_steps_and_undivided(every, parts, 
     assert [value.item() for value in logged] == pytest.approx([loss.item()] * rows)
 
 
+@pytest.mark.parametrize(
+    ("asked", "num_photos", "compiled"),
+    [(None, 19_999, 0), (None, 20_000, 1), (False, 20_000, 0), (True, 1, 1)],
+)
+def test_the_frozen_side_is_compiled_where_photos_are_many(
+    asked, num_photos, compiled, monkeypatch
+):
+    calls, runner = [], trainer()
+    monkeypatch.setattr(torch, "compile", lambda side, **options: calls.append(side) or side)
+    monkeypatch.setattr("shutil.which", lambda name: name)  # a compiler, too
+    classifier = build(unfreeze=[r"^layer4\."], input_size=64, compile=asked)
+    classifier.prepare_cut_network(runner, num_photos)
+    assert len(calls) == compiled
+
+
 def learned(counts, **settings):
     classifier = build(**settings)
     classifier._learn_classes(torch.tensor(counts))
