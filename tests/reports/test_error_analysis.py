@@ -16,6 +16,7 @@ from fashion.catalogue.images import decode_image
 from fashion.labelling.checkpoint_models import load_calibration
 from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import Predictions
+from fashion.metrics.scaling import Calibration
 from fashion.models import checkpoints
 from fashion.reports import error_analysis
 from fashion.reports.corruptions import CORRUPTIONS, Corruption
@@ -96,7 +97,7 @@ def test_each_change_has_the_accuracy_on_photos_changed_by_it(parts, monkeypatch
         Corruption("copied", "whole", np.copy),
         Corruption("painted", "white", lambda photo: np.full_like(photo, 255)),
     )
-    monkeypatch.setattr(examine, "CORRUPTIONS", changes)
+    monkeypatch.setattr(error_analysis, "CORRUPTIONS", changes)
     table = error_analysis.measure_robustness(*parts, predictions, "test", 10**6)
     assert table["name"].tolist() == ["unchanged", "copied", "painted"]
     unchanged, copied, painted = table["accuracy"]
