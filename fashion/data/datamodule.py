@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
-from fashion.catalogue.images import decode_image
+from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
 from fashion.data.batches import (
@@ -33,7 +33,7 @@ from fashion.data.feature_store import (
     view_names,
 )
 from fashion.data.loaders import BatchPlan
-from fashion.data.photo_store import PhotoStore, decode_or_say_why
+from fashion.data.photo_store import PhotoStore
 from fashion.data.preparation import LoadedCatalogue, catalogue_facts, load, pack, split
 from fashion.data.settings import SAMPLERS, DataSettings
 from fashion.models.cut import BoundaryTensor
