@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
-from fashion.metrics.intervals import ALPHA, FIGURES, bootstrap, compare_pairs, interval
-from fashion.metrics.metrics import classification_metrics
+from fashion.metrics.intervals import ALPHA, bootstrap, compare_pairs, interval
+from fashion.metrics.metrics import FIGURES, classification_metrics
 from fashion.metrics.predictions import Predictions
 
 RESULTS = Path(__file__).with_suffix(".json")

@@ -34,6 +34,7 @@ from fashion.devices.accelerators import (
     free_memory,
     missing,
 )
+from fashion.metrics.study import load_study
 from fashion.models.backbone import (
     check_hub,
     count_parameters,
@@ -45,7 +46,6 @@ from fashion.training.classifier import ProductClassifier
 from fashion.training.facts import versions
 
 OK, ABSENT, WRONG = "ok", "--", "!!"
-NUM_CLASSES = 54  # of the published catalogue, where none can be read
 NAMES = {"tpu": "the TPU", "xla": "XLA's device", "gpu": "the GPU", "cpu": "the CPU"}
 
 
@@ -87,7 +87,7 @@ def check_run(cfg: DictConfig) -> Iterator[Finding]:
     try:
         settings = DataSettings.from_config(container(cfg.data))
         loaded = yield from _catalogue(cfg, settings)
-        class_names = loaded.class_names if loaded else ["some"] * NUM_CLASSES
+        class_names = loaded.class_names if loaded else load_study()["class_names"]
         yield _weights(cfg)
         yield _memory(cfg, class_names)
         if cfg.data.views:

@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from fashion.metrics.intervals import FIGURES
+from fashion.metrics.metrics import FIGURES
 from fashion.reports.compare import write_comparison
 
 

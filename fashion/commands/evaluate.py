@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from fashion.commands.screen import hide_advertisements
+from fashion.metrics.metrics import FIGURES
 from fashion.reports.evaluate import evaluate
 
 
@@ -15,7 +16,5 @@ def run(settings: dict[str, Any], files: list[str]) -> None:
     summary = evaluate(settings.pop("ckpt_path"), **settings)
     if summary:  # of several processes the first one has it
         split = summary["split"]
-        figures = ", ".join(
-            f"{key} {summary[split][key]:.4f}" for key in ("accuracy", "macro_f1", "macro_auprc")
-        )
+        figures = ", ".join(f"{key} {summary[split][key]:.4f}" for key in FIGURES)
         sys.stdout.write(f"{split}: {figures}\n")

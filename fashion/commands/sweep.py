@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from fashion.commands.folders import register_resolvers, varied_keys
 from fashion.files import write_file
-from fashion.metrics.intervals import FIGURES
+from fashion.metrics.metrics import FIGURES
 from fashion.reports.compare import write_comparison
 from fashion.training.run_folder import RunFolder
 

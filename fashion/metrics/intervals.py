@@ -12,9 +12,9 @@ from scipy.sparse import csr_array
 from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar
 
+from fashion.metrics.metrics import FIGURES
 from fashion.metrics.predictions import Predictions
 
-FIGURES = ("accuracy", "macro_f1", "macro_auprc")
 ALPHA = 0.05
 CHUNK = 2**19  # multiplicities held at a time, so that memory is bounded
 

@@ -10,6 +10,8 @@ from torchmetrics.functional.classification import (
     multiclass_stat_scores,
 )
 
+FIGURES = ("accuracy", "macro_f1", "macro_auprc")  # the headline of each report
+
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
@@ -39,7 +41,7 @@ def classification_metrics(probabilities: Tensor, targets: Tensor) -> dict[str, 
         `accuracy`, `macro_f1` and `macro_auprc`.
     """
     if not torch.isfinite(probabilities).all():
-        return dict.fromkeys(("accuracy", "macro_f1", "macro_auprc"), float("nan"))
+        return dict.fromkeys(FIGURES, float("nan"))
     per_class = per_class_metrics(probabilities, targets)
     hits = probabilities.argmax(dim=1).cpu() == targets.cpu()
     return {

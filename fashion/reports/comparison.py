@@ -14,12 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fashion.metrics.intervals import (
-    FIGURES,
     bootstrap,
     compare_pairs,
     figure_intervals,
     over_seeds,
 )
+from fashion.metrics.metrics import FIGURES
 from fashion.metrics.predictions import (
     Predictions,
     mean_predictions,

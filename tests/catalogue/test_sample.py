@@ -24,8 +24,8 @@ SMALL = 240
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return draw_sample(tmp_path_factory.mktemp("cache"))
+def folder(sample_cache):
+    return draw_sample(sample_cache)  # which is there
 
 
 @pytest.fixture(scope="module")

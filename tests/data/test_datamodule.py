@@ -179,8 +179,8 @@ def test_wrong_settings_are_named(build, changes, message):
         build(**changes)
 
 
-def test_the_drawn_sample_is_used_without_a_root(data_settings, tmp_path):
-    datamodule = make(data_settings(None, **SETTINGS, cache_dir=str(tmp_path)))
+def test_the_drawn_sample_is_used_without_a_root(data_settings, sample_cache):
+    datamodule = make(data_settings(None, **SETTINGS, cache_dir=str(sample_cache)))
     datamodule.load_catalogue()
     facts = datamodule.facts()
     assert facts["drawn_sample"] is True

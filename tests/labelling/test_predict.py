@@ -74,6 +74,7 @@ def test_several_checkpoints_give_the_mean_of_their_probabilities(
     one, _ = label(*photos, output=tmp_path / "1.csv")
     two, _ = label(*photos, output=tmp_path / "2.csv", ckpt_path=other)
     both, _ = label(*photos, output=tmp_path / "3.csv", more=[f"ckpt_path={other}"])
+    assert len(both) == 5
     for name, row in both.items():
         parts = [probabilities_of(rows[name]) for rows in (one, two)]
         assert parts[0] != pytest.approx(parts[1], abs=1e-3)
@@ -101,6 +102,7 @@ def test_labels_that_are_not_sure_enough_are_said_to_be(run_dir, tiny_root, labe
     output = tmp_path / "labels.csv"
     photos = tiny_root / "images"
     rows, printed = label(photos, output=output, ckpt_path=ckpt_path, more=["precision=0.95"])
+    assert len(rows) == len(list(photos.iterdir()))
     for row in rows.values():
         assert row["sure"] == ("yes" if float(row["probability_1"]) >= 0.8 else "no")
     refused = sum(row["sure"] == "no" for row in rows.values())

@@ -94,7 +94,9 @@ def test_hostile_text_is_escaped_everywhere(hostile):
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert "http" not in re.sub(r"http://x|http://www\.w3\.org", "", page)
-    for path in (tmp_path / "out").glob("*.csv"):
+    tables = list((tmp_path / "out").glob("*.csv"))
+    assert len(tables) == 9
+    for path in tables:
         with open(path, newline="", encoding="utf-8") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
         risky = [cell for cell in cells if cell[:1] in tuple("=+-@\t\r")]

@@ -8,7 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from lightning import Callback
 
+from fashion.commands.configuration import compose_words
+from fashion.commands.train import prepare
 from fashion.models import checkpoints
 from fashion.training.averaging import TRAINED
 from fashion.training.classifier import ProductClassifier
@@ -134,31 +137,18 @@ def test_sigterm_in_an_epoch_leaves_a_checkpoint_to_go_on_from(
     assert_same_run(run_dir, unbroken)
 
 
-@pytest.mark.parametrize("decay", [0, 0.9])
-@pytest.mark.parametrize("stop", ["batch", "validation"])
-def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
-    stop, decay, tiny_root, cache_dir, tmp_path
-):
-    """The same in one process, where the place of the interruption is exact."""
-    from lightning import Callback
+@pytest.fixture(scope="module")
+def fit(tiny_root, cache_dir):
+    """Returns fit(folder, *callbacks, words, resume) -> history, saved weights and last ones.
 
-    from fashion.commands import train
-    from fashion.commands.configuration import compose_words
+    The same in one process, where the place of an interruption is exact.
+    """
 
-    class Stop(Callback):
-        def on_train_batch_end(self, trainer, *_):
-            if stop == "batch" and trainer.global_step == 17:
-                trainer._signal_connector.received_sigterm = True
-
-        def on_validation_batch_end(self, trainer, *_):
-            if stop == "validation" and trainer.current_epoch == 1:
-                trainer._signal_connector.received_sigterm = True
-
-    def fit(name, *callbacks, resume=False):
+    def fit(folder, *callbacks, words=(), resume=False):
         overrides = [
             f"data.root={tiny_root}",
             f"data.cache_dir={cache_dir}",
-            f"output_dir={tmp_path / name}",
+            f"output_dir={folder}",
             f"ckpt_path={'last' if resume else 'null'}",
             "model_name=timm",
             "data.min_images=20",
@@ -169,40 +159,75 @@ def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(
             "model.pretrained=false",
             "model.input_size=32",
             "model.optimizer.lr=1e-3",
-            f"callbacks.averaging.decay={decay}",
             "trainer.accelerator=cpu",
             f"trainer.max_epochs={EPOCHS}",
             "trainer.enable_progress_bar=false",
             "trainer.logger=false",
             "trainer.enable_model_summary=false",
         ]
-        cfg = compose_words(overrides)
-        ckpt_path, record, trainer, datamodule, classifier = train.prepare(cfg)
+        cfg = compose_words([*overrides, *words])
+        ckpt_path, record, trainer, datamodule, classifier = prepare(cfg)
         trainer.callbacks[:0] = callbacks
         trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
-        last = checkpoints.read(RunFolder(tmp_path / name).last)
+        last = checkpoints.read(RunFolder(folder).last)
         weights = {**last["state_dict"], **last.get(TRAINED, {})}
-        assert (TRAINED in last) == (decay > 0)
         return record.history.drop(columns="seconds"), weights, classifier.state_dict()
 
-    history, *states = fit("unbroken")
+    return fit
+
+
+@pytest.fixture(scope="module", params=[0, 0.9])
+def averaged(request, fit, tmp_path_factory):
+    """What sets the decay of averaged weights, and a run with it that nothing stops."""
+    words = [f"callbacks.averaging.decay={request.param}"]
+    folder = tmp_path_factory.mktemp("averaged")
+    never_stopped = fit(folder, words=words)
+    assert (TRAINED in checkpoints.read(RunFolder(folder).last)) == (request.param > 0)
+    return words, never_stopped
+
+
+class Stop(Callback):
+    """Sends SIGTERM, as Lightning sees it, in a batch of the second epoch or its validation."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def on_train_batch_end(self, trainer, *_):
+        if self.place == "batch" and trainer.global_step == 17:
+            trainer._signal_connector.received_sigterm = True
+
+    def on_validation_batch_end(self, trainer, *_):
+        if self.place == "validation" and trainer.current_epoch == 1:
+            trainer._signal_connector.received_sigterm = True
+
+
+@pytest.mark.parametrize("place", ["batch", "validation"])
+def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(place, averaged, fit, tmp_path):
+    words, (history, *states) = averaged
     with pytest.raises(SystemExit):
-        fit("stopped", Stop())
-    resumed_history, *resumed_states = fit("stopped", resume=True)
+        fit(tmp_path, Stop(place), words=words)
+    resumed_history, *resumed_states = fit(tmp_path, words=words, resume=True)
     pd.testing.assert_frame_equal(resumed_history, history, rtol=1e-6)
     for state, resumed in zip(states, resumed_states, strict=True):
         assert all(torch.equal(state[key], resumed[key]) for key in state)
 
 
-def test_frozen_tensors_are_bit_identical_after_training(unbroken, tiny_root):
-    checkpoint = checkpoints.read(unbroken / "checkpoints" / "best.ckpt")
+class Before(Callback):
+    """Keeps the weights that training begins with."""
 
-    torch.manual_seed(0)
-    classifier = ProductClassifier.restore(checkpoint)
+    def on_fit_start(self, trainer, pl_module):
+        self.state = {key: value.clone() for key, value in pl_module.state_dict().items()}
+
+
+def test_frozen_tensors_are_bit_identical_after_training(fit, tmp_path):
+    before = Before()
+    fit(tmp_path, before, words=["model.unfreeze=['^layer4', '^layer3']"])
+    last = checkpoints.read(RunFolder(tmp_path).last)
+    classifier, after = ProductClassifier.restore(last), last["state_dict"]
     trainable = {key for key, value in classifier.named_parameters() if value.requires_grad}
-    first = checkpoints.read(RunFolder(unbroken).last)["state_dict"]
-    frozen = [key for key in first if key.startswith("backbone.") and key not in trainable]
-    still = [key for key in frozen if not key.startswith(("backbone.layer3", "backbone.layer4"))]
+    moved = ("backbone.layer3", "backbone.layer4", "backbone.fc")
+    still = [key for key in after if key.startswith("backbone.") and not key.startswith(moved)]
     assert len(still) > 10
-    # best.ckpt and last.ckpt come from different epochs; what is frozen is the same in both.
-    assert all(torch.equal(first[key], checkpoint["state_dict"][key]) for key in still)
+    assert not trainable & set(still)
+    assert all(torch.equal(before.state[key], after[key]) for key in still)
+    assert not any(torch.equal(before.state[key], after[key]) for key in trainable)
