@@ -2,7 +2,7 @@
 
 Each measurement is a process of its own, one after the other, all with the same batch size and
 threads; `benchmarks/results.json` keeps them with the ratios made of them. `--table` prints the
-README's table from that file and measures nothing.
+documentation's table from that file and measures nothing.
 """
 
 import argparse
@@ -206,7 +206,7 @@ def run(*command: object) -> Line:
 
 
 def table(results: Line) -> str:
-    """Return the README's table."""
+    """Return the table of docs/measurements.md."""
     lines = [
         "| model, input | Keras' best | plain loop | ordinary | from the store "
         "| ordinary : Keras (float32) | store : ordinary (cold) | 30 epochs : Keras, V = 1 (V = 4) "

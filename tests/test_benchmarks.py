@@ -1,4 +1,4 @@
-"""The benchmarks' arithmetic and what the README tells of them; nothing is timed here."""
+"""The benchmarks' arithmetic and what the documentation tells of them; nothing is timed here."""
 
 import importlib
 import json
@@ -23,8 +23,8 @@ def results():
     return json.loads((BENCHMARKS / "results.json").read_text())
 
 
-def test_the_readme_has_the_table_of_the_results(training, results):
-    assert training.table(results) in (ROOT / "README.md").read_text()
+def test_the_documentation_has_the_table_of_the_results(training, results):
+    assert training.table(results) in (ROOT / "docs" / "measurements.md").read_text()
 
 
 def test_the_documentation_has_the_table_of_the_measured_coverage(monkeypatch):
