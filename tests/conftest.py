@@ -29,6 +29,16 @@ COLUMNS = [
 COLOURS = {"Shirts": (200, 40, 40), "Jeans": (40, 60, 200), "Watches": (230, 210, 60)}
 
 
+def pytest_configure():
+    """Compute with one thread, in processes that tests start, too.
+
+    Networks and photos are too small here for several, which on a busy machine wait for each other
+    a hundred times longer than they compute.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _same_draws():
     """Each test draws the same numbers, whatever ran before it."""

@@ -2,19 +2,9 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
 WIDTH, HEIGHT = 180, 240
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """A few thumbnails are too little work for threads, which then wait for each other."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="session")
