@@ -2,6 +2,7 @@ import json
 import logging
 import resource
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -117,22 +118,25 @@ def test_without_its_photos_a_report_has_all_that_needs_none(mistaken, run_dir, 
     assert "Where the network looks" in (tmp_path / "report" / "mistakes.html").read_text()
 
 
-@pytest.fixture
-def limit_files():
-    """Returns limit(bytes): no file that this process writes may be larger."""
+@contextmanager
+def files_of_at_most(size):
+    """Within it, no file that this process writes may have more bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:  # before the test ends, whose result is written into a file, too
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(("room", "predictions"), [(10_000, True), (100, False)])
 def test_a_full_disk_ends_in_a_sentence_and_leaves_what_was_whole(
-    room, predictions, mistaken, run_dir, tmp_path, limit_files
+    room, predictions, mistaken, run_dir, tmp_path
 ):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "summary.json").write_text("before")
-    limit_files(room)
-    with pytest.raises(OSError, match=r"^output_dir='.*' can't take the whole report") as caught:
+    refused = pytest.raises(OSError, match=r"^output_dir='.*' can't take the whole report")
+    with refused as caught, files_of_at_most(room):
         report(mistaken, run_dir, tmp_path)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "predictions.npz").exists() == predictions
