@@ -1,5 +1,6 @@
 """DataSettings: the keys under `data` in a run's configuration, checked."""
 
+import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -115,7 +116,9 @@ class DataSettings:
         names = [field.name for field in fields(cls)]
         unknown = sorted(given.keys() - set(names))
         if unknown:
-            raise ValueError(f"data.{unknown[0]} is unknown; there are: {', '.join(names)}.")
+            nearest = difflib.get_close_matches(unknown[0], names, n=1)
+            hint = f" (did you mean data.{nearest[0]}?)" if nearest else ""
+            raise ValueError(f"data.{unknown[0]} is unknown{hint}; there are {', '.join(names)}.")
         return cls(**given)
 
     @property
