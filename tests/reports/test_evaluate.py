@@ -91,7 +91,10 @@ def test_the_command_takes_paths_with_commas_and_equals_signs(ckpt_path, tmp_pat
         (["split=test"], r"ckpt_path is missing"),
         (["ckpt_path=x", "splitt=val"], r"splitt is unknown"),
         (["ckpt_path=CKPT", "split=dev"], r"split='dev' is unknown; pass train, val, test or all"),
-        (["ckpt_path=CKPT", "data.rooot=x"], r"data\.rooot is unknown \(did you mean data\.root\?\); there are root"),
+        (
+            ["ckpt_path=CKPT", "data.rooot=x"],
+            r"data\.rooot is unknown \(did you mean data\.root\?\); there are root",
+        ),
         (["ckpt_path=CKPT", "data.root=nowhere"], r"data\.root='nowhere' does not exist"),
         (["ckpt_path=CKPT", "data=sample"], r"data='sample' is no setting; pass data\.KEY=VALUE"),
         (
