@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 import train
+from fashion.commands.configuration import compose_words
 from fashion.commands.evaluate import evaluate
 from fashion.data import feature_store as features_module
 from fashion.data.batches import PADDING, ProductDataset
@@ -375,8 +375,7 @@ def fit(tiny_root, caplog):
     def fit(folder, *overrides):
         caplog.clear()
         words = [f"data.root={tiny_root}", f"output_dir={folder}", "model_name=timm", *CUT]
-        with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-            train.main(compose("config", [*words, *overrides]))
+        train.main(compose_words([*words, *overrides]))
         return pd.read_csv(folder / "history.csv").drop(columns="seconds"), caplog.text
 
     return fit
