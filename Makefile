@@ -1,4 +1,4 @@
-# make train: from nothing to a report on the built-in sample. make test: lint, types, tests.
+# make train: from nothing to a report on the built-in sample. make test: lint, types, quick tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 OUTPUT ?= outputs/make-train
 KERAS := benchmarks/.venv-keras
 
-.PHONY: install train test test-all check bench clean
+.PHONY: install train test test-all test-long check bench clean
 
 install: $(READY)
 
@@ -30,10 +30,14 @@ check: $(READY)
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not long'
 
 test-all: check
-	$(BIN)/pytest --durations=10
+	$(BIN)/pytest -m 'not long' --durations=10
+
+# What takes minutes a test, or an environment of its own; each has a short twin in test-all.
+test-long: $(READY)
+	$(BIN)/pytest -m long --durations=10
 
 # Keras, the peer of the training benchmark, has an environment of its own.
 $(KERAS)/.installed: benchmarks/keras-requirements.txt

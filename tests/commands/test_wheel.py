@@ -47,12 +47,12 @@ def installed(site, tmp_path):
 
 
 def test_the_wheel_brings_its_configuration_and_trains_in_an_empty_folder(
-    installed, site, tmp_path
+    installed, site, sample_cache, tmp_path
 ):
     where = installed(program=("-c", "import fashion; print(fashion.__file__)"))
     assert Path(where.strip()).is_relative_to(site)
     assert "one of fashion, sample" in installed("train", "--help")
-    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    cache = f"data.cache_dir={sample_cache}"
     installed("train", *TINY, cache, "trainer=debug", "hydra.run.dir=run")
     assert (tmp_path / "empty" / "run" / "report" / "index.html").stat().st_size > 10_000
 
