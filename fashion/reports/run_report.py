@@ -78,7 +78,7 @@ def report_on(
     Raises:
         OSError: The disk is full; what was written before is whole.
     """
-    folder, parts = RunFolder(output_dir), Parts()
+    folder, parts = RunFolder(output_dir), Parts(lambda: trainer.received_sigterm)
     to_load, fitted = None if is_loaded else ckpt_path, None
     with _naming_a_full_disk(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
