@@ -2,19 +2,23 @@
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from fashion.commands.screen import hide_advertisements
-from fashion.metrics.metrics import FIGURES
 from fashion.reports.evaluate import evaluate
+from fashion.reports.summary import headline
+from fashion.training.run_folder import RunFolder
 
 
 def run(settings: dict[str, Any], files: list[str]) -> None:
     """Evaluate a checkpoint."""
     logging.basicConfig(level="INFO", format="%(message)s")
     hide_advertisements()
-    summary = evaluate(settings.pop("ckpt_path"), **settings)
+    ckpt_path = settings.pop("ckpt_path")
+    summary = evaluate(ckpt_path, **settings)
     if summary:  # of several processes the first one has it
-        split = summary["split"]
-        figures = ", ".join(f"{key} {summary[split][key]:.4f}" for key in FIGURES)
-        sys.stdout.write(f"{split}: {figures}\n")
+        output_dir = settings.get("output_dir")
+        folder = RunFolder(Path(output_dir)) if output_dir else RunFolder.of_checkpoint(ckpt_path)
+        page = folder.report(summary["split"]) / "index.html"
+        sys.stdout.write(f"{headline(summary)}\nWritten: {page}\n")

@@ -22,6 +22,8 @@ def run(settings: dict[str, Any], paths: list[str]) -> None:
         f"{counts['labelled']} photos labelled, {refused}{counts['unreadable']} unreadable: "
         f"{output}\n"
     )
+    if not counts["labelled"] + counts["refused"]:
+        sys.exit(1)  # a script is to notice
 
 
 def _batch_size(text: str) -> int:

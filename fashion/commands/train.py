@@ -26,6 +26,7 @@ from fashion.defaults import CONF
 from fashion.devices.accelerators import trainer_arguments
 from fashion.models.backbone import pretrained_cfg
 from fashion.reports.run_report import check_robustness_photos, report_on
+from fashion.reports.summary import headline
 from fashion.training.classifier import ProductClassifier
 from fashion.training.inference import fill_features
 from fashion.training.record import RunRecord
@@ -97,7 +98,11 @@ def main(cfg: DictConfig) -> float | None:
         )
     except OSError as error:  # the disk is full
         raise CompactHydraException(str(error)) from error
-    return summary["best_val_macro_auprc"] if summary else None
+    if not summary:  # another of several processes has it
+        return None
+    log.info("%s\nWritten: %s", headline(summary), record.folder.report("test") / "index.html")
+    best_figure: float | None = summary["best_val_macro_auprc"]
+    return best_figure
 
 
 def resumes(cfg: DictConfig) -> bool:

@@ -38,6 +38,8 @@ def label_files(
     photos = find_photos(paths)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be a whole number of 1 or more.")
+    if not output.name or output.is_dir():
+        raise ValueError(f"output={str(output)!r} is a folder; pass the name of a CSV file.")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"output={str(output)!r}: there is no folder {output.parent}.")
     from fashion.labelling.checkpoint_models import open_models  # PyTorch, after cheap mistakes

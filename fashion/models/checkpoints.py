@@ -39,8 +39,13 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: No file lies there.
-        ValueError: It is no checkpoint of this project, or one that a later version wrote.
+        ValueError: It is a folder, no checkpoint of ours, or one that a later version wrote.
     """
+    if Path(path).is_dir():
+        raise ValueError(
+            f"ckpt_path={str(path)!r} is a folder; pass the file checkpoints/best.ckpt of a run's "
+            "folder."
+        )
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"ckpt_path={str(path)!r} does not exist; pass a run's checkpoints/best.ckpt."

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fashion.metrics.metrics import FIGURES
 from fashion.metrics.predictions import Predictions, score_predictions
 from fashion.metrics.study import has_study_classes, load_study
 from fashion.reports import calibration_section
@@ -32,6 +33,12 @@ def summarise(
         summary["study"] = {key: study[key] for key in ("test_accuracy", "macro_auprc")}
     strict: dict[str, Any] = _jsonable(summary)
     return strict
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """Return the split and its headline figures in one line."""
+    scores = summary[summary["split"]]
+    return f"{summary['split']}: " + ", ".join(f"{key} {scores[key]:.4f}" for key in FIGURES)
 
 
 def _by_twin(predictions: Predictions) -> dict[str, dict[str, float]]:

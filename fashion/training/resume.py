@@ -138,7 +138,8 @@ def check_resumable(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         The checkpoint, as `fashion.models.checkpoints.read` returns it.
 
     Raises:
-        ValueError: The checkpoint's weights or splits don't belong to this configuration.
+        ValueError: The checkpoint's weights or splits don't belong to this configuration, or it has
+            more epochs behind it than are asked for.
     """
     checkpoint = checkpoints.read(path)
     before = checkpoint["run"]["config"]
@@ -149,6 +150,12 @@ def check_resumable(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
                 f"ckpt_path={str(path)!r} belongs to a run with data.{key}={before['data'][key]}, "
                 f"and {dropped}. Leave ckpt_path out to start a new one."
             )
+    done, asked = len(checkpoint["run"]["epochs"]), config["trainer"]["max_epochs"]
+    if isinstance(asked, int) and 0 <= asked < done:
+        raise ValueError(
+            f"trainer.max_epochs={asked}: ckpt_path={str(path)!r} has {done} epochs behind it. "
+            f"Pass trainer.max_epochs above {done}, or leave ckpt_path out to start a new run."
+        )
     described = ", ".join(changed.values())
     if any(_is_among(key, REFUSED_TO_RESUME) for key in changed):
         raise ValueError(

@@ -272,3 +272,22 @@ def test_incomplete_arguments_are_named(arguments, message, monkeypatch):
     monkeypatch.chdir(REPO)
     with pytest.raises(SystemExit, match=message):
         run("predict", arguments)
+
+
+@pytest.mark.parametrize("output", ["", "{folder}"])
+def test_an_output_that_is_no_file_is_refused_before_anything_is_labelled(
+    output, run_dir, tiny_root, tmp_path
+):
+    ckpt_path = run_dir / "checkpoints" / "best.ckpt"
+    words = [f"ckpt_path={ckpt_path}", str(tiny_root), f"output={output.format(folder=tmp_path)}"]
+    with pytest.raises(SystemExit, match=r"^output=.* is a folder; pass the name of a CSV file\.$"):
+        run("predict", words)
+
+
+def test_a_command_that_labels_nothing_says_so_to_scripts(run_dir, tmp_path, capsys):
+    (tmp_path / "empty.jpg").touch()
+    words = [f"ckpt_path={run_dir / 'checkpoints' / 'best.ckpt'}", str(tmp_path / "empty.jpg")]
+    with pytest.raises(SystemExit) as caught:
+        run("predict", [*words, f"output={tmp_path / 'labels.csv'}"])
+    assert caught.value.code == 1
+    assert "0 photos labelled, 1 unreadable" in capsys.readouterr().out

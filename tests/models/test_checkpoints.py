@@ -99,3 +99,8 @@ def test_a_file_may_be_replaced_while_what_was_read_of_it_is_used(tmp_path):
     Path(tmp_path / "new").replace(path)
     assert torch.equal(before["state_dict"]["weight"], torch.arange(6.0))
     assert torch.equal(checkpoints.read(path)["state_dict"]["weight"], torch.zeros(6))
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match=r"is a folder; pass the file checkpoints/best\.ckpt"):
+        checkpoints.read(tmp_path)

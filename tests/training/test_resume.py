@@ -143,3 +143,13 @@ def test_a_run_that_mirrored_its_maps_is_not_gone_on_with(run_dir, tmp_path):
         checkpoints.write(checkpoint, file)
     with pytest.raises(ValueError, match=r"data\.views_mirrored=True, and stored maps are no"):
         check_resumable(tmp_path / "last.ckpt", checkpoint["run"]["config"])
+
+
+def test_fewer_epochs_than_are_done_are_refused_in_a_sentence(run_dir):
+    last = RunFolder(run_dir).last
+    config = checkpoints.read(last)["run"]["config"]
+    with pytest.raises(
+        ValueError, match=r"trainer\.max_epochs=1: .* has 2 epochs behind it\. Pass"
+    ):
+        check_resumable(last, {**config, "trainer": {**config["trainer"], "max_epochs": 1}})
+    check_resumable(last, config)
