@@ -165,9 +165,15 @@ def nearly_tied(probabilities, figure):
     return compared.min() < 2e-4
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("device", ON_XLA)
-@pytest.mark.parametrize("model", ["resnet50", "densenet201"])
+@pytest.mark.parametrize(
+    ("model", "device"),
+    [
+        pytest.param("resnet50", "xla-8", marks=pytest.mark.slow),
+        pytest.param("resnet50", "xla-1", marks=pytest.mark.long),
+        pytest.param("densenet201", "xla-8", marks=pytest.mark.long),
+        pytest.param("densenet201", "xla-1", marks=pytest.mark.long),
+    ],
+)
 def test_every_device_gives_the_same_answer(model, device, run):
     of_model = (f"model={model}", "model.input_size=64")
     assert_same_answer(run(device, *of_model), run("cpu", *of_model))

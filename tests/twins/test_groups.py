@@ -118,7 +118,7 @@ def test_twins_are_kept_for_the_same_photos(tiny_root, tmp_path, monkeypatch):
     assert of_all.nunique() == len(table) - len(twins) + twins["group"].nunique()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_pixel_identical_groups_of_the_real_catalogue_are_found(real_root, tmp_path):
     root = open_root(real_root)
     table = load_catalogue(root).table
