@@ -10,6 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from fashion.training.run_folder import CHECKPOINTS
+
 MAX_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
@@ -21,7 +23,7 @@ def register_resolvers() -> None:
 
 def run_dir(ckpt_path: str | None, model: str) -> str:
     """Return the folder of the run that `ckpt_path` belongs to, or a new one named by the time."""
-    if ckpt_path and Path(ckpt_path).parent.name == "checkpoints":
+    if ckpt_path and Path(ckpt_path).parent.name == CHECKPOINTS:
         return str(Path(ckpt_path).parents[1])
     return f"outputs/{model}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
 

@@ -213,8 +213,8 @@ def start_method() -> str:
 
     There the default is a way of joblib's own, which takes no process but its own.
     """
-    chosen, known = multiprocessing.get_start_method(), multiprocessing.get_all_start_methods()
-    return chosen if chosen in known else known[0]
+    chosen, possible = multiprocessing.get_start_method(), multiprocessing.get_all_start_methods()
+    return chosen if chosen in possible else possible[0]
 
 
 class BatchLoader(DataLoader[Batch]):

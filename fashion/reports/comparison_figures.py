@@ -117,11 +117,11 @@ def plot_cost(table: pd.DataFrame) -> Figure:
         ("photos labelled a second on this machine", "seconds of an epoch where it was trained"),
         strict=True,
     ):
-        known = table[table[name].notna() & (table[name].astype(float) > 0)]
-        if known.empty:
+        priced = table[table[name].notna() & (table[name].astype(float) > 0)]
+        if priced.empty:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         else:
-            _plot_costs(axes, known, name, colours)
+            _plot_costs(axes, priced, name, colours)
         axes.set_xlabel(words)
         tidy(axes, grid="both")
     axes = figure.axes[0]

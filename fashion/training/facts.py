@@ -44,7 +44,7 @@ def run_facts(
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that decide a run's figures."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in (
         "fashion",
         "torch",
@@ -56,5 +56,5 @@ def versions() -> dict[str, str]:
         "pillow",
     ):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+CHECKPOINTS = "checkpoints"
 MAX_DEPTH = 4  # how far below a folder runs are looked for
 
 
@@ -21,12 +22,12 @@ class RunFolder:
     def of_checkpoint(cls, ckpt_path: str | Path) -> "RunFolder":
         """Return the folder of the run whose `checkpoints/` a file lies in, or else its folder."""
         folder = Path(ckpt_path).absolute().parent
-        return cls(folder.parent if folder.name == "checkpoints" else folder)
+        return cls(folder.parent if folder.name == CHECKPOINTS else folder)
 
     @property
     def checkpoints(self) -> Path:
         """The folder of `best` and `last`."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     @property
     def best(self) -> Path:

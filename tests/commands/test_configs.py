@@ -13,6 +13,7 @@ import train
 from fashion.commands.train import prepare
 from fashion.metrics.study import load_study
 from fashion.models.backbone import pretrained_cfg
+from fashion.training.run_folder import RunFolder
 
 CONF = Path(train.__file__).parent / "conf"
 STUDY = load_study()["models"]
@@ -152,3 +153,9 @@ def test_any_timm_network_needs_its_name():
 def test_the_tpu_option_computes_in_bfloat16_over_float32_weights():
     config = composed("trainer=tpu")
     assert (config.trainer.accelerator, config.trainer.precision) == ("tpu", "bf16-mixed")
+
+
+def test_the_callbacks_write_where_a_run_s_folder_has_its_checkpoints():
+    callbacks, folder = composed().callbacks, RunFolder(Path("out"))
+    for callback, path in ((callbacks.best, folder.best), (callbacks.last, folder.last)):
+        assert Path(callback.dirpath, f"{callback.filename}.ckpt") == path
