@@ -15,7 +15,7 @@ from typing import Any
 
 from lightning import Trainer
 
-from fashion.data.settings import DROPPED_KEYS
+from fashion.data.settings import DROPPED_KEYS, REPEATED_KEYS
 from fashion.defaults import default_settings
 from fashion.models import checkpoints
 from fashion.training.run_folder import RunFolder
@@ -72,7 +72,7 @@ REFUSED_TO_RESUME = (
 # Every release has had these, so that a run without one was told to do without it.
 FIRST_CALLBACKS = ("callbacks.best", "callbacks.last", "callbacks.early_stopping")
 # What the configuration once said a second time.
-REPEATED = ("data.backbone", "data.input_size", "data.seed", "model.fit", "model.seed")
+REPEATED = (*(f"data.{key}" for key in REPEATED_KEYS), "model.fit", "model.seed")
 log = logging.getLogger(__name__)
 
 
