@@ -1,14 +1,19 @@
 """A folder or a zip of files, listed and read alike."""
 
 import hashlib
+import io
 import os
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath, PurePosixPath
+from typing import IO, Any
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_FILE_BYTES = 256 * 2**20
+MAX_RATIO = 200  # how many times its packed size a file in a zip may have
+SMALL_BYTES = 2**20  # below which it may have any ratio
+DAMAGES = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)
 
 
 def is_photo(name: str) -> bool:
@@ -55,7 +60,8 @@ class Folder:
 
     def digest(self, name: str) -> str:
         """Return a text that is the same for files of the same content."""
-        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        with Path(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def stamp(self, name: str) -> str:
         """Return a text that changes when a file's content does: size and modification time."""
@@ -74,6 +80,14 @@ class Folder:
         """
         _check_size(os.path.getsize(name))
         return Path(name).read_bytes()
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file of any size, to be read in parts.
+
+        Raises:
+            OSError: It can't be read.
+        """
+        return Path(name).open("rb")
 
 
 class Archive:
@@ -137,8 +151,44 @@ class Archive:
         _check_size(self._entries[name].file_size)
         try:
             return self._zip.read(self._entries[name])
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        except DAMAGES as error:
             raise ValueError(f"damaged zip entry: {error}") from error
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file of any size, to be read in parts.
+
+        Raises:
+            OSError: The entry is damaged, encrypted, or larger than `MAX_RATIO` times its packed
+                size. Reading it raises this, too.
+        """
+        entry = self._entries[name]
+        if entry.file_size > max(SMALL_BYTES, MAX_RATIO * entry.compress_size):
+            raise OSError(
+                f"its {entry.file_size:,} bytes are packed into {entry.compress_size:,}, more than "
+                f"{MAX_RATIO} to one; unpack the zip if you trust it, and pass the folder"
+            )
+        try:
+            return io.BufferedReader(_Unpacked(self._zip.open(entry)))
+        except DAMAGES as error:
+            raise OSError(f"damaged zip entry, fetch it again: {error}") from error
+
+
+class _Unpacked(io.RawIOBase):
+    """A file in a zip that is read in parts; damages are told as `Archive.read` tells them."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - as io declares it
+        try:
+            content = self._file.read(len(buffer))
+        except DAMAGES as error:
+            raise OSError(f"damaged zip entry, fetch it again: {error}") from error
+        buffer[: len(content)] = content
+        return len(content)
 
 
 def _is_listed(folder: str, skipped: Collection[str]) -> bool:

@@ -1,10 +1,10 @@
 """What a person decided on single photos: `data.exclude` and `data.relabel`, CSV files by id."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fashion.catalogue.csv_rows import open_rows
 from fashion.tables import unmark_text
 
 EXCLUDED = "excluded"  # the reason in the audit
@@ -76,15 +76,12 @@ def _read(key: str, file: str | Path, columns: tuple[str, ...]) -> list[dict[str
     path = Path(file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"data.{key}={str(file)!r} does not exist.")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, restkey="", restval="")
-            header = list(reader.fieldnames or [])
-            rows = [{name: unmark_text(row[name]) for name in header} for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"data.{key}={str(file)!r} is not a CSV table in UTF-8 ({error})."
-        ) from error
+    subject = f"data.{key}={str(file)!r}"
+    with open_rows(lambda: path.open("rb"), subject) as (header, numbered):
+        rows = [
+            dict(zip(header, [*map(unmark_text, fields), *[""] * len(header)], strict=False))
+            for _, fields in numbered
+        ]
     if "id" not in header or (columns and not set(columns) & set(header)):
         wanted = " and ".join(["id", *[" or ".join(columns)][: len(columns)]])
         raise ValueError(

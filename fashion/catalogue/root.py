@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
+from typing import IO
 
 from fashion.catalogue.containers import Archive, Folder, is_photo, stays_inside
 
@@ -37,6 +38,7 @@ class CatalogueRoot:
         stamp: Returns of that name a string that changes when the file's content does: checksum
             and size in a zip, size and modification time in a folder.
         read: Returns a file's bytes. Raises OSError or ValueError when it can't be read.
+        open: Opens a file of any size, to be read in parts. Raises OSError, and so may reading.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class CatalogueRoot:
     find: Callable[[str], str | None]
     stamp: Callable[[str], str]
     read: Callable[[str], bytes]
+    open: Callable[[str], IO[bytes]]
 
     @property
     def table_name(self) -> str:
@@ -78,6 +81,7 @@ def open_root(root: str | Path, table: str | None = "styles.csv") -> CatalogueRo
         find=partial(_find_photo, files, base),
         stamp=files.stamp,
         read=files.read,
+        open=files.open,
     )
 
 

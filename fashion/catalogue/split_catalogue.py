@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from fashion.catalogue.splits import SPLITS, assign_folds, assign_grouped_splits, assign_splits
-from fashion.catalogue.table import DROPPED_COLUMNS, Catalogue
+from fashion.catalogue.table import Catalogue
+from fashion.catalogue.table_rows import DROPPED_COLUMNS
 from fashion.files import write_file
 from fashion.tables import csv_text
 

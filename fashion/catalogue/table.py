@@ -5,9 +5,6 @@ that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.
 `label` (text) and, after `assign_splits`, `split` (`train`, `val` or `test`).
 """
 
-import csv
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -15,10 +12,10 @@ import pandas as pd
 
 from fashion.catalogue.review import EXCLUDED, Review
 from fashion.catalogue.root import CatalogueRoot
+from fashion.catalogue.table_rows import DROPPED_COLUMNS, read_table
 
 RELABELLED_COLUMNS = ["line", "id", "label", "label_before"]
 RARE = "rare label"
-DROPPED_COLUMNS = ["line", "id", "label", "reason", "detail"]
 
 
 @dataclass(frozen=True)
@@ -178,31 +175,8 @@ def _from_folders(root: CatalogueRoot) -> Catalogue:
 def _from_table(
     root: CatalogueRoot, columns: tuple[str | None, str | None, str], repair: bool
 ) -> Catalogue:
-    id_column, image_column, label_column = columns
-    header, rows = _read_rows(root)
-    if id_column is None and image_column is None:
-        raise ValueError(
-            "data.id_column=null takes the photo's path for a name; pass data.image_column=<the "
-            "column of the photos' paths>, too."
-        )
-    keys = ("id_column", "image_column", "label_column")
-    for key, column in zip(keys, columns, strict=True):
-        if column is not None and column not in header:
-            raise ValueError(
-                f"data.{key}={column!r}: {root.table_name} of data.root={str(root.path)!r} has no "
-                f"column {column!r}; its columns are {', '.join(header)}."
-            )
-    attributes, malformed = _sort_rows(header, rows, id_column or image_column, repair)
-    table = pd.DataFrame({"id": attributes[id_column or image_column]})
-    table["label"] = attributes[label_column]
-    if image_column:
-        table["photo"] = attributes[image_column].map(root.find)
-    else:
-        _check_file_names(table, root)
-        table["photo"] = table["id"].map(root.photos)
-    table = table.reset_index(names="line")
-    _check_ids(table, root)
-    return Catalogue(table, malformed, len(rows), attributes, root.table_name)
+    rows = read_table(root, columns, repair)
+    return Catalogue(rows.table, rows.dropped, rows.rows_in_file, rows.attributes, root.table_name)
 
 
 def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
@@ -217,89 +191,6 @@ def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
     relabelled = table.assign(label_before=before["label"])[changed][RELABELLED_COLUMNS]
     catalogue = replace(catalogue, table=table, relabelled=relabelled)
     return catalogue.without(table[table["id"].isin(review.excluded)], EXCLUDED, "")
-
-
-def _read_rows(root: CatalogueRoot) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and `(line, fields)` of each row; a blank line is no row."""
-    assert root.csv_name is not None
-    try:
-        text = root.read(root.csv_name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"data.root={str(root.path)!r}: {root.table_name} is not UTF-8 (byte {error.start}). "
-            "Save it as UTF-8."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"data.root={str(root.path)!r}: {root.table_name} can't be read ({error}). "
-            "Fetch the catalogue again."
-        ) from error
-    try:
-        numbered = list(_numbered(io.StringIO(text, newline="")))
-    except csv.Error as error:
-        raise ValueError(
-            f"data.root={str(root.path)!r}: {root.table_name} is not a CSV table ({error}). "
-            "Save it with commas and closed quotes."
-        ) from error
-    if len(numbered) < 2:
-        raise ValueError(f"data.root={str(root.path)!r}: {root.table_name} has no rows.")
-    header, rows = numbered[0][1], numbered[1:]
-    for line, fields in rows:
-        # A quote that is never closed swallows whole rows into one field.
-        if any(part.count(",") >= len(header) - 1 for f in fields for part in f.split("\n")[1:]):
-            raise ValueError(
-                f"data.root={str(root.path)!r}: a quote in line {line} of {root.table_name} is not "
-                "closed and swallows the rows after it. Close or remove it."
-            )
-    return header, rows
-
-
-def _numbered(lines: io.StringIO) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines)
-    line = 1
-    for fields in reader:
-        if fields:
-            yield line, fields
-        line = reader.line_num + 1
-
-
-def _sort_rows(
-    header: list[str], rows: list[tuple[int, list[str]]], id_column: str | None, repair: bool
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split the rows into well-formed ones, by `line` with their columns, and malformed ones."""
-    width, id_place = len(header), header.index(str(id_column))
-    good, bad = {}, []
-    for line, fields in rows:
-        if repair and len(fields) > width:
-            fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]
-        if len(fields) == width:
-            good[line] = fields
-        else:
-            id_ = fields[id_place] if len(fields) > id_place else ""
-            bad.append((line, id_, "", "malformed", f"{len(fields)} fields, not {width}"))
-    attributes = pd.DataFrame(list(good.values()), index=list(good), columns=header)
-    return attributes, pd.DataFrame(bad, columns=DROPPED_COLUMNS)
-
-
-def _check_file_names(table: pd.DataFrame, root: CatalogueRoot) -> None:
-    unsafe = table["id"].str.contains(r"[/\\\x00]") | table["id"].isin(["", ".", ".."])
-    if unsafe.any():
-        row = table[unsafe].iloc[0]
-        raise ValueError(
-            f"data.root={str(root.path)!r}: the id {row['id']!r} in line {row.name} of "
-            f"{root.table_name} is no file name in images/. Correct that row."
-        )
-
-
-def _check_ids(table: pd.DataFrame, root: CatalogueRoot) -> None:
-    repeated = table[table["id"].duplicated(keep=False)]
-    if not repeated.empty:
-        first = repeated["id"].iloc[0]
-        lines = ", ".join(map(str, repeated[repeated["id"] == first]["line"]))
-        raise ValueError(
-            f"data.root={str(root.path)!r}: {repeated['id'].nunique()} ids of {root.table_name} "
-            f"stand in several rows, {first!r} in lines {lines}. Remove the repeated rows."
-        )
 
 
 def _drop_rare(catalogue: Catalogue, min_images: int, label_column: str) -> Catalogue:
