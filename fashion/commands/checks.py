@@ -39,9 +39,9 @@ from fashion.models.backbone import (
     check_hub,
     count_parameters,
     count_trainable,
-    find_weights,
     pretrained_cfg,
 )
+from fashion.models.weights import find_weights
 from fashion.training.classifier import ProductClassifier
 from fashion.training.facts import versions
 

@@ -3,21 +3,19 @@
 import difflib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.utils import get_session
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, freeze_batch_norm_2d
 from timm.models import PretrainedCfg
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from fashion.models.heads import replace_heads
+from fashion.models.heads import is_in_head, names_of_heads, replace_heads
+from fashion.models.weights import find_weights, load_weights
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, BatchNormAct2d)
 FROZEN_BATCH_NORMS = (FrozenBatchNorm2d, FrozenBatchNormAct2d)
@@ -70,9 +68,9 @@ def build_backbone(
         backbone: timm's name, with the tag of its weights if any.
         num_classes: K, the width of the head.
         pretrained: Load timm's published ImageNet weights (ignored where `weights` is given).
-        weights: A `.safetensors` file with this backbone's weights under timm's keys, or a folder
-            that holds one; see `find_weights`. Its classifier, if it has one, is ignored,
-            everything else must fit.
+        weights: A `.safetensors` file with this backbone's weights under timm's keys, a run's
+            checkpoint, or a folder that holds one; see `find_weights`. Its classifier, if it has
+            one, is ignored, everything else must fit.
         input_size: Side of the input in pixels, for networks that are built for one size.
         dropout: Drop rate before the head, in [0, 1).
 
@@ -88,7 +86,7 @@ def build_backbone(
     if weights is not None:
         path = find_weights(backbone, weights)
         network = _create(backbone, **options)
-        _load_weights(network, backbone, path)
+        load_weights(network, backbone, path)
         return network
     if not pretrained:
         return _create(backbone, **options)
@@ -98,33 +96,6 @@ def build_backbone(
         return _create(backbone, pretrained=True, **options)
     except Exception as error:  # the hub's clients raise many unrelated types
         raise _not_fetched(backbone, cfg, error) from error
-
-
-def find_weights(backbone: str, weights: str) -> Path:
-    """Return the file of a backbone's weights; in a folder, `<timm's name>.safetensors`.
-
-    With or without the tag: `resnet50.tv_in1k.safetensors` goes before `resnet50.safetensors`, so
-    that one folder serves all models of a sweep.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    path = Path(weights)
-    if not path.is_dir():
-        if path.is_file():
-            return path
-        raise FileNotFoundError(
-            f"model.weights={weights!r} does not exist; pass a .safetensors file or a folder of "
-            "them."
-        )
-    names = dict.fromkeys((f"{backbone}.safetensors", f"{backbone.split('.')[0]}.safetensors"))
-    for name in names:
-        if (path / name).is_file():
-            return path / name
-    raise FileNotFoundError(
-        f"model.weights={weights!r} holds no {' or '.join(names)}; put the weights of {backbone} "
-        "there, or pass their file."
-    )
 
 
 def check_hub(backbone: str) -> None:
@@ -144,7 +115,7 @@ def check_hub(backbone: str) -> None:
 
 def head_names(network: nn.Module) -> list[str]:
     """Return the names of the head's parameters in a timm network."""
-    return [name for name, _ in network.named_parameters() if _in_head(network, name)]
+    return [name for name, _ in network.named_parameters() if is_in_head(network, name)]
 
 
 def check_unfreeze(backbone: str, unfreeze: str | Sequence[str]) -> None:
@@ -199,7 +170,7 @@ def count_parameters(network: nn.Module) -> int:
 
 def _create(backbone: str, **options: Any) -> nn.Module:
     network: nn.Module = timm.create_model(backbone, **options)
-    replace_heads(network, _names_of_heads(network))
+    replace_heads(network, names_of_heads(network))
     return network
 
 
@@ -226,37 +197,6 @@ def _reach_hub(cfg: PretrainedCfg) -> None:
     """Fail within seconds where timm's own download would retry for most of a minute."""
     if cfg.hf_hub_id and not try_to_load_from_cache(cfg.hf_hub_id, "model.safetensors"):
         get_session().head(f"{constants.ENDPOINT}/{cfg.hf_hub_id}", timeout=10)
-
-
-def _load_weights(network: nn.Module, backbone: str, path: Path) -> None:
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"model.weights={str(path)!r} is not a complete safetensors file ({error}). Pass "
-            "one that is."
-        ) from error
-    own = network.state_dict()
-    state = {key: value for key, value in state.items() if not _in_head(network, key)}
-    expected = {key for key in own if not _in_head(network, key)}
-    # Batch counters matter to no fixed momentum; converted weights often lack them.
-    missing = sorted(
-        key for key in expected - state.keys() if not key.endswith("num_batches_tracked")
-    )
-    surplus = sorted(state.keys() - expected)
-    misfits = sorted(key for key in expected & state.keys() if own[key].shape != state[key].shape)
-    for what, keys in (
-        ("lacks", missing),
-        ("also holds", surplus),
-        ("has other shapes for", misfits),
-    ):
-        if keys:
-            raise ValueError(
-                f"model.weights={str(path)!r} does not fit model.backbone={backbone!r}: it "
-                f"{what} {len(keys)} tensors, {keys[0]!r} first. Pass the weights of {backbone}, "
-                "with timm's keys."
-            )
-    network.load_state_dict(state, strict=False)
 
 
 def _trainable_names(network: nn.Module, unfreeze: str | Sequence[str]) -> set[str]:
@@ -287,16 +227,6 @@ def _match(names: Sequence[str], patterns: str | Sequence[str]) -> set[str]:
             )
         chosen |= hits
     return chosen
-
-
-def _in_head(network: nn.Module, name: str) -> bool:
-    return name.startswith(tuple(f"{head}." for head in _names_of_heads(network)))
-
-
-def _names_of_heads(network: nn.Module) -> tuple[str, ...]:
-    cfg: Any = network.pretrained_cfg
-    heads = cfg["classifier"] or ()
-    return (heads,) if isinstance(heads, str) else tuple(heads)
 
 
 def _fix_frozen_batch_norms(module: nn.Module) -> None:

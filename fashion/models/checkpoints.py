@@ -17,6 +17,7 @@ from typing import IO, Any
 import torch
 
 FORMAT = 1
+BEST = "checkpoints/best.ckpt"  # in a run's folder
 # What each checkpoint holds, and of that what others rely on.
 PARTS = {
     "hyper_parameters": {"class_names", "backbone"},
@@ -31,11 +32,15 @@ def write(checkpoint: Mapping[str, Any], file: IO[bytes]) -> None:
     torch.save({**checkpoint, "format": FORMAT}, file)
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, key: str = "ckpt_path") -> dict[str, Any]:
     """Read a checkpoint onto the host, brought to today's form.
 
     A tensor's values are read when they are first asked for. The file may be replaced meanwhile,
     but not be written into.
+
+    Args:
+        path: The file.
+        key: The setting that names it, for messages.
 
     Raises:
         FileNotFoundError: No file lies there.
@@ -43,30 +48,30 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     if Path(path).is_dir():
         raise ValueError(
-            f"ckpt_path={str(path)!r} is a folder; pass the file checkpoints/best.ckpt of a run's "
+            f"{key}={str(path)!r} is a folder; pass the file checkpoints/best.ckpt of a run's "
             "folder."
         )
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"ckpt_path={str(path)!r} does not exist; pass a run's checkpoints/best.ckpt."
+            f"{key}={str(path)!r} does not exist; pass a run's checkpoints/best.ckpt."
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # damaged files draw almost any error from the unpickler
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"ckpt_path={str(path)!r} is not a complete checkpoint ({reason[:100]}). "
+            f"{key}={str(path)!r} is not a complete checkpoint ({reason[:100]}). "
             "Pass a run's checkpoints/best.ckpt or last.ckpt."
         ) from error
     if not _is_ours(checkpoint):
         raise ValueError(
-            f"ckpt_path={str(path)!r} was not written by this project. Pass a run's "
+            f"{key}={str(path)!r} was not written by this project. Pass a run's "
             "checkpoints/best.ckpt."
         )
     version = checkpoint.get("format", 0)
     if not isinstance(version, int) or version > FORMAT:
         raise ValueError(
-            f"ckpt_path={str(path)!r} is of format {version!r}, but this version of fashion reads "
+            f"{key}={str(path)!r} is of format {version!r}, but this version of fashion reads "
             f"formats up to {FORMAT}. Install a later version, or pass another checkpoint."
         )
     return checkpoint if version == FORMAT else _from_before_formats(checkpoint)

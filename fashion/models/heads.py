@@ -6,6 +6,7 @@ ties.
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,18 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     if torch.compiler.is_compiling() or is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
+
+
+def names_of_heads(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of a timm network's heads; most have one."""
+    cfg: Any = network.pretrained_cfg
+    heads = cfg["classifier"] or ()
+    return (heads,) if isinstance(heads, str) else tuple(heads)
+
+
+def is_in_head(network: nn.Module, name: str) -> bool:
+    """Return whether a tensor of a timm network belongs to a head, by its name."""
+    return name.startswith(tuple(f"{head}." for head in names_of_heads(network)))
 
 
 def replace_heads(network: nn.Module, names: Iterable[str]) -> None:

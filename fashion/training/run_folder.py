@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fashion.models.checkpoints import BEST
+
 CHECKPOINTS = "checkpoints"
 MAX_DEPTH = 4  # how far below a folder runs are looked for
 
@@ -32,7 +34,7 @@ class RunFolder:
     @property
     def best(self) -> Path:
         """The checkpoint that predicts."""
-        return self.checkpoints / "best.ckpt"
+        return self.path / BEST
 
     @property
     def last(self) -> Path:

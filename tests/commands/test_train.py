@@ -255,7 +255,7 @@ def test_a_wrong_setting_is_one_sentence_before_any_weights(override, data, tmp_
         raise AssertionError("weights were asked for")
 
     monkeypatch.setattr("fashion.models.backbone._reach_hub", refuse)
-    monkeypatch.setattr("fashion.models.backbone._load_weights", refuse)
+    monkeypatch.setattr("fashion.models.backbone.load_weights", refuse)
     with pytest.raises(CompactHydraException, match=USER_ERRORS[override]) as caught:
         run(tmp_path, *data, "model.pretrained=true", override)
     assert "\n" not in str(caught.value)

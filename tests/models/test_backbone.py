@@ -1,13 +1,11 @@
-import json
 import re
-import struct
 from types import MappingProxyType
 
 import pytest
 import timm
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from fashion.models.backbone import (
@@ -263,76 +261,6 @@ def test_an_unreachable_hub_is_one_sentence_with_both_ways_out(monkeypatch):
     message = str(caught.value)
     assert re.search(r"model\.weights=FILE\.safetensors.*model\.pretrained=false", message)
     assert "\n" not in message
-
-
-def saved_weights(path, backbone="test_resnet", classes=1000, change=lambda state: state):
-    network = timm.create_model(backbone, pretrained=False, num_classes=classes)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter)
-    save_file(change(network.state_dict()), path)
-    return network
-
-
-def test_a_weights_file_fills_the_backbone_and_its_classifier_is_ignored(tmp_path):
-    path = tmp_path / "weights.safetensors"
-    source = saved_weights(path).state_dict()
-    network = build_backbone("test_resnet", 5, pretrained=True, weights=str(path))
-    own = network.state_dict()
-    head = set(head_names(network))
-    assert all(torch.equal(own[key], source[key]) for key in own.keys() - head)
-    assert network.fc.out_features == 5
-
-
-def test_a_weights_file_may_lack_the_classifier(tmp_path):
-    path = tmp_path / "weights.safetensors"
-
-    def headless(state):
-        return {key: value for key, value in state.items() if not key.startswith("fc.")}
-
-    source = saved_weights(path, change=headless).state_dict()
-    network = build_backbone("test_resnet", 5, pretrained=False, weights=str(path))
-    assert torch.equal(network.conv1[0].weight, source["conv1.0.weight"])
-
-
-def test_a_folder_of_weights_serves_each_backbone_its_own(tmp_path):
-    source = saved_weights(tmp_path / "test_resnet.safetensors").state_dict()
-    network = build_backbone("test_resnet.r160_in1k", 5, pretrained=True, weights=str(tmp_path))
-    assert torch.equal(network.state_dict()["conv1.0.weight"], source["conv1.0.weight"])
-    tagged = saved_weights(tmp_path / "test_resnet.r160_in1k.safetensors").state_dict()
-    network = build_backbone("test_resnet.r160_in1k", 5, pretrained=True, weights=str(tmp_path))
-    assert torch.equal(network.state_dict()["conv1.0.weight"], tagged["conv1.0.weight"])
-    with pytest.raises(FileNotFoundError, match=r"holds no test_vit\.safetensors; put the weights"):
-        build_backbone("test_vit", 5, pretrained=True, weights=str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda s: {k: v for k, v in s.items() if k != "bn1.weight"},
-            "lacks 1 tensors, 'bn1.weight'",
-        ),
-        (lambda s: {**s, "extra": torch.zeros(1)}, "also holds 1 tensors, 'extra'"),
-        (lambda s: {**s, "bn1.bias": torch.zeros(3)}, "has other shapes for 1 tensors, 'bn1.bias'"),
-    ],
-)
-def test_weights_that_do_not_fit_are_an_error(tmp_path, change, message):
-    path = tmp_path / "weights.safetensors"
-    saved_weights(path, change=change)
-    with pytest.raises(
-        ValueError, match=rf"model\.weights=.*does not fit.*'test_resnet'.*{message}"
-    ):
-        build_backbone("test_resnet", 5, pretrained=False, weights=str(path))
-
-
-def test_a_damaged_or_missing_weights_file_is_an_error(tmp_path):
-    damaged = tmp_path / "damaged.safetensors"
-    header = json.dumps({"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}).encode()
-    damaged.write_bytes(struct.pack("<Q", len(header)) + header)
-    with pytest.raises(ValueError, match=r"model\.weights=.*not a complete safetensors file"):
-        build_backbone("test_resnet", 5, pretrained=False, weights=str(damaged))
-    with pytest.raises(FileNotFoundError, match=r"model\.weights='nowhere\.safetensors'"):
-        build_backbone("test_resnet", 5, pretrained=False, weights="nowhere.safetensors")
 
 
 @pytest.mark.parametrize("name", ["resnet50", "xception"])
