@@ -13,8 +13,11 @@ HIDDEN = {
     ),
     "root": ("Defaulting to PJRT_DEVICE=CPU",),  # torch_xla's, where another device trains
 }
-# Advice to whoever writes loaders and metrics, which the project has chosen itself.
+# Advice to whoever writes loaders and metrics, which the project has chosen itself, and remarks on
+# going on with a run, which it says in words of its own or sees to.
 ADVICE = (
+    r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    r"Checkpoint directory .* exists and is not empty",
     r"It is recommended to use `self\.log\(",
     r"The '\w+' does not have many workers",
     r"Consider setting `persistent_workers=True`",

@@ -28,6 +28,7 @@ from fashion.models.backbone import pretrained_cfg
 from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.reports.summary import headline
 from fashion.training.classifier import ProductClassifier
+from fashion.training.continuation import latest
 from fashion.training.inference import fill_features
 from fashion.training.record import RunRecord
 from fashion.training.resume import check_resumable, find_checkpoint, find_finished
@@ -133,6 +134,7 @@ def prepare(
     config = settings_of(cfg)
     folder = RunFolder(Path(cfg.output_dir))
     ckpt_path = find_checkpoint("auto" if resumes(cfg) else cfg.ckpt_path, folder.path)
+    ckpt_path = ckpt_path and latest(ckpt_path, folder)
     checkpoint = check_resumable(ckpt_path, config) if ckpt_path else None
     record = RunRecord(config, folder)
     trainer = build_trainer(cfg, record)

@@ -105,7 +105,7 @@ def report_on(
         )
         if not trainer.is_global_zero:
             return {}
-        run = run_facts(config, history, datamodule, classifier)
+        run = run_facts(config, history, ckpt_path, datamodule, classifier)
         run |= {"split": split, **compilation_facts(trainer)}
         return write_report(predictions, run, history, folder.report(split), analysis, parts)
 

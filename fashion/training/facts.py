@@ -3,11 +3,13 @@
 import contextlib
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fashion.data.datamodule import FashionDataModule
+from fashion.models import checkpoints
 from fashion.models.backbone import count_parameters, count_trainable
 from fashion.training.classifier import ProductClassifier
 
@@ -15,13 +17,20 @@ from fashion.training.classifier import ProductClassifier
 def run_facts(
     config: dict[str, Any],
     history: pd.DataFrame,
+    ckpt_path: Path | None,
     datamodule: FashionDataModule,
     classifier: ProductClassifier,
 ) -> dict[str, Any]:
-    """Return what a report says of a run beside its figures; see `write_report`."""
+    """Return what a report says of a run beside its figures; see `write_report`.
+
+    The best epoch is that of the model's file, which the report is about.
+    """
     data = datamodule.facts()
     seconds = history["seconds"].tolist() if len(history) else []
-    best = int(history["epoch"].iloc[history["val/macro_auprc"].argmax()]) if len(history) else None
+    epochs = (
+        checkpoints.read(ckpt_path)["run"]["epochs"] if ckpt_path else history.to_dict("records")
+    )
+    best = epochs[-1] if epochs else {}
     return {
         "model": config["model_name"],
         "seed": config["seed"],
@@ -30,8 +39,8 @@ def run_facts(
         "class_counts": datamodule.splits.class_counts(),
         "trainable_parameters": count_trainable(classifier.backbone),
         "total_parameters": count_parameters(classifier.backbone),
-        "best_epoch": best,
-        "best_val_macro_auprc": float(history["val/macro_auprc"].max()) if len(history) else None,
+        "best_epoch": best.get("epoch"),
+        "best_val_macro_auprc": best.get("val/macro_auprc"),
         "epochs": len(history),
         "seconds": {
             "total": round(sum(seconds), 1),

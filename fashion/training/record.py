@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from fashion.files import write_file
 from fashion.models.backbone import pretrained_cfg
 from fashion.training.classifier import ProductClassifier
+from fashion.training.continuation import reason_to_stop, take_over
 from fashion.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,15 @@ class RunRecord(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; an epoch resumed in its middle has no start of its own.
 
-        A run that had stopped early stays so: Lightning would train it for an epoch more.
+        A run that had stopped early stays so, unless its settings say otherwise now: Lightning
+        would train it for an epoch more.
         """
         self._started = time.monotonic()
         for stopping in trainer.early_stopping_callbacks:
-            if stopping.stopped_epoch or stopping.wait_count >= stopping.patience:
+            if reason := reason_to_stop(stopping):
                 trainer.should_stop = True
+                if trainer.is_global_zero and trainer.fit_loop._can_stop_early:
+                    log.info("Nothing is left to train: %s", reason)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the rows whose checkpoint is on disk by now, and start the epoch's clock."""
@@ -89,8 +93,9 @@ class RunRecord(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with the history of the checkpoint's run."""
+        """Go on with the history of the checkpoint's run, and with what follows from it."""
         if trainer.state.fn == "fit":
+            take_over(trainer, checkpoint)
             self.epochs = checkpoint["run"]["epochs"]
             self._earlier_seconds = checkpoint["run"]["partial_seconds"]
 
