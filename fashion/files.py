@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,22 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write a file, whole or not at all."""
     with replacing(path) as file:
         file.write(content if isinstance(content, bytes) else content.encode())
+
+
+def write_all(file: FileIO, content: memoryview) -> None:
+    """Write to a file without a buffer, whose errors therefore come at once."""
+    left = content.cast("B")
+    while left:
+        left = left[file.write(left) :]
+
+
+def size_text(num_bytes: float) -> str:
+    """Return a size in the unit that suits it, as `13.9 GB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 999.95 or unit == "GB":
+            break
+        num_bytes /= 1000
+    return f"{num_bytes:.0f} bytes" if unit == "bytes" else f"{num_bytes:,.1f} {unit}"
 
 
 @contextmanager

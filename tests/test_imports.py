@@ -24,6 +24,11 @@ MAP = {
         "CSV files for people: a cell that a spreadsheet would compute is marked as text.",
         "",
     ),
+    "cache_folder": (
+        "A cache folder that processes and users share: its locks, and what is said where one "
+        "can't write.",
+        "",
+    ),
     "models": (
         "Networks: built with timm, cut where gradients stop, read from and written to "
         "checkpoints.",
@@ -31,16 +36,19 @@ MAP = {
     ),
     "catalogue": (
         "Catalogues of photos: read, checked, shared out into splits.",
-        "files tables",
+        "cache_folder files tables",
     ),
-    "twins": ("Photos of a catalogue that show the same picture.", "files catalogue"),
+    "twins": (
+        "Photos of a catalogue that show the same picture.",
+        "cache_folder files catalogue",
+    ),
     "metrics": (
         "From arrays to figures and tables: what predictions are worth.",
         "files tables",
     ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",
-        "defaults files models catalogue twins",
+        "cache_folder defaults files models catalogue twins",
     ),
     "devices": ("Which devices a run takes, and Lightning's parts for XLA's.", "models data"),
     "training": (

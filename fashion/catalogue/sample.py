@@ -34,6 +34,7 @@ def draw_sample(cache_dir: str | Path, photos: int = PHOTOS) -> Path:
 
     Raises:
         ValueError: If `photos` are too few to show every type.
+        OSError: The folder can't be written.
     """
     if photos < MIN_PHOTOS:
         raise ValueError(
@@ -48,12 +49,11 @@ def draw_sample(cache_dir: str | Path, photos: int = PHOTOS) -> Path:
 
 
 def _draw_once(folder: Path, photos: int) -> None:
-    from filelock import FileLock
-
+    from fashion.cache_folder import alone, make_folder, writing
     from fashion.catalogue.sample_drawing import write_catalogue
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    make_folder(folder.parent)
+    with alone(folder, "the sample"), writing(folder.parent):
         if folder.is_dir():
             return
         unfinished = folder.with_suffix(".unfinished")

@@ -176,7 +176,8 @@ def _catalogue(
         yield Finding(OK, f"catalogue: {photos:,} photos of {classes} classes in {settings.root}")
         interpolation = pretrained_cfg(cfg.model.backbone).interpolation
         how = (cfg.model.input_size, settings.fit, interpolation, settings.cache_folder)
-        packed = is_packed(store_folder(loaded.root, table, *how))
+        folder = store_folder(loaded.root, table, *how)
+        packed = is_packed(folder, photos, cfg.model.input_size)
     yield _disk(photos, packed, cfg.model.input_size, settings.cache_folder)
     return loaded
 

@@ -45,6 +45,28 @@ def channels_first(part: Tensor) -> Tensor:
     return part.permute(0, 3, 1, 2) if part.ndim == 4 else part
 
 
+def check_places(places: np.ndarray, length: int) -> None:
+    """Check that places are in [0, length): numpy counts from the end, and XLA takes the nearest.
+
+    Raises:
+        IndexError: One is not.
+    """
+    if len(places) and not (places.min() >= 0 and places.max() < length):
+        wrong = places[(places < 0) | (places >= length)][0]
+        raise IndexError(f"There is no place {wrong} among {length:,}.")
+
+
+def places_of(rows: np.ndarray, num_rows: int) -> np.ndarray:
+    """Return the places of rows, of those that only fill a batch the first one.
+
+    Raises:
+        IndexError: There is no such row.
+    """
+    places: np.ndarray = np.where(rows == PADDING, 0, rows)
+    check_places(places, num_rows)
+    return places
+
+
 class Photos(Protocol):
     """Photos, `(N, H, W, 3)` uint8, and their H and W, as `PhotoStore` has them."""
 
@@ -107,10 +129,12 @@ class ProductDataset(Dataset[Batch]):
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo."""
         epoch, rows = item
-        places = np.maximum(rows, 0)
+        places = places_of(rows, len(self))
         out = self.ring.reserve() if self.ring else None
+        slots = self.slots[places]
+        check_places(slots, len(self.store.photos))
         # With its default mode, take would fill a copy of `out` first.
-        photos = np.take(self.store.photos, self.slots[places], axis=0, out=out, mode="clip")
+        photos = np.take(self.store.photos, slots, axis=0, out=out, mode="clip")
         if self.augment and not (self.plain_first and epoch == 0):
             for place, row in enumerate(places):
                 photos[place] = self._augmented(photos[place], (self.seed, epoch, int(row)))

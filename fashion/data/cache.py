@@ -1,51 +1,101 @@
-"""The shelf of a cache folder: its stores of packed photos and of features, listed and deleted."""
+"""The shelf of a cache folder: packed photos, features and twins, listed and deleted."""
 
-import json
-import shutil
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from fashion.data import feature_store
-from fashion.data.photo_store import INDEX, PIXELS, UNFINISHED, is_packed
+from fashion.cache_folder import DamagedError, NoLocksError, is_being_made, remove, unless_used
+from fashion.data import feature_store, photo_store
+from fashion.twins.groups import read_groups
+
+LOCK = ".lock"
+COLUMNS = ["key", "kind", "photos", "input_size", "unreadable", "bytes", "state"]
 
 
 def list_stores(cache_dir: Path) -> pd.DataFrame:
-    """Return one row a store.
+    """Return one row a store; nothing is written or locked for that.
 
-    The columns are `key`, `kind` (`photos`, or `features` of the frozen side of a network),
-    `photos`, `input_size`, `unreadable`, `gigabytes` and `state`. The state is `complete`, `being
-    packed` or, where the packing was cut short, `unfinished`; features, which are filled as they
-    are needed, are `kept` or `being filled`. What a store doesn't know is `-`.
+    The columns are `key`, `kind` (`photos`, `features` of the frozen side of a network, or `twins`
+    among some photos), `photos`, `input_size`, `unreadable`, `bytes` of the disk and `state`. The
+    state is `complete` or, where it lost a part, `damaged`; before, it is `being packed` or, where
+    the packing was cut short, `unfinished`. Features, which are filled as they are needed, are
+    `kept` or `being filled`. What a store doesn't know is `-`.
     """
     rows = []
-    for kind, key, folder in _folders(cache_dir):
-        facts: list[object] = ["-"] * 3
-        if kind == "features":
-            facts[0] = json.loads((folder / feature_store.INDEX).read_text())["photos"]
-            used, state = folder, "kept" if _when_free(folder) else "being filled"
-        elif is_packed(folder):
-            index = json.loads((folder / INDEX).read_text())
-            facts = [index["photos"], index["input_size"], len(index["unreadable"])]
-            used, state = folder, "complete"
-        else:
-            used = folder.with_suffix(UNFINISHED)
-            state = "unfinished" if _when_free(folder) else "being packed"
-        # What it takes of the disk: files of features have holes.
-        size = sum(path.stat().st_blocks * 512 for path in used.rglob("*.[ub]*"))
-        rows.append((key, kind, *facts, round(size / 1e9, 3), state))
-    columns = ["key", "kind", "photos", "input_size", "unreadable", "gigabytes", "state"]
-    return pd.DataFrame(rows, columns=columns)
+    for key, (kind, path) in _stores(cache_dir).items():
+        facts, state = READERS[kind](path)
+        rows.append((key, kind, *facts, *["-"] * (3 - len(facts)), _used(path), state))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _folders(cache_dir: Path) -> list[tuple[str, str, Path]]:
-    """Return kind, key and folder of each store, finished or not."""
-    packed = {path.parent.stem for path in cache_dir.glob(f"photos/*/{PIXELS}")}
-    features = {path.parent.name for path in cache_dir.glob(f"features/*/{feature_store.INDEX}")}
-    kinds = {"photos": packed, "features": features}
-    return [(kind, key, cache_dir / kind / key) for kind in kinds for key in sorted(kinds[kind])]
+def _stores(cache_dir: Path) -> dict[str, tuple[str, Path]]:
+    """Return kind and path of each store by its key, finished or not."""
+    stores = {}
+    for kind in READERS:
+        folder = cache_dir / kind
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ()
+        for name in names:
+            key, is_lock = name.strip(".").split(".")[0], name.endswith(LOCK)
+            if re.fullmatch("[0-9a-f]{16}", key) and (
+                not is_lock or is_being_made(folder / name.removesuffix(LOCK))
+            ):
+                stores[key] = kind, folder / (f"{key}.npz" if kind == "twins" else key)
+    return stores
+
+
+def _photos(folder: Path) -> tuple[list[object], str]:
+    try:
+        index = photo_store.read_index(folder)
+    except FileNotFoundError:
+        return [], "being packed" if is_being_made(folder) else "unfinished"
+    except DamagedError:
+        return [], "being packed" if is_being_made(folder) else "damaged"
+    return [index.photos, index.input_size, len(index.unreadable)], "complete"
+
+
+def _features(folder: Path) -> tuple[list[object], str]:
+    index = feature_store.read_index(folder)
+    state = "kept" if "photos" in index else "damaged"
+    return [index.get("photos", "-")], "being filled" if is_being_made(folder) else state
+
+
+def _twins(path: Path) -> tuple[list[object], str]:
+    try:
+        groups, _ = read_groups(path)
+    except FileNotFoundError:
+        return [], "being found" if is_being_made(path) else "unfinished"
+    except DamagedError:
+        return [], "being found" if is_being_made(path) else "damaged"
+    return [len(groups)], "complete"
+
+
+READERS: dict[str, Callable[[Path], tuple[list[object], str]]] = {
+    "photos": _photos,
+    "features": _features,
+    "twins": _twins,
+}
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return all that there is of a store, the leftovers of what was cut short with it."""
+    parts = [*path.parent.glob(f"{path.stem}*"), *path.parent.glob(f".{path.stem}*")]
+    return [part for part in parts if part.suffix != LOCK]
+
+
+def _used(path: Path) -> int:
+    """Return what a store takes of the disk: files of features have holes."""
+    parts = _parts(path)
+    return sum(_blocks(file) for part in parts for file in (part, *part.rglob("*")))
+
+
+def _blocks(path: Path) -> int:
+    if not path.is_file():  # or no longer
+        return 0
+    stat = path.stat()
+    return 512 * getattr(stat, "st_blocks", -(-stat.st_size // 512))
 
 
 def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
@@ -55,33 +105,43 @@ def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
 
     Raises:
         ValueError: A key names no store, or one that another process is using.
+        OSError: A store can't be deleted, or nobody can tell whether it is in use.
     """
-    folders = {key: folder for _, key, folder in _folders(cache_dir)}
-    unknown = [key for key in keys if key not in [*folders, "all"]]
+    stores = _stores(cache_dir)
+    unknown = [key for key in keys if key not in [*stores, "all"]]
     if unknown:
         raise ValueError(
             f"There is no store {unknown[0]!r} in {cache_dir}; there are: "
-            f"{', '.join(folders) or 'none'}."
+            f"{', '.join(stores) or 'none'}."
         )
-    chosen = list(folders) if "all" in keys else keys
-    deleted = [key for key in chosen if _when_free(folders[key], _remove)]
+    chosen = list(stores) if "all" in keys else keys
+    deleted = [key for key in chosen if _delete(stores[key][1])]
     in_use = set(keys) - set(deleted) - {"all"}
     if in_use:
         raise ValueError(f"The store {min(in_use)!r} is in use by another process, so it stays.")
+    _sweep(cache_dir)
     return deleted
 
 
-def _when_free(folder: Path, action: Callable[[Path], None] = lambda folder: None) -> bool:
-    """Do `action` while holding the store's lock, and return whether the lock was to be had."""
+def _delete(path: Path) -> bool:
+    """Delete a store unless it is in use, and return whether it was deleted."""
+    indices = [path / photo_store.INDEX, path / feature_store.INDEX]
     try:
-        with FileLock(f"{folder}.lock", timeout=0):
-            action(folder)
-    except Timeout:
-        return False
-    return True
+        with unless_used(path, indices) as is_free:
+            for part in _parts(path) if is_free else ():
+                remove(part)
+    except NoLocksError as error:
+        raise OSError(
+            f"The store {path} stays, for nobody can tell whether a run is using it ({error}). "
+            "Delete it by hand if none is."
+        ) from error
+    except OSError as error:
+        raise OSError(f"The store {path} can't be deleted ({error.strerror}).") from error
+    return is_free
 
 
-def _remove(folder: Path) -> None:
-    for path in (folder, folder.with_suffix(UNFINISHED)):
-        if path.exists():
-            shutil.rmtree(path)
+def _sweep(cache_dir: Path) -> None:
+    """Delete the locks that processes left, which earlier releases did always."""
+    for lock in [path for kind in READERS for path in (cache_dir / kind).glob(f"*{LOCK}")]:
+        with suppress(NoLocksError), unless_used(lock.with_suffix(""), ()):
+            pass  # whoever has had a lock deletes it

@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from fashion.data.batches import PADDING, Batch, channels_first, channels_last
+from fashion.data.batches import (
+    PADDING,
+    Batch,
+    channels_first,
+    channels_last,
+    check_places,
+    places_of,
+)
 from fashion.data.feature_store import FeatureStore, stored_shape
 
 CHUNK = 1024  # photos read at a time on their way to a device
@@ -34,7 +41,7 @@ class DeviceFeatures:
         send: Callable[[Tensor], Tensor] = lambda part: part,
     ) -> None:
         ends = np.cumsum([len(slots) for slots in wanted])
-        num_places = int(ends[-1])
+        self._num_places = num_places = int(ends[-1])
         self._places = np.full((len(wanted), store.num_photos), PADDING)
         shapes = [stored_shape(tensor.shape) for tensor in store.boundary]
         parts = [
@@ -53,8 +60,14 @@ class DeviceFeatures:
         self._parts = [send(part) for part in parts]
 
     def places(self, view: int, slots: np.ndarray) -> np.ndarray:
-        """Return where the features of these photos are."""
+        """Return where the features of these photos are.
+
+        Raises:
+            IndexError: Those of one are not there; a device might take others instead.
+        """
+        check_places(slots, self._places.shape[1])
         places: np.ndarray = self._places[view, slots]
+        check_places(places, self._num_places)
         return places
 
     def gather(self, places: Tensor) -> tuple[Tensor, ...]:
@@ -95,7 +108,7 @@ class FeatureDataset(Dataset[Batch]):
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo."""
         epoch, rows = item
-        chosen = np.maximum(rows, 0)
+        chosen = places_of(rows, len(self))
         view, slots = epoch % self.num_views, self.slots[chosen]
         inputs: Tensor | tuple[Tensor, ...]
         if self.on_device:

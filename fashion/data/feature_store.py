@@ -5,14 +5,14 @@ ordinary training. Views are filled photo by photo, so an interrupted run goes o
 another split or number of views computes only what is not there yet.
 """
 
-import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import FileIO
@@ -20,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import Sampler
 from tqdm import tqdm
 
-from fashion.data.batches import PADDING, Batch, channels_first, channels_last
+from fashion.cache_folder import FULL, alone, hold, make_folder, reading, remove, writing
+from fashion.data.batches import PADDING, Batch, channels_first, channels_last, check_places
 from fashion.data.settings import VIEW_PRECISIONS
+from fashion.files import size_text, write_all, write_file
 from fashion.models.cut import BoundaryTensor
 
 FORMAT = 1
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class FeatureStore:
     """Features on disk, `(N, ...)` for each tensor and view, memory-mapped when first read.
+
+    They aren't deleted for as long as there is one of these, where the disk has locks. A view that
+    lost a part, as the sizes of its files tell, counts as one of which nothing was computed yet.
 
     Attributes:
         folder: Where it lies, one folder a view.
@@ -62,21 +66,58 @@ class FeatureStore:
 
     def missing(self, view: int, slots: np.ndarray) -> np.ndarray:
         """Return those of `slots` whose features are not there yet."""
-        path = self.folder / self.views[view] / DONE
-        done = np.fromfile(path, np.uint8) if path.exists() else np.zeros(0, np.uint8)
-        missing: np.ndarray = slots[np.pad(done, (0, self.num_photos))[slots] == 0]
+        check_places(slots, self.num_photos)
+        missing: np.ndarray = slots[self.done(view)[slots] == 0]
         return missing
+
+    def done(self, view: int) -> np.ndarray:
+        """Return of each photo whether its features are there, `(N,)` uint8 of 0 and 1."""
+        with reading(self.folder.parent.parent):
+            if self.damage(view) is not None:
+                return np.zeros(self.num_photos, np.uint8)
+            return np.fromfile(self.folder / self.views[view] / DONE, np.uint8)
+
+    def damage(self, view: int) -> str | None:
+        """Return what of a view isn't as it was written; `""` where nothing was written yet."""
+        folder = self.folder / self.views[view]
+        if not os.path.lexists(folder):
+            return ""
+        for name, size in self.file_sizes.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{path} is not there"
+            if path.stat().st_size != size:
+                return f"{path} has {path.stat().st_size:,} bytes, not {size:,}"
+        if (np.fromfile(folder / DONE, np.uint8) > 1).any():
+            return f"{folder / DONE} holds other values than 0 and 1"
+        return None
+
+    @property
+    def file_sizes(self) -> dict[str, int]:
+        """The bytes of each file of a view, by its name."""
+        sizes = [torch.Size(part.shape).numel() * self.dtype.itemsize for part in self.boundary]
+        names = {f"{number}.bin": size * self.num_photos for number, size in enumerate(sizes)}
+        return {**names, DONE: self.num_photos}
 
     def read(self, view: int, slots: np.ndarray) -> tuple[Tensor, ...]:
         """Return the features of these photos, `(B, ...)` each; maps are channels last in memory.
 
-        They have to be there.
+        Raises:
+            IndexError: Some are not there; there would be zeros in their place.
         """
+        check_places(slots, self.num_photos)
+        absent = slots[self._done[view][slots] == 0]
+        if len(absent):
+            raise IndexError(f"{self.folder} lacks the features of place {absent[0]}.")
         parts = []
         for array in self._arrays[view]:
-            part = torch.from_numpy(np.take(array, slots, axis=0, mode="clip")).view(self.dtype)
+            part = torch.from_numpy(np.take(array, slots, axis=0)).view(self.dtype)
             parts.append(channels_first(part))
         return tuple(parts)
+
+    @cached_property
+    def _done(self) -> list[np.ndarray]:
+        return [self.done(view) for view in range(len(self.views))]
 
     @cached_property
     def _arrays(self) -> list[list[np.ndarray]]:
@@ -108,14 +149,48 @@ def open_features(
         boundary: What crosses the cut.
         precision: `bfloat16` or `float32`.
         views: See `view_names`.
+
+    Raises:
+        OSError: The folder can't be written.
     """
     digest = hashlib.sha256(f"{FORMAT} {key} {precision} {num_photos} {_text(boundary)}".encode())
     folder = cache_dir / "features" / digest.hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
     shapes = {tensor.name: tensor.shape for tensor in boundary}
     index = {"photos": num_photos, "precision": precision, "crossings": shapes}
-    (folder / INDEX).write_text(json.dumps(index))
-    return FeatureStore(folder, num_photos, boundary, PRECISIONS[precision], views)
+    held = _held(cache_dir, folder, json.dumps(index).encode())
+    store = FeatureStore(folder, num_photos, boundary, PRECISIONS[precision], views)
+    if held is not None:
+        weakref.finalize(store, os.close, held).atexit = False
+    return store
+
+
+def _held(cache_dir: Path, folder: Path, index: bytes) -> int | None:
+    """Hold the index of a store, written where it isn't as it should be."""
+    while True:
+        path = folder / INDEX
+        with suppress(BlockingIOError):  # it is being deleted: `alone` waits for the end of that
+            held = hold(path)
+            if path.is_file() and path.read_bytes() == index:
+                return held
+            if held is not None:
+                os.close(held)
+        make_folder(cache_dir, folder.parent.name)
+        with alone(folder, f"the store {folder}"), writing(cache_dir):
+            if not folder.is_dir():
+                remove(folder)
+            folder.mkdir(exist_ok=True)
+            if not path.is_file():
+                remove(path)
+            write_file(path, index)
+
+
+def read_index(folder: Path) -> dict[str, object]:
+    """Return what a store says of itself, nothing where that is damaged."""
+    try:
+        index = json.loads((folder / INDEX).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return index if isinstance(index, dict) else {}
 
 
 def _text(boundary: tuple[BoundaryTensor, ...]) -> str:
@@ -185,10 +260,13 @@ def fill(
     Raises:
         OSError: The disk lacks the room.
     """
-    with FileLock(f"{store.folder}.lock"):
+    if not make_loader().sampler.num_photos:  # type: ignore[attr-defined]
+        return
+    make_folder(store.folder.parent.parent, f"{store.folder.parent.name}/{store.folder.name}")
+    with alone(store.folder, f"the features in {store.folder}"):
         loader = make_loader()
         sampler: MissingSampler = loader.sampler  # type: ignore[attr-defined]
-        if not sampler.num_photos:
+        if not sampler.num_photos:  # the process that was waited for has filled it
             return
         _check_room(store, sampler.num_photos)
         bar = tqdm(total=sampler.num_photos, desc="Computing features", unit="photo", disable=None)
@@ -210,20 +288,22 @@ class _Writer:
 
     def __init__(self, store: FeatureStore, view: int) -> None:
         self.store = store
+        self.view = view
         self.folder = store.folder / store.views[view]
         self.pending: list[np.ndarray] = []
 
     def __enter__(self) -> "_Writer":
-        self.folder.mkdir(exist_ok=True)
-        self.stack = ExitStack()
-        names = [f"{number}.bin" for number in range(len(self.store.boundary))]
-        *self.files, self.done = [
-            self.stack.enter_context(_open_sparse(self.folder / name)) for name in [*names, DONE]
-        ]
-        for file, tensor in zip(self.files, self.store.boundary, strict=True):
-            photo_bytes = torch.Size(tensor.shape).numel() * self.store.dtype.itemsize
-            os.truncate(file.fileno(), self.store.num_photos * photo_bytes)
-        os.truncate(self.done.fileno(), self.store.num_photos)
+        with _naming_the_way_out(self.store):
+            if damage := self.store.damage(self.view):
+                log.warning("%s, so this view is computed anew.", damage)
+                remove(self.folder)
+            self.folder.mkdir(exist_ok=True)
+            self.stack = ExitStack()
+            sizes = self.store.file_sizes
+            *self.files, self.done = [
+                self.stack.enter_context(_open_sparse(self.folder / name, size))
+                for name, size in sizes.items()
+            ]
         return self
 
     def __exit__(self, kind: type | None, *args: object) -> None:
@@ -242,7 +322,7 @@ class _Writer:
                 for run in runs:
                     rows = bits[run[0] : run[-1] + 1].numpy()
                     file.seek(int(slots[run[0]]) * rows[0].nbytes)
-                    _write_all(file, rows)
+                    write_all(file, rows.data)
             self.pending.append(slots)
             if sum(map(len, self.pending)) * self.store.bytes_per_photo >= COMMIT_BYTES:
                 self._commit()
@@ -265,15 +345,10 @@ def _bits(dtype: torch.dtype) -> type[np.generic]:
     return np.uint16 if dtype == torch.bfloat16 else np.float32
 
 
-def _open_sparse(path: Path) -> FileIO:
+def _open_sparse(path: Path, num_bytes: int) -> FileIO:
     path.touch()
+    os.truncate(path, num_bytes)
     return path.open("r+b", buffering=0)
-
-
-def _write_all(file: FileIO, rows: np.ndarray) -> None:
-    left = rows.data.cast("B")
-    while left:
-        left = left[file.write(left) :]
 
 
 @contextmanager
@@ -281,18 +356,20 @@ def _naming_the_way_out(store: FeatureStore) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno in FULL:
+            message = f"The disk of {store.folder} is full. {_ways_out(store)}"
+            raise OSError(message) from error
+        with writing(store.folder.parent.parent):
             raise
-        raise OSError(f"The disk of {store.folder} is full. {_ways_out(store)}") from error
 
 
 def _check_room(store: FeatureStore, num_photos: int) -> None:
     num_bytes = num_photos * store.bytes_per_photo
     free = shutil.disk_usage(store.folder).free
-    size = f"The features of {num_photos:,} photos ({_views(store)}) take {num_bytes / 1e9:.1f} GB"
+    size = f"The features of {num_photos:,} photos ({_views(store)}) take {size_text(num_bytes)}"
     log.info("%s in %s", size, store.folder)
     if num_bytes > free:
-        raise OSError(f"{size}, but {free / 1e9:.1f} GB are free. {_ways_out(store)}")
+        raise OSError(f"{size}, but {size_text(free)} are free. {_ways_out(store)}")
 
 
 def _ways_out(store: FeatureStore) -> str:

@@ -5,17 +5,22 @@ linkage: a twin's twin need not be a twin.
 """
 
 import hashlib
+import logging
+import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
+from fashion.cache_folder import DamagedError, alone, make_folder, reading, remove, writing
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import TWIN_COLUMNS
 from fashion.files import replacing
@@ -25,6 +30,12 @@ from fashion.twins.thumbnails import Thumbnails, make_thumbnails
 
 VERSION = 1  # raised whenever the same photos group otherwise
 LARGEST = 2_000  # pictures compared each with each
+# What numpy makes of a file that is no archive of arrays, or a damaged one.
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+log = logging.getLogger(__name__)
 
 
 def find_twins(root: CatalogueRoot, table: pd.DataFrame, cache_dir: Path) -> pd.DataFrame:
@@ -39,18 +50,64 @@ def find_twins(root: CatalogueRoot, table: pd.DataFrame, cache_dir: Path) -> pd.
         The columns `group` (from 0, the largest first), `id`, `label` and `distance`: 1 less the
         correlation of the fine structure with that of the group's middle photo, in [0, 1].
     """
-    path = cache_dir / "twins" / f"{_key(root, table)}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            photos = table["photo"].tolist()
-            groups, distances = group_photos(lambda i: root.read(photos[i]), len(photos))
-            with replacing(path) as file:
-                np.savez_compressed(file, groups=groups, distances=distances)
-    with np.load(path) as stored:
-        twins = table[["id", "label"]].assign(group=stored["groups"], distance=stored["distances"])
+    groups, distances = _kept_or_found(root, table, cache_dir)
+    twins = table[["id", "label"]].assign(group=groups, distance=distances)
     twins = twins[twins["group"] >= 0].sort_values(["group", "distance"], kind="stable")
     return twins[TWIN_COLUMNS]
+
+
+def _kept_or_found(
+    root: CatalogueRoot, table: pd.DataFrame, cache_dir: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return groups and distances as `group_photos` does, kept from then on."""
+    path = cache_dir / "twins" / f"{_key(root, table)}.npz"
+    photos, damage = table["photo"].tolist(), ""
+    try:
+        return read_groups(path, len(photos))
+    except FileNotFoundError:
+        pass
+    except DamagedError as error:
+        damage = f"The twins in {path} are damaged ({error}), so they are to be found again."
+        log.warning(damage)
+    make_folder(cache_dir, path.parent.name, damage)
+    with alone(path, f"the twins in {path}") as is_alone:
+        try:
+            return read_groups(path, len(photos))  # found by the process that was waited for
+        except (FileNotFoundError, DamagedError):
+            groups, distances = group_photos(lambda i: root.read(photos[i]), len(photos))
+        with writing(cache_dir):
+            if path.is_dir():
+                remove(path)
+            with replacing(path, alone=is_alone) as file:
+                np.savez_compressed(file, groups=groups, distances=distances)
+    return groups, distances
+
+
+def read_groups(path: Path, num_photos: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return what was found of so many photos, or of any number.
+
+    Raises:
+        FileNotFoundError: Nothing was.
+        DamagedError: The file isn't as it was written.
+        OSError: It can't be read.
+    """
+    if not os.path.lexists(path):
+        raise FileNotFoundError(path)
+    if not path.is_file():
+        raise DamagedError("it is no file")
+    with reading(path.parent.parent):
+        content = path.read_bytes()
+    try:
+        with np.load(BytesIO(content)) as stored:
+            groups, distances = stored["groups"], stored["distances"]
+    except UNREADABLE as error:
+        raise DamagedError(str(error) or type(error).__name__) from error
+    number = groups.size if num_photos is None else num_photos
+    if not groups.shape == distances.shape == (number,):
+        raise DamagedError(f"it is not of {number:,} photos")
+    if groups.dtype != np.int64 or distances.dtype != np.float64:
+        raise DamagedError("it holds other numbers than groups and distances")
+    return groups, distances
 
 
 def _key(root: CatalogueRoot, table: pd.DataFrame) -> str:

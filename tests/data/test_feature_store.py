@@ -294,7 +294,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_computed(datamodule, 
     disk = namedtuple("disk", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9, KEPT - 1))
     calls = []
-    with pytest.raises(OSError, match=r"204 photos \(2 views\) take 0\.0 GB") as caught:
+    with pytest.raises(OSError, match=r"204 photos \(2 views\) take 24\.5 kB") as caught:
         made.fill_features("key", BOUNDARY, counting(calls))
     assert calls == []
     for way_out in ("data.views=2: pass fewer, 0", "model.input_size", "data.cache_dir", "store"):
@@ -305,7 +305,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_computed(datamodule, 
 
 def test_a_disk_that_fills_up_on_the_way_is_named_and_what_was_done_stays(datamodule, monkeypatch):
     monkeypatch.setattr(features_module, "COMMIT_BYTES", 1)  # every batch
-    write_all, written = features_module._write_all, []
+    write_all, written = features_module.write_all, []
 
     def write_until_full(file, rows):
         written.append(len(rows))
@@ -313,7 +313,7 @@ def test_a_disk_that_fills_up_on_the_way_is_named_and_what_was_done_stays(datamo
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write_all(file, rows)
 
-    monkeypatch.setattr(features_module, "_write_all", write_until_full)
+    monkeypatch.setattr(features_module, "write_all", write_until_full)
     made = datamodule(views=1)
     with pytest.raises(OSError, match=r"features/\w+ is full\. data\.views=1: pass fewer"):
         made.fill_features("key", BOUNDARY, features_of)
@@ -345,8 +345,13 @@ def test_features_are_listed_and_deleted_like_photos(datamodule):
     assert listed.loc["features", "photos"] == 120
     assert listed.loc["features", "state"] == "kept"
     key = listed.loc["features", "key"]
-    assert delete_stores(made.settings.cache_folder, [key]) == [key]
-    assert list_stores(made.settings.cache_folder)["kind"].tolist() == ["photos"]
+    cache_dir = made.settings.cache_folder
+    with pytest.raises(ValueError, match=rf"'{key}' is in use by another process, so it stays"):
+        delete_stores(cache_dir, [key])
+    assert delete_stores(cache_dir, ["all"]) == [listed.loc["twins", "key"]]
+    del made
+    assert delete_stores(cache_dir, [key]) == [key]
+    assert list_stores(cache_dir)["kind"].tolist() == ["photos"]
 
 
 CUT = (

@@ -265,7 +265,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(tiny_root, pack, monk
     with pytest.raises(OSError, match="are free") as caught:
         pack(tiny_root)
     assert re.fullmatch(
-        rf"data\.cache_dir='{tmp_path}/cache': 120 photos at 16 px take 0\.00 GB, but 0\.00 GB are "
+        rf"data\.cache_dir='{tmp_path}/cache': 120 photos at 16 px take 92\.2 kB, but 92\.2 kB are "
         r"free\. Pass data\.cache_dir on a larger disk, a smaller model\.input_size, or delete "
         r"stores \(fashion cache\)\.",
         str(caught.value),
@@ -355,17 +355,17 @@ def test_stores_are_listed_with_their_facts(copy, pack, tmp_path):
     assert listed == {
         key: {
             "kind": "photos", "photos": 120, "input_size": size, "unreadable": 1,
-            "gigabytes": {100: 0.004, 200: 0.014}[size], "state": "complete",
+            "bytes": pytest.approx(120 * size * size * 3, abs=16_384), "state": "complete",
         }
         for key, size in stores.items()
     }  # fmt: skip
 
 
 def test_a_store_is_deleted_by_key_and_the_others_stay(tiny_root, pack, tmp_path):
-    first, second = pack(tiny_root), pack(tiny_root, fit="squash")
-    assert delete_stores(tmp_path / "cache", [first.folder.name]) == [first.folder.name]
-    assert folders(tmp_path) == [second.folder.name]
-    assert delete_stores(tmp_path / "cache", ["all"]) == [second.folder.name]
+    first, second = (pack(tiny_root, fit=fit).folder.name for fit in ("pad", "squash"))
+    assert delete_stores(tmp_path / "cache", [first]) == [first]
+    assert folders(tmp_path) == [second]
+    assert delete_stores(tmp_path / "cache", ["all"]) == [second]
     assert folders(tmp_path) == []
 
 
@@ -416,19 +416,20 @@ def run_main(capsys, tmp_path, *arguments):
 
 
 def test_the_command_lists_and_deletes(tiny_root, pack, start_packing, capsys, tmp_path):
-    assert run_main(capsys, tmp_path) == f"{tmp_path}/cache\nno stores\n"
+    missing = "there is no such folder, so nothing is kept there"
+    assert run_main(capsys, tmp_path) == f"{tmp_path}/cache\n{missing}\n"
     process = start_packing(60)
     process.kill()
     process.wait()
     key = pack(tiny_root, fit="squash").folder.name
     listed = run_main(capsys, tmp_path, "list")
-    assert re.search(rf"{key} +photos +120 +16 +0 +0\.0+ +complete", listed)
-    assert re.search(r"\w{16} +photos +- +- +- +0\.0\d* +unfinished", listed)
+    assert re.search(rf"{key} +photos +120 +16 +0 +\d+\.\d kB +complete", listed)
+    assert re.search(r"\w{16} +photos +- +- +- +\d+\.\d kB +unfinished", listed)
     deleted = run_main(capsys, tmp_path, "delete", key)
-    assert deleted.startswith("deleted 1 stores\n")
+    assert deleted.startswith("deleted 1 store\n")
     assert key not in deleted
     deleted = run_main(capsys, tmp_path, "delete", "all")
-    assert deleted == f"deleted 1 stores\n{tmp_path}/cache\nno stores\n"
+    assert deleted == f"deleted 1 store\n{tmp_path}/cache\nno stores\n"
 
 
 @pytest.mark.parametrize(
