@@ -55,13 +55,16 @@ class CatalogueRoot:
         return PurePosixPath(self.csv_name).name if self.csv_name else "the folders"
 
 
-def open_root(root: str | Path, table: str | None = "styles.csv") -> CatalogueRoot:
+def open_root(
+    root: str | Path, table: str | None = "styles.csv", least_folders: int = 2
+) -> CatalogueRoot:
     """Find a table and its photos in a folder or zip, also nested or repeated as published.
 
     Args:
         root: The folder or zip.
         table: The table's file name; None has each folder of photos be a class. A root without
             any table, but with folders of photos, is read like that, too.
+        least_folders: How many of them there have to be.
 
     Raises:
         FileNotFoundError: Nothing lies at `root`, or neither the table nor folders of photos in it.
@@ -77,7 +80,11 @@ def open_root(root: str | Path, table: str | None = "styles.csv") -> CatalogueRo
     return CatalogueRoot(
         path=path,
         csv_name=str(csv_name) if csv_name else None,
-        photos=_photos_by_id(files, base) if csv_name else _photos_by_path(files, path, table),
+        photos=(
+            _photos_by_id(files, base)
+            if csv_name
+            else _photos_by_path(files, path, table, least_folders)
+        ),
         find=partial(_find_photo, files, base),
         stamp=files.stamp,
         read=files.read,
@@ -142,7 +149,9 @@ def _photos_by_id(files: Folder | Archive, base: PurePath) -> dict[str, str]:
     return photos
 
 
-def _photos_by_path(files: Folder | Archive, root: Path, table: str | None) -> dict[str, str]:
+def _photos_by_path(
+    files: Folder | Archive, root: Path, table: str | None, least_folders: int
+) -> dict[str, str]:
     """Return the photos that lie in folders by their paths.
 
     Raises:
@@ -150,7 +159,7 @@ def _photos_by_path(files: Folder | Archive, root: Path, table: str | None) -> d
     """
     names = [path.relative_to(files.top).as_posix() for path in files.names()]
     photos = {name: str(files.top / name) for name in names if is_photo(name)}
-    if len({PurePosixPath(name).parent for name in photos} - {PurePosixPath()}) < 2:
+    if len({PurePosixPath(name).parent for name in photos} - {PurePosixPath()}) < least_folders:
         zips = [name for name in names if name.lower().endswith(".zip")] if root.is_dir() else []
         hint = f"; it holds {zips[0]}, pass data.root={root / zips[0]}" if zips else ""
         raise FileNotFoundError(

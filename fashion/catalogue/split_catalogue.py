@@ -1,7 +1,7 @@
 """SplitCatalogue: a catalogue whose photos are shared out for training, validation and test."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fashion.catalogue.splits import SPLITS, assign_folds, assign_grouped_splits, assign_splits
-from fashion.catalogue.table import Catalogue
+from fashion.catalogue.table import UNKNOWN, Catalogue
 from fashion.catalogue.table_rows import DROPPED_COLUMNS
 from fashion.files import write_file
 from fashion.tables import csv_text
@@ -37,12 +37,43 @@ class SplitCatalogue:
         table: The catalogue table with its column `split`.
         twins: As `fashion.twins.groups.find_twins` returns it.
         class_names: The K labels in the order of their targets.
+        names: The splits; `all` alone where the photos aren't shared out.
+        knows_twins: Whether anybody has looked for them.
     """
 
     catalogue: Catalogue
     table: pd.DataFrame
     twins: pd.DataFrame
     class_names: list[str]
+    names: tuple[str, ...] = SPLITS
+    knows_twins: bool = True
+
+    @classmethod
+    def undivided(
+        cls, catalogue: Catalogue, class_names: list[str], twins: pd.DataFrame | None = None
+    ) -> "SplitCatalogue":
+        """Take all photos of some classes, in this order of targets; there may be none.
+
+        Args:
+            catalogue: Whatever it has of other labels is dropped.
+            class_names: Those that a model knows.
+            twins: As above; None: nobody has looked for any.
+        """
+        table = catalogue.table
+        kept = catalogue.without(table[~table["label"].isin(class_names)], UNKNOWN, "")
+        return cls(
+            kept,
+            kept.table.assign(split="all"),
+            pd.DataFrame(columns=TWIN_COLUMNS) if twins is None else twins,
+            list(class_names),
+            names=("all",),
+            knows_twins=twins is not None,
+        )
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether there are splits."""
+        return self.names == SPLITS
 
     @cached_property
     def groups(self) -> "pd.Series[int]":
@@ -59,8 +90,13 @@ class SplitCatalogue:
         targets: np.ndarray = labels.codes.astype(np.int64)
         return targets
 
-    def has_twin(self, split: str) -> np.ndarray:
-        """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`."""
+    def has_twin(self, split: str) -> np.ndarray | None:
+        """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`.
+
+        None where there is no `train`.
+        """
+        if not self.is_divided:
+            return None
         in_train = self.groups[self.rows("train").index].value_counts()
         rows = self.rows(split)
         of_group = self.groups[rows.index].map(in_train).fillna(0)
@@ -71,7 +107,7 @@ class SplitCatalogue:
         """Return the photos of each class in each split."""
         counts = pd.crosstab(self.table["label"], self.table["split"])
         return {
-            str(name): {split: int(row.get(split, 0)) for split in SPLITS}
+            str(name): {split: int(row.get(split, 0)) for split in self.names}
             for name, row in counts.iterrows()
         }
 
@@ -84,31 +120,29 @@ class SplitCatalogue:
             "rows_kept": kept.pop("kept"),
             "dropped": kept,
             "classes": len(self.class_names),
-            **{split: len(self.rows(split)) for split in SPLITS},
+            **{split: len(self.rows(split)) for split in self.names},
             "relabelled": len(self.catalogue.relabelled),
-            "twins": len(self.twins),
-            "twin_groups": int(self.twins["group"].nunique()),
-            "test_with_twin_in_train": int(self.has_twin("test").sum()),
+            **self.twin_facts(),
         }
+
+    def twin_facts(self) -> dict[str, int]:
+        """Return what there is to say of twins: nothing where nobody has looked for any."""
+        if not self.knows_twins:
+            return {}
+        facts = {"twins": len(self.twins), "twin_groups": int(self.twins["group"].nunique())}
+        has_twin = self.has_twin("test")
+        if has_twin is not None:
+            facts["test_with_twin_in_train"] = int(has_twin.sum())
+        return facts
 
     def describe_twins(self) -> str:
         """One line for the screen."""
-        leaked = int(self.has_twin("test").sum())
+        facts = self.twin_facts()
+        leaked = facts["test_with_twin_in_train"]
         hint = "; data.split=grouped keeps twins together" if leaked else ""
         return (
-            f"{len(self.twins):,} photos are twins of others, in "
-            f"{self.twins['group'].nunique():,} groups; {leaked:,} of "
-            f"{len(self.rows('test')):,} test photos have a twin in train{hint}"
-        )
-
-    def restricted_to(self, class_names: list[str]) -> "SplitCatalogue":
-        """Keep the rows of some classes, in their order of targets; there may be none."""
-        wanted = self.table["label"].isin(class_names)
-        return replace(
-            self,
-            catalogue=self.catalogue.without(self.table[~wanted], "unknown label", ""),
-            table=self.table[wanted],
-            class_names=list(class_names),
+            f"{facts['twins']:,} photos are twins of others, in {facts['twin_groups']:,} groups; "
+            f"{leaked:,} of {len(self.rows('test')):,} test photos have a twin in train{hint}"
         )
 
     def csv(self) -> bytes:

@@ -15,7 +15,7 @@ from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.table_rows import DROPPED_COLUMNS, read_table
 
 RELABELLED_COLUMNS = ["line", "id", "label", "label_before"]
-RARE = "rare label"
+RARE, UNKNOWN = "rare label", "unknown label"
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,21 @@ class Catalogue:
     @property
     def rare(self) -> pd.DataFrame:
         """The rows dropped for a label of too few photos, with the columns of the table."""
-        return self.dropped[self.dropped["reason"] == RARE][["line", "id", "photo", "label"]]
+        return self._dropped_as(RARE)
+
+    @property
+    def of_no_class(self) -> pd.DataFrame:
+        """The rows whose label a model of these classes can't know, rare ones among them."""
+        return self._dropped_as(RARE, UNKNOWN)
 
     @property
     def rows_read(self) -> int:
         """Rows that were not malformed, the number the study calls its data set."""
         return self.rows_in_file - int((self.dropped["reason"] == "malformed").sum())
+
+    def _dropped_as(self, *reasons: str) -> pd.DataFrame:
+        chosen = self.dropped["reason"].isin(reasons)
+        return self.dropped[chosen][["line", "id", "photo", "label"]]
 
     def counts(self) -> dict[str, int]:
         """Rows kept and rows dropped by reason; they add up to `rows_in_file`."""
@@ -89,7 +98,7 @@ class Catalogue:
 def load_catalogue(
     root: CatalogueRoot,
     label_column: str = "articleType",
-    min_images: int = 100,
+    min_images: int | None = 100,
     malformed_rows: str = "skip",
     *,
     id_column: str | None = "id",
@@ -104,7 +113,7 @@ def load_catalogue(
     Args:
         root: Where the table and the photos lie.
         label_column: The column to classify by.
-        min_images: Labels with fewer photos are dropped as rare.
+        min_images: Labels with fewer photos are dropped as rare; None keeps all, be it but one.
         malformed_rows: `skip` rows with more or fewer fields than the header, as pandas does and as
             the study did, or `repair` those whose last field holds unquoted commas.
         id_column: Names each row; None takes the photo's path for a name.
@@ -117,7 +126,7 @@ def load_catalogue(
     """
     if malformed_rows not in ("skip", "repair"):
         raise ValueError(f"data.malformed_rows={malformed_rows!r} is unknown; pass skip or repair.")
-    if min_images < 1:
+    if min_images is not None and min_images < 1:
         raise ValueError(f"data.min_images={min_images} must be at least 1.")
     if root.csv_name is None:
         catalogue = _from_folders(root)
@@ -142,7 +151,7 @@ def load_catalogue(
 
 
 def drop_unreadable(
-    catalogue: Catalogue, unreadable: dict[str, str], min_images: int, label_column: str
+    catalogue: Catalogue, unreadable: dict[str, str], min_images: int | None, label_column: str
 ) -> Catalogue:
     """Drop rows whose photo can't be decoded, then labels that became rare by it.
 
@@ -193,7 +202,9 @@ def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
     return catalogue.without(table[table["id"].isin(review.excluded)], EXCLUDED, "")
 
 
-def _drop_rare(catalogue: Catalogue, min_images: int, label_column: str) -> Catalogue:
+def _drop_rare(catalogue: Catalogue, min_images: int | None, label_column: str) -> Catalogue:
+    if min_images is None:
+        return catalogue
     table = catalogue.table
     counts = table["label"].map(table["label"].value_counts())
     rare = counts < min_images

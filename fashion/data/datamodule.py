@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -34,7 +35,14 @@ from fashion.data.feature_store import (
 )
 from fashion.data.loaders import BatchPlan
 from fashion.data.photo_store import PhotoStore
-from fashion.data.preparation import LoadedCatalogue, catalogue_facts, load, pack, split
+from fashion.data.preparation import (
+    LoadedCatalogue,
+    catalogue_facts,
+    load,
+    pack,
+    prepare_labelled,
+    split,
+)
 from fashion.data.settings import SAMPLERS, DataSettings
 from fashion.models.cut import BoundaryTensor
 
@@ -114,19 +122,20 @@ class FashionDataModule(LightningDataModule):
             self._splits = split(loaded, self.store.unreadable)
             self._check_sizes()
 
-    def restrict_to(self, class_names: list[str]) -> None:
-        """Keep the rows of these classes, in this order of targets, for a model of just these.
+    def serve_all(self, class_names: list[str]) -> None:
+        """Take the place of `setup`: serve each photo of these classes as the split `all`.
+
+        There may be fewer photos than a batch, which shrinks to what the devices need.
 
         Raises:
-            ValueError: There is none.
+            ValueError: As `fashion.data.preparation.prepare_labelled`.
+            OSError: The disk lacks the room.
         """
-        splits = self.splits.restricted_to(class_names)
-        if splits.table.empty:
-            raise ValueError(
-                f"data.root={self.settings.root!r} has no photo of the classes that ckpt_path "
-                f"knows, such as {class_names[0]!r}. Pass a catalogue that does."
-            )
-        self._splits = splits
+        self._loaded, self.store, self._splits = prepare_labelled(
+            self.settings, class_names, self.input_size, self.interpolation
+        )
+        batch_size = self.plan.enough_for(len(self._splits.table))
+        self.settings = replace(self.settings, batch_size=batch_size)
 
     def facts(self) -> dict[str, object]:
         """Return what a summary says of the data: counts, settings, the hash of the splits."""

@@ -70,6 +70,11 @@ class BatchPlan:
                 f"Pass data.batch_size={nearest}."
             )
 
+    def enough_for(self, num_rows: int) -> int:
+        """Return the batch to evaluate some rows with, which each device has an equal share of."""
+        wanted = min(self.batch_size, num_rows)
+        return wanted + -wanted % self.num_devices
+
     def ordered(self, num_rows: int) -> BatchSampler:
         """Return the batches of some rows in their order, the last one padded."""
         return BatchSampler(

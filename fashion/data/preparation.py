@@ -11,7 +11,7 @@ Each step takes what the one before returned.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,13 @@ class LoadedCatalogue:
         settings: What it was read by.
         root: Reads its photos.
         catalogue: Accounts for every row; whether a photo can be decoded isn't known yet.
+        is_sample: Whether the project has drawn it.
     """
 
     settings: DataSettings
     root: CatalogueRoot
     catalogue: Catalogue
+    is_sample: bool
 
     @property
     def class_names(self) -> list[str]:
@@ -63,9 +65,15 @@ def catalogue_facts(loaded: LoadedCatalogue, splits: SplitCatalogue) -> dict[str
     settings = loaded.settings
     return {
         "root": str(loaded.root.path),
-        "drawn_sample": Path(loaded.root.path, MARKER).exists(),
+        "drawn_sample": loaded.is_sample,
         **splits.facts(),
         "label_column": settings.label_column,
+        **(_division(settings, splits) if splits.is_divided else {}),
+    }
+
+
+def _division(settings: DataSettings, splits: SplitCatalogue) -> dict[str, Any]:
+    return {
         "min_images": settings.min_images,
         "split": settings.split,
         "split_seed": settings.split_seed,
@@ -74,8 +82,12 @@ def catalogue_facts(loaded: LoadedCatalogue, splits: SplitCatalogue) -> dict[str
     }
 
 
-def load(settings: DataSettings) -> LoadedCatalogue:
+def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
     """Read a catalogue's table; the sample is drawn where there is none yet.
+
+    Args:
+        settings: Name the catalogue.
+        keep_rare: Keep each label, even a single one, as for a model that is trained already.
 
     Raises:
         FileNotFoundError: No catalogue lies at `data.root`.
@@ -85,17 +97,17 @@ def load(settings: DataSettings) -> LoadedCatalogue:
     if folder is None:
         folder = str(draw_sample(settings.cache_folder))
     review = read_review(settings.exclude, settings.relabel)
-    root = open_root(folder, settings.table)
+    root = open_root(folder, settings.table, least_folders=1 if keep_rare else 2)
     catalogue = load_catalogue(
         root,
         settings.label_column,
-        settings.min_images,
+        None if keep_rare else settings.min_images,
         settings.malformed_rows,
         id_column=settings.id_column,
         image_column=settings.image_column,
         review=review,
     )
-    return LoadedCatalogue(settings, root, catalogue)
+    return LoadedCatalogue(settings, root, catalogue, Path(root.path, MARKER).exists())
 
 
 def pack(loaded: LoadedCatalogue, input_size: int, interpolation: str) -> PhotoStore:
@@ -140,3 +152,46 @@ def split(loaded: LoadedCatalogue, unreadable: dict[str, str]) -> SplitCatalogue
     log.info(catalogue.describe())
     log.info(splits.describe_twins())
     return splits
+
+
+def prepare_labelled(
+    settings: DataSettings, class_names: list[str], input_size: int, interpolation: str
+) -> tuple[LoadedCatalogue, PhotoStore, SplitCatalogue]:
+    """Pack all photos of the classes that a model knows, to evaluate it on them.
+
+    No label is rare here, and nothing is shared out: a photo is enough.
+
+    Args:
+        settings: Name the catalogue.
+        class_names: The model's.
+        input_size: As in `pack`.
+        interpolation: As in `pack`.
+
+    Raises:
+        FileNotFoundError: No catalogue lies at `data.root`.
+        ValueError: The catalogue can't be used, or has no photo of these classes.
+        OSError: The disk lacks the room.
+    """
+    loaded = load(settings, keep_rare=True)
+    known = SplitCatalogue.undivided(loaded.catalogue, class_names)
+    if known.table.empty:
+        raise ValueError(
+            f"data.root={settings.root!r} has no photo of the classes that ckpt_path knows, such "
+            f"as {class_names[0]!r}; its labels are such as {loaded.class_names[0]!r}. Pass a "
+            "catalogue that does, or another data.label_column."
+        )
+    strange = known.catalogue.of_no_class["label"].value_counts()
+    if len(strange):
+        labels = ", ".join(f"{label!r} ({count:,})" for label, count in strange[:5].items())
+        log.info("%d labels are unknown to the model: %s", len(strange), labels)
+    loaded = replace(loaded, catalogue=known.catalogue)
+    store = pack(loaded, input_size, interpolation)
+    catalogue = drop_unreadable(known.catalogue, store.unreadable, None, settings.label_column)
+    if catalogue.table.empty:
+        id_, reason = next(iter(store.unreadable.items()))
+        raise ValueError(
+            f"data.root={settings.root!r}: none of the {len(known.table)} photos of the classes "
+            f"that ckpt_path knows can be decoded, {id_!r} for one ({reason}). Pass others."
+        )
+    log.info(catalogue.describe())
+    return loaded, store, SplitCatalogue.undivided(catalogue, class_names)

@@ -26,7 +26,8 @@ from fashion.training.inference import predict_changed, predict_unknown
 
 PAIRS, IN_PAIR = 10, 10  # confused pairs that are shown, and photos of each
 MAPS = 12  # mistakes whose class-activation maps are shown
-MAX_UNKNOWN = 500  # photos of dropped labels
+# Photos of labels that the model doesn't know: half as many as of others, within these bounds.
+MIN_UNKNOWN, MAX_UNKNOWN = 50, 500
 CHANGED = (10, 500)  # photos that are changed: fewer would tell nothing, more hardly more
 
 
@@ -36,8 +37,8 @@ class ErrorAnalysis:
 
     Attributes:
         calibration: Of the validation split; None where there is none.
-        unknown: `(M,)` calibrated confidences of photos whose label was dropped as rare; None where
-            there are none.
+        unknown: `(M,)` calibrated confidences of photos whose label the model doesn't know, or was
+            dropped as rare; None where there are none.
         robustness: `name`, `level`, `accuracy` and `support` of some photos under each change,
             `unchanged` first; empty where it wasn't asked for.
         pairs: A sheet of photos for each of the most confused pairs.
@@ -78,16 +79,17 @@ def analyse_errors(
     model = (trainer, classifier, datamodule)
     is_trial: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
     num_photos = len(predictions.targets)
-    rare = sample_by_id(datamodule.splits.catalogue.rare, min(MAX_UNKNOWN, num_photos // 2))
+    most_unknown = min(MAX_UNKNOWN, max(MIN_UNKNOWN, num_photos // 2))
+    others = sample_by_id(datamodule.splits.catalogue.of_no_class, most_unknown)
     unknown, robustness = None, pd.DataFrame()
-    if calibration is not None and len(rare) and not is_trial:
+    if calibration is not None and len(others) and not is_trial:
         scores = parts.make(
-            "photos of dropped labels", lambda: predict_unknown(*model, rare["photo"]), None
+            "photos of dropped labels", lambda: _predict_some(*model, others["photo"]), None
         )
         unknown = None if scores is None else calibration.calibrate(scores).max(axis=1)
     num_changed = robustness_photos
     if num_changed is None:
-        num_changed = num_changed_photos(num_photos - len(rare))
+        num_changed = num_changed_photos(num_photos - len(others))
     if num_changed and not is_trial:
         robustness = parts.make(
             "changed photos",
@@ -112,6 +114,23 @@ def analyse_errors(
             [],
         ),
     )
+
+
+def _predict_some(
+    trainer: Trainer,
+    classifier: ProductClassifier,
+    datamodule: FashionDataModule,
+    photos: "pd.Series[str]",
+) -> NDArray[np.float32]:
+    """Return `predict_unknown` of the photos that can be read.
+
+    Raises:
+        OSError: None can.
+    """
+    scores = predict_unknown(trainer, classifier, datamodule, photos)
+    if scores is None:
+        raise OSError(f"none of the {len(photos)} photos can be read, such as {photos.iloc[0]!r}")
+    return scores
 
 
 def sample_by_id(rows: pd.DataFrame, num_rows: int) -> pd.DataFrame:

@@ -16,13 +16,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from fashion.catalogue.splits import SPLITS
 from fashion.data.datamodule import FashionDataModule
-from fashion.data.settings import DataSettings
+from fashion.data.trained_settings import trained_settings
 from fashion.devices.accelerators import trainer_arguments
 from fashion.labelling.checkpoint_models import load_calibration
 from fashion.models import checkpoints
 from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.training.classifier import ProductClassifier
 from fashion.training.run_folder import RunFolder
+from fashion.training.trained_splits import set_up_as_trained
 
 
 def evaluate(
@@ -38,7 +39,8 @@ def evaluate(
 
     Args:
         ckpt_path: A checkpoint that a run wrote.
-        split: `train`, `val`, `test`, or `all` for every row of the catalogue.
+        split: `train`, `val`, `test`, or `all` for every photo of a class that the model knows, of
+            the catalogue that it was trained on or of any other.
         output_dir: Where the report goes; None is the checkpoint's run folder.
         data: Data settings that replace the checkpoint's.
         trainer: Arguments of Lightning's Trainer.
@@ -55,20 +57,19 @@ def evaluate(
     checkpoint = checkpoints.read(ckpt_path)
     config, preprocessing = checkpoint["run"]["config"], checkpoint["preprocessing"]
     datamodule = FashionDataModule(
-        DataSettings.from_config({**config["data"], **(data or {})}),
+        trained_settings(config["data"], data or {}, of_any_photos=split == "all"),
         input_size=preprocessing["input_size"],
         interpolation=preprocessing["interpolation"],
         seed=config["seed"],
     )
     datamodule.trainer = runner = _build_trainer(trainer)
-    datamodule.plan.check()
     classifier = ProductClassifier.restore(checkpoint)
-    datamodule.setup()
-    if split == "all":
-        datamodule.restrict_to(classifier.class_names)
-    else:
-        datamodule.load_state_dict(checkpoint["FashionDataModule"])
     run = RunFolder.of_checkpoint(ckpt_path)
+    if split == "all":
+        datamodule.serve_all(classifier.class_names)
+    else:
+        datamodule.plan.check()
+        set_up_as_trained(datamodule, checkpoint["FashionDataModule"], run)
     epochs = pd.DataFrame(checkpoint["run"]["epochs"])
     calibration = load_calibration(checkpoint)
     return report_on(

@@ -88,7 +88,9 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
     table = table.sort_values(["f1", "support"], ascending=True)
     figure = new_figure(8.5, 1.5 + 0.235 * len(table), title)
     axes = figure.subplots()
-    mean = table["f1"].mean()
+    present = table["support"] > 0
+    mean = table["f1"][present].mean()
+    over = "" if present.all() else f" over the {present.sum()} of {len(table)} classes with images"
     y = np.arange(len(table))
     axes.barh(y, table["f1"], height=0.72, color=np.where(table["f1"] < mean, SKY, BLUE))
     axes.axvline(mean, color=VERMILION, linestyle="--", linewidth=1.4, zorder=0.9)
@@ -108,7 +110,7 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
     name_rows(axes, table["class"])
     axes.set_xlim(0, 1.11)
     axes.set_xticks(np.linspace(0, 1, 6))
-    axes.set_xlabel(f"F1 (dashed: macro-F1, {mean:.3f})")
+    axes.set_xlabel(f"F1 (dashed: macro-F1{over}, {mean:.3f})")
     tidy(axes, grid="x")
     return figure
 
@@ -132,14 +134,16 @@ def plot_class_distribution(class_counts: Mapping[str, Mapping[str, int]], title
         left += table[split].to_numpy(float)
     for i, counts in enumerate(table.itertuples(index=False)):
         parts = " / ".join(f"{count:,}" for count in counts)
-        words = f"{sum(counts):,}   ({parts})"
+        words = f"{sum(counts):,}   ({parts})" if len(counts) > 1 else parts
         axes.text(left[i] + left.max() * 0.01, i, words, va="center", fontsize=8)
     name_rows(axes, table.index)
     axes.set_xlim(0, left.max() * 1.3)
-    axes.set_xlabel(f"images ({' / '.join(table.columns)})")
+    is_divided = len(table.columns) > 1
+    axes.set_xlabel(f"images ({' / '.join(table.columns)})" if is_divided else "images")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    figure.legend(loc="outside upper right", frameon=False, ncols=3)
+    if is_divided:
+        figure.legend(loc="outside upper right", frameon=False, ncols=3)
     tidy(axes, grid="x")
     return figure
 

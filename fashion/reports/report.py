@@ -95,7 +95,8 @@ def _drawn(run: Mapping[str, Any]) -> str:
 
 
 def _where(run: Mapping[str, Any]) -> str:
-    return f"{run['model']}, {run['split']} split{_drawn(run)}"
+    photos = "all photos" if run["split"] == "all" else f"{run['split']} split"
+    return f"{run['model']}, {photos}{_drawn(run)}"
 
 
 def drawings(

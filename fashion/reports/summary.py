@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fashion.metrics.metrics import FIGURES
-from fashion.metrics.predictions import Predictions, score_predictions
+from fashion.metrics.predictions import Predictions, per_class_table, score_predictions
 from fashion.metrics.study import has_study_classes, load_study
 from fashion.reports import calibration_section
 from fashion.reports.error_analysis import ErrorAnalysis
@@ -22,6 +22,7 @@ def summarise(
     absent = [name for name, n in zip(predictions.class_names, support, strict=True) if n == 0]
     block = {
         **scores,
+        **macro_figures(predictions),
         **_by_twin(predictions),
         **calibration_section.facts(predictions, analysis),
         "support": len(predictions.targets),
@@ -35,10 +36,37 @@ def summarise(
     return strict
 
 
+def macro_figures(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Return the macro figures over the classes that have images, and over all.
+
+    The two differ where a class has none: over all it counts 0 in both figures.
+    """
+    table = per_class_table(predictions)
+    parts = {"over_present_classes": table[table["support"] > 0], "over_all_classes": table}
+    return {
+        name: {
+            "classes": len(part),
+            "macro_f1": part["f1"].mean(),
+            "macro_auprc": part["average_precision"].fillna(0).mean(),
+        }
+        for name, part in parts.items()
+    }
+
+
 def headline(summary: Mapping[str, Any]) -> str:
     """Return the split and its headline figures in one line."""
     scores = summary[summary["split"]]
-    return f"{summary['split']}: " + ", ".join(f"{key} {scores[key]:.4f}" for key in FIGURES)
+    if not scores["absent_classes"]:
+        return f"{summary['split']}: " + _figures(scores)
+    present, every = (scores[f"over_{which}_classes"] for which in ("present", "all"))
+    return (
+        f"{summary['split']}: {_figures({**scores, **present})} over the {present['classes']} of "
+        f"{every['classes']} classes that have images ({_figures(every)} over all)"
+    )
+
+
+def _figures(scores: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {scores[key]:.4f}" for key in FIGURES if key in scores)
 
 
 def _by_twin(predictions: Predictions) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
 from fashion.data.preparation import LoadedCatalogue, load
-from fashion.data.settings import DataSettings
+from fashion.data.trained_settings import trained_settings
 from fashion.files import write_file
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
@@ -138,4 +138,5 @@ def load_catalogue_of(run: RunFolder, root: str | None = None) -> LoadedCatalogu
     """
     checkpoint = run.best if run.best.is_file() or not run.last.is_file() else run.last
     settings = checkpoints.read(checkpoint)["run"]["config"]["data"]
-    return load(DataSettings.from_config({**settings, **({"root": root} if root else {})}))
+    typed = {"root": root} if root else {}
+    return load(trained_settings(settings, typed), keep_rare=True)

@@ -39,12 +39,13 @@ def predict_split(
     """
     loader = datamodule.loader(split, evaluate=True, from_photos=True)
     probabilities, targets, rows = _predict(trainer, classifier, loader, ckpt_path)
+    has_twin = datamodule.splits.has_twin(split)
     return Predictions(
         image_ids=datamodule.splits.rows(split)["id"].to_numpy(dtype=str)[rows.numpy()],
         probabilities=probabilities,
         targets=targets.numpy(),
         class_names=tuple(classifier.class_names),
-        has_twin=datamodule.splits.has_twin(split)[rows.numpy()],
+        has_twin=None if has_twin is None else has_twin[rows.numpy()],
     )
 
 

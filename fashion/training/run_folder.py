@@ -47,6 +47,11 @@ class RunFolder:
         return self.path / "history.csv"
 
     @property
+    def splits(self) -> Path:
+        """Every kept row with its split."""
+        return self.path / "splits.csv"
+
+    @property
     def error(self) -> Path:
         """What a job of a sweep failed with, in words."""
         return self.path / "error.txt"

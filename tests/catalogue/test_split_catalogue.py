@@ -82,9 +82,12 @@ def test_grouped_splits_keep_the_twins_together(settings):
 
 def test_fewer_classes_keep_their_order_of_targets_and_account_for_the_others():
     table, twins = table_and_twins()
-    splits = split_of(table, twins).restricted_to(["b"])
-    assert splits.class_names == ["b"]
+    catalogue = split_of(table, twins).catalogue
+    splits = SplitCatalogue.undivided(catalogue, ["c", "b"])
+    assert splits.class_names == ["c", "b"]
+    assert splits.targets("all").tolist() == [1] * 30
+    assert splits.class_counts() == {"b": {"all": 30}}
     assert splits.rows("all")["id"].tolist() == [str(i) for i in range(1, 60, 2)]
     assert splits.facts()["dropped"] == {"unknown label": 30}
-    marked = splits.rows("all")["id"][splits.has_twin("all")]
-    assert set(marked) <= {"1", "3"}  # 5 has no twin of its class
+    assert splits.has_twin("all") is None
+    assert "twins" not in splits.facts()

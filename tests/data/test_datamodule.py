@@ -9,6 +9,7 @@ from PIL import Image
 
 from fashion.data.batches import PADDING
 from fashion.data.datamodule import FashionDataModule
+from fashion.data.loaders import BatchPlan
 
 SETTINGS = {"batch_size": 8, "rotation": 10.0}
 
@@ -147,6 +148,15 @@ def test_each_host_feeds_its_own_part_of_every_batch(build, accumulate):
     evaluated = [row for part in parts for batch in part.val_dataloader() for row in batch.rows]
     assert len(evaluated) == 16  # 12 photos and what fills the second batch
     assert sorted(row for row in evaluated if row != PADDING) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "photos", "enough"),
+    [(64, 1, 12, 12), (64, 8, 12, 16), (64, 8, 1, 8), (5, 2, 100, 6), (64, 4, 100, 64)],
+)
+def test_a_batch_to_evaluate_is_no_larger_than_the_photos_need(batch_size, devices, photos, enough):
+    trainer = trainer_with(devices, 1, 0)
+    assert BatchPlan.of_trainer(batch_size, 0, trainer).enough_for(photos) == enough
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused_with_the_nearest(build):

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score, f1_score
 
 from fashion.files import WRITTEN
 from fashion.metrics.calibration import fit_calibration
@@ -21,10 +22,11 @@ from fashion.reports.report import (
     tabulate,
     write_report,
 )
-from fashion.reports.summary import summarise
+from fashion.reports.summary import headline, summarise
 
 COUNTS = np.array([[5, 2, 1], [0, 4, 0], [3, 1, 6]])
 ABC = ("Bags", "Caps", "Shoes")
+MACRO = ("macro_f1", "macro_auprc")
 NASTY = (
     "<script>alert(1)</script>",
     "$x_1$ & co",
@@ -203,7 +205,9 @@ def test_the_summary_is_the_run_with_its_scores(predictions, plain_report):
     summary = dict(summary)
     test = summary.pop("test")
     assert summary == run
-    assert set(test) == {"accuracy", "macro_f1", "macro_auprc", "support", "absent_classes"}
+    over_all, over_present = test.pop("over_all_classes"), test.pop("over_present_classes")
+    assert over_all == over_present == {"classes": 3, **{k: test[k] for k in MACRO}}
+    assert set(test) == {"accuracy", *MACRO, "support", "absent_classes"}
     assert (test["accuracy"], test["support"], test["absent_classes"]) == (15 / 22, 22, [])
     assert test["macro_f1"] == pytest.approx(per_class_table(predictions)["f1"].mean())
 
@@ -227,7 +231,27 @@ def test_absent_classes_are_named(from_counts):
     predictions = from_counts(np.array([[5, 0, 1], [0, 0, 0], [0, 2, 3]]), ABC)
     summary = summarise(predictions, make_run(ABC), ErrorAnalysis())
     assert summary["test"]["absent_classes"] == ["Caps"]
-    assert "No image of Caps in this split" in page(predictions, make_run(ABC))
+    words = "No image of Caps here: the macro figures are given over the 2 classes"
+    html = page(predictions, make_run(ABC))
+    assert words in html
+    assert re.search("Caps <span[^>]*>no image</span></th>(<td[^>]*>\N{EN DASH}</td>){4}", html)
+
+
+def test_macro_figures_are_given_over_the_present_and_over_all_classes(from_counts):
+    predictions = from_counts(np.array([[5, 0, 1], [0, 0, 0], [0, 2, 3]]), ABC)
+    summary = summarise(predictions, make_run(ABC), ErrorAnalysis())
+    targets, predicted = predictions.targets, predictions.probabilities.argmax(axis=1)
+    f1 = f1_score(targets, predicted, labels=[0, 2], average=None)
+    precision = [
+        average_precision_score(targets == k, predictions.probabilities[:, k]) for k in (0, 2)
+    ]
+    for name, classes in (("over_present_classes", 2), ("over_all_classes", 3)):
+        figures = {"macro_f1": sum(f1) / classes, "macro_auprc": sum(precision) / classes}
+        assert summary["test"][name] == pytest.approx({"classes": classes, **figures})
+    assert "over the 2 of 3 classes that have images" in headline(summary)
+    html = page(predictions, make_run(ABC))
+    assert f"over all 3: {sum(f1) / 3:.4f}" in html
+    assert f"over all 3: {sum(precision) / 3:.4f}" in html
     table = tabulate(predictions, ErrorAnalysis())["per_class"]
     assert table["average_precision"].isna().tolist() == [False, True, False]
 
