@@ -146,7 +146,8 @@ def run_dir(tiny_root, tmp_path_factory):
 def browse():
     """Returns browse(page, width), which opens a page in Chromium.
 
-    It returns how many pictures are there and how many of them are broken, how many pixels the page
+    A function in JavaScript may be passed, too, whose answer is then there as `answer`. Else it
+    returns how many pictures are there and how many of them are broken, how many pixels the page
     is wider than the window, how many headings of tables don't stand in their row, and what the
     console says.
     """
@@ -163,17 +164,22 @@ def browse():
             too_wide: Math.max(0, document.documentElement.scrollWidth - innerWidth),
             stacked: [...document.querySelectorAll("th")].filter(
                 (cell) => getComputedStyle(cell).display !== "table-cell").length,
+            answer: (ASKED)(),
         });
     });</script></body>"""
 
-    def open_page(page, width):
+    def open_page(page, width, asked=None):
         copy = page.with_name("probe.html")
-        copy.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), "utf-8")
+        script = probe.replace("ASKED", asked or "() => null")
+        copy.write_text(page.read_text(encoding="utf-8").replace("</body>", script), "utf-8")
         size = f"--window-size={width},1200"
         command = [chromium, *flags, size, "--dump-dom", copy.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         copy.unlink()
         found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout)[1]))
+        answer = found.pop("answer")
+        if asked:
+            return answer
         console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
         return {**found, "console": console}
 

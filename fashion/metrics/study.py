@@ -1,6 +1,5 @@
 """The figures of the study that is reproduced."""
 
-import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
@@ -25,11 +24,6 @@ def load_study() -> dict[str, Any]:
 def has_study_classes(class_names: Iterable[str]) -> bool:
     """Tell whether these are the study's 54 article types, in any order."""
     return sorted(class_names) == sorted(load_study()["class_names"])
-
-
-def half_width(proportion: float, count: int) -> float:
-    """Give half the 95 % interval of a proportion of `count` images, `1.96 sqrt(p(1-p)/N)`."""
-    return 1.96 * math.sqrt(proportion * (1 - proportion) / count)
 
 
 def beside_study(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fashion.metrics.intervals import (
     bootstrap,
     compare_pairs,
+    effective_count,
     figure_intervals,
     over_seeds,
 )
@@ -223,7 +224,7 @@ def _read_run(name: str, folder: RunFolder) -> Run:
 def _run_row(run: Run, replicates: Replicates | None, *, studied: bool) -> dict[str, Any]:
     summary, test = run.summary, run.summary.get("test", {})
     row: dict[str, Any] = {"run": run.name, "kind": "run", "status": run.status}
-    row |= _figures(test, replicates)
+    row |= _figures(test, replicates, test.get("support", 0))
     row |= _study_columns(run) if studied else {}
     row["best_epoch"] = summary.get("best_epoch")
     row["epochs"] = summary.get("epochs")
@@ -256,11 +257,14 @@ def _seeds_row(
     name: str, runs: Sequence[Run], replicates: list[Replicates], *, studied: bool
 ) -> dict[str, Any]:
     means = {key: float(np.mean([run.summary["test"][key] for run in runs])) for key in FIGURES}
+    drawn = over_seeds(replicates)
+    support: int = runs[0].summary["test"]["support"]
+    count = effective_count(means["accuracy"], drawn["accuracy"], support)
     return {
         "run": f"{name}, mean of {len(runs)} seeds",
         "kind": "seeds",
         "status": "finished",
-        **_figures(means, over_seeds(replicates)),
+        **_figures(means, drawn, count),
         **(_study_columns(runs[0]) if studied else {}),
         "error": "",
     }
@@ -270,16 +274,18 @@ def _ensemble_row(name: str, ensemble: Predictions, runs: Sequence[Run]) -> dict
     seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder))]
     row: dict[str, Any] = {"run": name, "kind": "ensemble", "status": "finished"}
     replicates = bootstrap(ensemble, num_resamples=NUM_RESAMPLES)
-    row |= _figures(score_predictions(ensemble), replicates)
+    row |= _figures(score_predictions(ensemble), replicates, len(ensemble.targets))
     if len(seconds) == len(runs):
         row["images_per_second"] = round(1 / sum(seconds), 1)
     return {**row, "error": ""}
 
 
-def _figures(scores: Mapping[str, float], replicates: Replicates | None) -> dict[str, Any]:
+def _figures(
+    scores: Mapping[str, float], replicates: Replicates | None, count: float
+) -> dict[str, Any]:
     estimates = {name: scores.get(name) for name in FIGURES}
     defined = {name: value for name, value in estimates.items() if value is not None}
-    bounds = figure_intervals(defined, replicates) if replicates and defined else {}
+    bounds = figure_intervals(defined, replicates, count) if replicates and defined else {}
     row: dict[str, Any] = {}
     for name in FIGURES:
         for column in (name, f"{name}_low", f"{name}_high"):

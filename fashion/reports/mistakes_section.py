@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fashion.metrics.intervals import wilson
 from fashion.metrics.predictions import Predictions, confusion_counts, per_class_table
-from fashion.metrics.study import half_width
 from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.figures import BLUE, INK, new_figure, tidy
 
@@ -87,9 +87,6 @@ def plot_robustness(table: pd.DataFrame, title: str) -> Figure:
 
 
 def _with_interval(table: pd.DataFrame) -> pd.DataFrame:
-    widths = [
-        half_width(share, count)
-        for share, count in zip(table["accuracy"], table["support"], strict=True)
-    ]
-    low, high = table["accuracy"] - widths, table["accuracy"] + widths
-    return table.assign(low=low.clip(0, 1), high=high.clip(0, 1))
+    pairs = zip(table["accuracy"], table["support"], strict=True)
+    low, high = zip(*(wilson(share, count) for share, count in pairs), strict=True)
+    return table.assign(low=low, high=high)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from fashion.catalogue.images import open_image
 from fashion.catalogue.root import CatalogueRoot
+from fashion.metrics.intervals import wilson
 
 SHOWN = (96, 128)  # largest width and height of a photo on a page, in pixels
 
@@ -26,7 +27,7 @@ class Sheet(NamedTuple):
 
 
 def render(template: str, **context: Any) -> str:
-    """Fill a template of `templates/`; text is escaped, and `written` is the time."""
+    """Fill a template of `templates/`; text is escaped, `written` is the time, `wilson` at hand."""
     environment = Environment(
         loader=PackageLoader("fashion.reports"),
         autoescape=True,
@@ -34,6 +35,7 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["wilson"] = wilson
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template(template).render(written=written, **context)
 

@@ -20,7 +20,7 @@ from fashion.metrics.predictions import (
     per_class_table,
     tensors,
 )
-from fashion.metrics.study import beside_study, half_width
+from fashion.metrics.study import beside_study
 from fashion.reports import calibration_section, figures, mistakes_section
 from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.pages import png, records, render, write_pictures
@@ -186,7 +186,6 @@ def render_report(
         "report.html.j2",
         run={"failed_parts": {}, **summary},
         scores=scores,
-        half_width=half_width(scores["accuracy"], scores["support"]),
         table=records(table),
         refusal=records(tables["refusal"]) if "refusal" in tables else [],
         pairs=tables["confused_pairs"].to_dict("records"),

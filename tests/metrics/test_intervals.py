@@ -5,16 +5,19 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from fashion.metrics import intervals
 from fashion.metrics.intervals import (
     FIGURES,
     bootstrap,
     compare_pairs,
+    effective_count,
     figure_intervals,
     interval,
     multiplicities,
     over_seeds,
+    wilson,
 )
 from fashion.metrics.predictions import Predictions
 
@@ -186,15 +189,38 @@ def test_a_degenerate_interval_is_within_the_replicates(estimate, replicates, co
     assert replicates.min() <= low <= high <= replicates.max()
 
 
-def test_accuracy_has_plain_percentiles_and_the_macro_figures_corrected_ones(scikit_learn_metrics):
+@pytest.mark.parametrize(("right", "count"), [(0, 1), (10, 10), (0, 7), (3, 8), (3928, 4215)])
+def test_the_interval_of_a_share_is_wilson_s(right, count):
+    share, z = right / count, stats.norm.ppf(0.975)
+    ends = wilson(share, count)
+    # Where the share of the truth is as far away as chance would bring it.
+    for end in ends:
+        distance = abs(share - end)
+        assert distance == pytest.approx(z * np.sqrt(end * (1 - end) / count), abs=1e-12)
+    theirs = proportion_confint(right, count, method="wilson")
+    assert ends == pytest.approx(theirs, abs=1e-12)
+    assert 0 <= ends[0] <= share <= ends[1] <= 1
+    assert ends[0] < ends[1]
+
+
+def test_a_mean_that_varies_as_so_many_images_would_counts_as_so_many():
+    replicates = np.random.default_rng(0).binomial(200, 0.9, 20_000) / 200
+    assert effective_count(0.9, replicates, 1000) == pytest.approx(200, rel=0.03)
+    for share in (0, 1):
+        assert effective_count(share, np.full(50, float(share)), 10) == 10
+    assert effective_count(0.5, np.full(50, 0.5), 10) == 10
+
+
+def test_accuracy_has_wilson_s_interval_and_the_macro_figures_corrected_ones(scikit_learn_metrics):
     p = CASES["plain"]
     estimates = scikit_learn_metrics(p.probabilities, p.targets)
     replicates = bootstrap(p, 300)
-    ends = figure_intervals(estimates, replicates)
+    ends = figure_intervals(estimates, replicates, len(p.targets))
     assert list(ends) == [f"{name}_{end}" for name in FIGURES for end in ("low", "high")]
     for name in FIGURES:
-        corrected = name.startswith("macro")
-        expected = interval(estimates[name], replicates[name], bias_corrected=corrected)
+        expected = interval(estimates[name], replicates[name], bias_corrected=True)
+        if name == "accuracy":
+            expected = wilson(estimates[name], len(p.targets))
         assert (ends[f"{name}_low"], ends[f"{name}_high"]) == expected
         assert ends[f"{name}_low"] < estimates[name] < ends[f"{name}_high"]
 
@@ -276,14 +302,11 @@ def test_models_of_different_images_are_refused():
         compare_pairs({"a": np.ones(3, bool), "b": np.ones(4, bool)})
 
 
-def test_the_accuracy_interval_holds_the_truth_in_95_of_100_test_sets():
-    right = np.random.default_rng(0).random((2000, 500)) < 0.9
-    counts = resamples(np.zeros(500, int), 500, seed=0, by_class=False)
-    held = []
-    for hits in right:
-        low, high = interval(hits.mean(), counts[hits].sum(axis=0) / 500, bias_corrected=False)
-        held.append(low <= 0.9 <= high)
-    assert 0.93 <= np.mean(held) <= 0.97
+@pytest.mark.parametrize("count", [10, 30, 500])
+def test_the_accuracy_interval_holds_the_truth_in_95_of_100_test_sets(count):
+    right = np.random.default_rng(0).binomial(count, 0.9, 2000)
+    held = [low <= 0.9 <= high for low, high in (wilson(k / count, count) for k in right)]
+    assert 0.93 <= np.mean(held) <= 0.985
 
 
 def test_six_equally_good_models_differ_in_at_most_5_of_100_test_sets():

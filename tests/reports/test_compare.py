@@ -122,7 +122,8 @@ def test_each_figure_has_the_interval_of_its_bootstrap(sweep):
     table = table_of(sweep)
     predictions = Predictions.load(sweep / "xception,seed=0" / "predictions.npz")
     scores = score_predictions(predictions)
-    bounds = figure_intervals(scores, bootstrap(predictions, num_resamples=NUM_RESAMPLES))
+    replicates = bootstrap(predictions, num_resamples=NUM_RESAMPLES)
+    bounds = figure_intervals(scores, replicates, len(predictions.targets))
     for name, value in {**scores, **bounds}.items():
         assert table.loc["xception,seed=0", name] == pytest.approx(value, abs=5e-5)
 

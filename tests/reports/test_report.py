@@ -1,17 +1,19 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
+from statsmodels.stats.proportion import proportion_confint
 
 from fashion.files import WRITTEN
 from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import confused_pairs, per_class_table
-from fashion.metrics.study import beside_study, half_width, has_study_classes, load_study
+from fashion.metrics.study import beside_study, has_study_classes, load_study
 from fashion.reports import figures
 from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.pages import Sheet
@@ -341,7 +343,8 @@ def test_the_study_stands_beside_a_run_with_its_classes(study_report):
     assert "Beside the study" in page
     assert all(model["name"] in page for model in load_study()["models"].values())
     accuracy, count = summary["test"]["accuracy"], summary["test"]["support"]
-    assert f"±{196 * np.sqrt(accuracy * (1 - accuracy) / count):.2f} points" in page
+    low, high = proportion_confint(round(accuracy * count), count, method="wilson")
+    assert f"{100 * low:.2f}\xa0% to {100 * high:.2f}\xa0% (Wilson" in page
 
 
 @pytest.mark.parametrize("change", [{"drawn_sample": True}, {"split": "val"}, {"model": "timm"}])
@@ -385,8 +388,17 @@ def test_the_studys_figures_are_complete():
     assert not has_study_classes(study["class_names"][:-1])
 
 
-def test_the_interval_of_the_studys_best_model():
-    assert half_width(0.9319, 4215) == pytest.approx(0.0076, abs=5e-5)
+def test_ten_of_ten_right_is_not_surely_all(tmp_path, from_counts):
+    predictions = from_counts(np.diag([6, 4, 0]), ABC)
+    predictions = replace(predictions, has_twin=np.arange(10) < 2)
+    calibration = fit_calibration(predictions.probabilities, predictions.targets)
+    analysis = ErrorAnalysis(calibration=calibration)
+    write_report(predictions, make_run(ABC), pd.DataFrame(), tmp_path, analysis)
+    page = (tmp_path / "index.html").read_text()
+    assert "72.25\xa0% to 100.00\xa0% (95" in page
+    assert "34.24\xa0% to 100.00\xa0%" in page  # the two with a twin
+    assert "72.2\xa0% to 100.0\xa0%" in page  # those that a threshold answers
+    assert "100.00\xa0% to" not in page
 
 
 @pytest.mark.parametrize("width", [1280, 500])
