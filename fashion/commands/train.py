@@ -30,6 +30,7 @@ from fashion.reports.summary import headline
 from fashion.training.classifier import ProductClassifier
 from fashion.training.continuation import latest
 from fashion.training.inference import fill_features
+from fashion.training.plugins import drop_redone_steps
 from fashion.training.record import RunRecord
 from fashion.training.resume import check_resumable, find_checkpoint, find_finished
 from fashion.training.run_folder import RunFolder
@@ -84,6 +85,8 @@ def main(cfg: DictConfig) -> float | None:
         trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
+    except FloatingPointError as error:  # in all processes
+        raise CompactHydraException(record.describe_divergence(error)) from error
     best = record.folder.best
     try:
         summary = report_on(
@@ -147,6 +150,7 @@ def prepare(
     if datamodule.splits.class_names != class_names:  # unreadable photos made a class too rare
         classifier = build_classifier(cfg, datamodule.splits.class_names)
     if checkpoint:
+        drop_redone_steps(trainer, checkpoint)
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
     if trainer.is_global_zero:
         datamodule.splits.write_tables(folder.path)

@@ -44,6 +44,9 @@ def plot_validation(histories: Mapping[str, pd.DataFrame]) -> Figure:
     axes = figure.subplots()
     styles = [(colour, line) for line in LINES for colour in COLOURS]
     for (name, history), (colour, line) in zip(histories.items(), cycle(styles), strict=False):
+        history = history.dropna(subset=["val/accuracy"])
+        if history.empty:
+            continue
         epochs, values = history["epoch"].to_numpy(float), history["val/accuracy"].to_numpy(float)
         label = _name(name)
         axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.6, label=label)

@@ -62,8 +62,11 @@ def _plot_panel(
     marker = "o" if len(epochs) <= 40 else ""
     for column, (label, colour) in lines.items():
         values = history.get(column, pd.Series(dtype=float)).to_numpy(float)
-        if np.isfinite(values).any():
-            axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=4)
+        known = np.isfinite(values)
+        if known.any():
+            axes.plot(
+                epochs[known], values[known], color=colour, label=label, marker=marker, markersize=4
+            )
     if not axes.lines:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="#777777")
     elif best_epoch is not None:

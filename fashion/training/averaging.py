@@ -43,7 +43,7 @@ class WeightAverage(Callback):
         """Bring the average to the device; without a checkpoint it starts from the weights."""
         if not self.decay:
             return
-        self._weights = weights = _trained(pl_module)
+        self._weights = weights = trained_tensors(pl_module)
         strategy: Any = trainer.strategy
         send = getattr(strategy, "replicate", lambda part: part.to(strategy.root_device))
         start = self._other or {name: weight.detach().cpu() for name, weight in weights.items()}
@@ -116,7 +116,7 @@ class WeightAverage(Callback):
             self._average_is_in_place = wanted
 
 
-def _trained(module: LightningModule) -> dict[str, Tensor]:
+def trained_tensors(module: LightningModule) -> dict[str, Tensor]:
     """Return what training changes, by its name in the module's state: weights and statistics."""
     trained: dict[str, Tensor] = {
         name: weight for name, weight in module.named_parameters() if weight.requires_grad

@@ -19,8 +19,11 @@ from fashion.metrics.metrics import classification_metrics
 from fashion.models.cut import NoCutError, find_cut
 from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_compile
 from fashion.models.network import PhotoClassifier, check_rate
+from fashion.training.continuation import is_between_epochs
 
 BETA = 0.9999
+# Of an optimiser's group: what it trains, and how the device computes a step.
+NO_SETTINGS = {"params", "fused", "foreach", "capturable", "differentiable"}
 CLASS_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
     "balanced": lambda counts: 1 / counts,
     "effective": lambda counts: (1 - BETA) / (1 - BETA**counts),
@@ -97,6 +100,9 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
         self._ddp_params_and_buffers_to_ignore = ["train_sums"]  # each process has its own
         self.optimizer = optimizer
+        self.schedule_shift = 0  # by how many steps the schedule is ahead of those taken
+        self._resumed_between_epochs = False
+        self._asked: list[dict[str, Any]] = []  # settings of the optimiser's groups
         self._evaluated: list[dict[str, Tensor]] = []
         self.uncut_reason = ""
         self._cut_network: list[CutNetwork] | None = None  # in a list, since they hold modules
@@ -165,18 +171,41 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         self.prepare_cut_network(self.trainer, 0)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Decay the learning rate to zero along a cosine over all steps."""
+        """Decay the learning rate to zero along a cosine over all steps.
+
+        Between epochs it depends on the epochs alone, so that a run may go on with larger batches.
+        """
         if self.optimizer is None:
             raise RuntimeError("This ProductClassifier was built without an optimizer.")
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
         for group in optimizer.param_groups:
             if group.get("fused", False) is None and self.device.type in ("cpu", "cuda"):
                 group["fused"] = True  # PyTorch's fastest, which it takes only where it is told to
+        self._asked = [
+            {key: value for key, value in group.items() if key not in NO_SETTINGS}
+            for group in optimizer.param_groups
+        ]
         schedule = LambdaLR(optimizer, self._cosine)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        """Have a run that goes on take the optimiser's settings, and the steps, of now."""
+        trainer: Any = self.trainer
+        if not trainer.ckpt_path:
+            return
+        if self._resumed_between_epochs and trainer.max_steps == -1 and trainer.max_epochs > 0:
+            per_epoch = trainer.estimated_stepping_batches // trainer.max_epochs
+            self.schedule_shift = trainer.current_epoch * per_epoch - trainer.global_step
+        optimizer, schedule = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
+        for place, (group, asked) in enumerate(
+            zip(optimizer.param_groups, self._asked, strict=True)
+        ):
+            schedule.base_lrs[place] = asked["lr"]
+            rate = asked["lr"] * self._cosine(schedule.last_epoch)
+            group |= {**asked, "initial_lr": asked["lr"], "lr": rate}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by the batch, so that a resumed run draws what an unbroken one would."""
@@ -200,6 +229,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         if steps and is_step and trainer.global_step % steps == 0:
             # Lightning has divided it by the number of parts whose gradients it adds up.
             loss = outputs["loss"].cpu() * trainer.accumulate_grad_batches
+            self._check_loss(bool(loss.isfinite()))
             self.log("train/loss_step", loss, prog_bar=True)
 
     def on_train_epoch_start(self) -> None:
@@ -216,6 +246,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         if self.trainer.world_size > 1:
             sums = self._from_all_processes(sums[None]).sum(dim=0)
         loss, accuracy, batches = sums.tolist()
+        self._check_loss(math.isfinite(loss))
         return {"train/loss": loss / batches, "train/accuracy": accuracy / batches}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -237,14 +268,19 @@ class ProductClassifier(PhotoClassifier, LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the training figures of an epoch that may be in its middle."""
         checkpoint["train_sums"] = self.train_sums.tolist()
+        checkpoint["schedule_shift"] = self.schedule_shift
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the training figures of an interrupted epoch."""
+        """Go on with the training figures of an interrupted epoch, and along the schedule."""
+        self.schedule_shift = checkpoint.get("schedule_shift", 0)
+        self._resumed_between_epochs = is_between_epochs(checkpoint)
         self.train_sums.copy_(torch.tensor(checkpoint["train_sums"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log loss, accuracy, macro-F1 and macro-AUPRC of the whole split, computed on the host."""
         logits, targets, _ = self.collect()
+        if not logits.isfinite().all():
+            raise FloatingPointError(f"{self._where()} the model's logits")
         figures = classification_metrics(logits.softmax(dim=1), targets)
         figures["loss"] = self._loss(logits, targets).item()
         self._log({f"val/{name}": value for name, value in figures.items()})
@@ -290,7 +326,21 @@ class ProductClassifier(PhotoClassifier, LightningModule):
     def _cosine(self, step: int) -> float:
         if step == 0:  # asked before Lightning has restored a run and may open its loaders
             return 1.0
+        step += self.schedule_shift
         return (1 + math.cos(math.pi * step / self.trainer.estimated_stepping_batches)) / 2
+
+    def _check_loss(self, is_finite: bool) -> None:
+        """Refuse to go on with a loss that is no number, in all processes at once.
+
+        A scaler of gradients leaves out a step whose numbers were too large for 16 bits.
+        """
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            return
+        if not self.trainer.strategy.reduce_boolean_decision(is_finite):
+            raise FloatingPointError(f"{self._where()} the loss")
+
+    def _where(self) -> str:
+        return f"In epoch {self.trainer.current_epoch}, after step {self.trainer.global_step},"
 
     def _training_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         if not self._minds_imbalance():

@@ -78,6 +78,12 @@ def take_over(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             states[keeper.state_key] = trainer.strategy.broadcast(state)
 
 
+def is_between_epochs(checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint was written after an epoch's end, and not while one ran."""
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    return bool(epochs["started"] == epochs["processed"])
+
+
 def reason_to_stop(stopping: EarlyStopping) -> str | None:
     """Return why there is nothing left to train, or None."""
     if stopping.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
@@ -158,8 +164,7 @@ def _scores(
 def _own_score(keeper: ModelCheckpoint, checkpoint: Mapping[str, Any]) -> torch.Tensor | None:
     """Return the score of the checkpoint's own model, if that may take a lost one's place."""
     rows = _epochs(checkpoint)
-    is_finished = len(rows) == checkpoint["epoch"] + 1  # else it was written in an epoch
-    own = rows[-1].get(str(keeper.monitor)) if rows and is_finished else None
+    own = rows[-1].get(str(keeper.monitor)) if rows and is_between_epochs(checkpoint) else None
     return torch.tensor(own) if own is not None and keeper.save_top_k == 1 else None
 
 

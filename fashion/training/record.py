@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fashion.files import write_file
 from fashion.models.backbone import pretrained_cfg
+from fashion.training.averaging import trained_tensors
 from fashion.training.classifier import ProductClassifier
 from fashion.training.continuation import reason_to_stop, take_over
 from fashion.training.run_folder import RunFolder
@@ -31,11 +32,17 @@ class RunRecord(Callback):
         self.epochs: list[dict[str, float]] = []
         self._earlier_seconds = 0.0
         self._started = 0.0
+        self._lr: float | None = None  # at the start of the epoch
+        self._is_validated = False  # whether this epoch has figures of its own
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: `epoch`, `lr`, the `train/…` and `val/…` figures, `seconds`."""
-        return pd.DataFrame(self.epochs)
+        """One row an epoch: `epoch`, `lr`, the `train/…` and `val/…` figures, `seconds`.
+
+        `lr` is the rate of the epoch's first step; an epoch without validation has no `val/…`.
+        """
+        table = pd.DataFrame(self.epochs)
+        return table[[*table.columns.drop("seconds"), "seconds"]] if len(table) else table
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; an epoch resumed in its middle has no start of its own.
@@ -54,6 +61,12 @@ class RunRecord(Callback):
         """Write the rows whose checkpoint is on disk by now, and start the epoch's clock."""
         self._write_history(trainer)
         self._started = time.monotonic()
+        self._lr = _rate(trainer)
+        self._is_validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the epoch has figures of its own."""
+        self._is_validated = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last epoch's row."""
@@ -65,10 +78,11 @@ class RunRecord(Callback):
         figures = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith("val/")
+            if name.startswith("val/") and self._is_validated
         }
         figures = {**pl_module.train_figures(), **figures}
-        row = {"epoch": trainer.current_epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        lr = _rate(trainer) if self._lr is None else self._lr
+        row = {"epoch": trainer.current_epoch, "lr": lr}
         seconds = round(self._seconds(), 3)
         self._earlier_seconds = 0.0
         self.epochs.append({**row, **figures, "seconds": seconds})
@@ -76,12 +90,18 @@ class RunRecord(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Store configuration, history, and what turns a photo into the network's input."""
+        """Store configuration, history, and what turns a photo into the network's input.
+
+        Raises:
+            FloatingPointError: The weights are no finite numbers; nothing is written.
+        """
+        _check_weights(trainer, pl_module, checkpoint["state_dict"])
         partial = self._seconds() if len(self.epochs) == trainer.current_epoch else 0.0
         checkpoint["run"] = {
             "config": self.config,
             "epochs": self.epochs,
             "partial_seconds": partial,
+            "lr": self._lr,
         }
         model = self.config["model"]
         checkpoint["preprocessing"] = {
@@ -98,6 +118,7 @@ class RunRecord(Callback):
             take_over(trainer, checkpoint)
             self.epochs = checkpoint["run"]["epochs"]
             self._earlier_seconds = checkpoint["run"]["partial_seconds"]
+            self._lr = checkpoint["run"].get("lr")
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -112,8 +133,22 @@ class RunRecord(Callback):
         ):
             if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
                 _validate_on_resume(trainer)
-            trainer.save_checkpoint(self.folder.last)
-            log.info("Stopped; resume with ckpt_path=%s", self.folder.last)
+            try:
+                trainer.save_checkpoint(self.folder.last)
+            except FloatingPointError as error:
+                log.error("%s", self.describe_divergence(error))
+            else:
+                log.info("Stopped; resume with ckpt_path=%s", self.folder.last)
+
+    def describe_divergence(self, error: FloatingPointError) -> str:
+        """Say what became of a run whose numbers are none any more, and what to do."""
+        kept = next((path for path in (self.folder.last, self.folder.best) if path.is_file()), None)
+        now = self.config["model"]["optimizer"].get("lr")
+        smaller = "a smaller model.optimizer.lr" + (f" than {now}" if now else "")
+        end = f"{error} had values that are no finite numbers: training has diverged."
+        if kept is None:
+            return f"{end} No checkpoint had been written; start anew with {smaller}."
+        return f"{end} The last good checkpoint is {kept}: pass ckpt_path={kept} and {smaller}."
 
     def _write_history(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and self.epochs:
@@ -121,6 +156,23 @@ class RunRecord(Callback):
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started
+
+
+def _rate(trainer: Trainer) -> float:
+    return float(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def _check_weights(trainer: Trainer, module: LightningModule, state: dict[str, Any]) -> None:
+    """Refuse to keep weights that are no finite numbers; what is looked at comes to the host.
+
+    It is on its way there to be written, and on XLA a look at the device would compile a graph.
+    """
+    for name in filter(state.__contains__, trained_tensors(module)):
+        state[name] = state[name].cpu()
+        if not state[name].isfinite().all():
+            raise FloatingPointError(
+                f"In epoch {trainer.current_epoch}, after step {trainer.global_step}, {name}"
+            )
 
 
 def _validate_on_resume(trainer: Trainer) -> None:

@@ -18,6 +18,7 @@ from lightning import Trainer
 from fashion.data.settings import DROPPED_KEYS, REPEATED_KEYS
 from fashion.defaults import default_settings
 from fashion.models import checkpoints
+from fashion.training.continuation import is_between_epochs
 from fashion.training.run_folder import RunFolder
 
 # Where a run is written and how it is shown: no figure depends on these.
@@ -68,6 +69,16 @@ REFUSED_TO_RESUME = (
     "data.fold",
     "model.backbone",
     "model.unfreeze",
+    "model.optimizer._target_",  # its state is of no use to another
+    "seed",  # names the run: runs that differ in it alone are compared
+)
+# What makes a step, and so how many an epoch has: of one epoch these are the same throughout.
+REFUSED_IN_AN_EPOCH = (
+    "data.batch_size",
+    "data.sampler",
+    "trainer.accumulate_grad_batches",
+    "trainer.limit_train_batches",
+    "trainer.overfit_batches",
 )
 # Every release has had these, so that a run without one was told to do without it.
 FIRST_CALLBACKS = ("callbacks.best", "callbacks.last", "callbacks.early_stopping")
@@ -138,8 +149,8 @@ def check_resumable(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         The checkpoint, as `fashion.models.checkpoints.read` returns it.
 
     Raises:
-        ValueError: The checkpoint's weights or splits don't belong to this configuration, or it has
-            more epochs behind it than are asked for.
+        ValueError: The checkpoint's weights or splits don't belong to this configuration, it was
+            written in an epoch of other steps, or has more epochs behind it than are asked for.
     """
     checkpoint = checkpoints.read(path)
     before = checkpoint["run"]["config"]
@@ -163,11 +174,25 @@ def check_resumable(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             f"{described}. Pass those of that run, or leave ckpt_path out to start a "
             "new one."
         )
+    if not is_between_epochs(checkpoint):
+        _check_steps(path, done, {key: changed[key] for key in changed if _is_step(key)})
     if changed:
         log.warning("Resuming with changed settings: %s", described)
-    if any(_is_among(key, ("model.optimizer",)) for key in changed):
-        log.warning("The optimizer's own settings stay those of the checkpoint.")
     return checkpoint
+
+
+def _is_step(key: str) -> bool:
+    return _is_among(key, REFUSED_IN_AN_EPOCH)
+
+
+def _check_steps(path: Path, epoch: int, changed: Mapping[str, str]) -> None:
+    if changed:
+        raise ValueError(
+            f"ckpt_path={str(path)!r} was written in the middle of epoch {epoch}, in which "
+            f"{', '.join(changed.values())} can't change, for photos would be left out or taken "
+            "twice. Pass that epoch's setting until it has ended, or leave ckpt_path out to start "
+            "a new run."
+        )
 
 
 def describe_changes(

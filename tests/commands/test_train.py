@@ -107,8 +107,8 @@ def test_history_and_logs_hold_one_row_an_epoch(finished):
     assert history["epoch"].tolist() == [0, 1, 2]
     assert {"lr", "seconds", "train/loss", "train/accuracy"} <= set(history)
     assert {f"val/{name}" for name in figures} <= set(history)
-    # 1e-3 along a cosine, after each third of the steps.
-    assert history["lr"].tolist() == pytest.approx([0.75e-3, 0.25e-3, 0], abs=1e-12)
+    # 1e-3 along a cosine, before each third of the steps.
+    assert history["lr"].tolist() == pytest.approx([1e-3, 0.75e-3, 0.25e-3], abs=1e-12)
     assert summary["best_epoch"] == history["val/macro_auprc"].argmax()
     assert summary["seconds"]["total"] == pytest.approx(history["seconds"].sum(), abs=0.06)
     log = pd.read_csv(folder / "csv" / "metrics.csv")

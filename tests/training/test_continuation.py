@@ -181,3 +181,16 @@ def test_history_and_best_model_agree_on_disk(train, tmp_path):
     train(tmp_path, 3, [0.3, 0.75, 0.5], NO_PATIENCE)
     history = pd.read_csv(RunFolder(tmp_path).history)
     assert history["val/macro_auprc"].argmax() == best(tmp_path)[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
+def test_an_epoch_without_validation_repeats_no_figure(train, tmp_path, fit, scores):
+    words = ("trainer.check_val_every_n_epoch=2", "~callbacks.early_stopping")
+    train(tmp_path, 5, [0.5, 0.25], *words)
+    history = pd.read_csv(RunFolder(tmp_path).history)
+    figures = history["val/macro_auprc"]
+    assert figures.isna().tolist() == [True, False, True, False, True]
+    assert figures.dropna().tolist() == [0.5, 0.25]
+    assert history["val/loss"].isna().tolist() == figures.isna().tolist()
+    assert history["train/loss"].notna().all()
+    assert best(tmp_path) == (1, 0.5)

@@ -2,11 +2,14 @@ import pandas as pd
 import pytest
 import torch
 from lightning import Trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashion.models import checkpoints
 from fashion.training.plugins import (
     AtomicCheckpointIO,
     ResumableCSVLogger,
+    ResumableTensorBoardLogger,
+    drop_redone_steps,
     store_calibration,
     write_checkpoint,
 )
@@ -52,3 +55,34 @@ def test_a_calibration_is_added_and_the_rest_of_the_checkpoint_stays(run_dir, tm
     assert after["calibration"]["temperature"] == before["calibration"]["temperature"]
     for key, value in before["state_dict"].items():
         assert torch.equal(after["state_dict"][key], value)
+
+
+@pytest.mark.parametrize("logger_class", [ResumableCSVLogger, ResumableTensorBoardLogger])
+def test_steps_that_are_taken_again_are_logged_once(logger_class, tmp_path):
+    for first, last, value in ((0, 9, 1.0), (6, 12, 2.0)):
+        logger = logger_class(tmp_path, name="log", version="")
+        trainer = Trainer(logger=logger, accelerator="cpu")
+        if first:
+            drop_redone_steps(trainer, {"global_step": first})
+        for step in range(first, last):
+            logger.log_metrics({"a": value}, step)
+        logger.save()
+        logger.finalize("success")
+    expected = {step: 1.0 if step < 6 else 2.0 for step in range(12)}
+    if logger_class is ResumableCSVLogger:
+        table = pd.read_csv(tmp_path / "log" / "metrics.csv")
+        assert list(zip(table["step"], table["a"], strict=True)) == list(expected.items())
+    else:
+        events = EventAccumulator(str(tmp_path / "log")).Reload().Scalars("a")
+        assert [(event.step, event.value) for event in events] == list(expected.items())
+
+
+def test_a_row_that_a_kill_cut_short_is_dropped(tmp_path):
+    path = tmp_path / "csv" / "metrics.csv"
+    path.parent.mkdir()
+    path.write_text("epoch,step,train/loss\n0,1,0.5\n0,3,")
+    ResumableCSVLogger(tmp_path, name="csv", version="").drop_from(9)
+    assert pd.read_csv(path)["step"].tolist() == [1, 3]
+    path.write_text("epoch,step,train/loss\n0,1,0.5\n0,")
+    ResumableCSVLogger(tmp_path, name="csv", version="").drop_from(9)
+    assert path.read_text() == "epoch,step,train/loss\n0,1,0.5\n"

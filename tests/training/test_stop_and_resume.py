@@ -141,13 +141,16 @@ def averaged(request, fit, tmp_path_factory):
 
 
 class Stop(Callback):
-    """Sends SIGTERM, as Lightning sees it, in a batch of the second epoch or its validation."""
+    """Sends SIGTERM, as Lightning sees it, in a batch of the second epoch or its validation.
+
+    Or in the first epoch's last batch, after which Lightning ends the epoch before it stops.
+    """
 
     def __init__(self, place):
         self.place = place
 
     def on_train_batch_end(self, trainer, *_):
-        if self.place == "batch" and trainer.global_step == 17:
+        if {"batch": 17, "last batch": 12}.get(self.place) == trainer.global_step:
             trainer._signal_connector.received_sigterm = True
 
     def on_validation_batch_end(self, trainer, *_):
@@ -155,7 +158,7 @@ class Stop(Callback):
             trainer._signal_connector.received_sigterm = True
 
 
-@pytest.mark.parametrize("place", ["batch", "validation"])
+@pytest.mark.parametrize("place", ["batch", "last batch", "validation"])
 def test_stopping_inside_an_epoch_or_its_validation_changes_nothing(place, averaged, fit, tmp_path):
     words, (history, *states) = averaged
     with pytest.raises(SystemExit):
