@@ -81,7 +81,7 @@ class Folder:
         _check_size(os.path.getsize(name))
         return Path(name).read_bytes()
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> io.BufferedReader:
         """Open a file of any size, to be read in parts.
 
         Raises:
@@ -154,7 +154,7 @@ class Archive:
         except DAMAGES as error:
             raise ValueError(f"damaged zip entry: {error}") from error
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> io.BufferedReader:
         """Open a file of any size, to be read in parts.
 
         Raises:

@@ -1,30 +1,49 @@
-"""What a person decided on single photos: `data.exclude` and `data.relabel`, CSV files by id."""
+"""What a person decided on photos and classes, in CSV files.
 
-from collections.abc import Iterable
+`data.exclude` and `data.relabel` name photos by their ids, or all photos of a product by its;
+`data.rename` names classes. Photos get their new labels first, then classes their new names, and
+only then is anything dropped, so that a list of photos may have the names of before or after.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fashion.catalogue.csv_rows import open_rows
+from fashion.catalogue.changed_ids import find_change
+from fashion.catalogue.csv_rows import CsvForm, Row, open_rows, unclosed
+from fashion.catalogue.labels import clean_text
 from fashion.tables import unmark_text
 
 EXCLUDED = "excluded"  # the reason in the audit
 NEW_LABEL = ("suggested_label", "label")  # the first of these columns that a file has
+RENAMED = (("old", "new"), ("from", "to"), ("label", "new_label"))  # the first that a file has
 
 
 @dataclass(frozen=True)
 class Review:
-    """Decisions on single photos.
+    """Decisions on single photos and on classes.
 
     Attributes:
         excluded: Ids of photos to leave out.
         labels: Maps ids to the label that takes the place of the catalogue's.
+        renamed: Maps labels to the one that takes their place; an empty one is none.
     """
 
     excluded: frozenset[str] = frozenset()
     labels: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
 
-    def check(self, ids: Iterable[str], labels: Iterable[str]) -> None:
+    def check(self, ids: Iterable[str], labels: Iterable[str]) -> list[str]:
         """Check that a catalogue has these ids and labels.
+
+        Args:
+            ids: The catalogue's, products' among them.
+            labels: Those that its rows have.
+
+        Returns:
+            What to mind, in sentences.
 
         Raises:
             ValueError: It lacks one, or an id is both excluded and relabelled.
@@ -34,57 +53,163 @@ class Review:
             raise ValueError(
                 f"data.exclude and data.relabel both name the id {both[0]!r}; keep it in one."
             )
-        all_ids = set(ids)
-        for key, named in (("exclude", self.excluded), ("relabel", self.labels)):
-            unknown = sorted(set(named) - all_ids)
-            if unknown:
-                raise ValueError(
-                    f"data.{key}: {len(unknown)} of {len(named)} ids are not in the catalogue, "
-                    f"{unknown[0]!r} for one. Remove them, or pass the catalogue's own file."
-                )
-        strange = sorted(set(self.labels.values()) - set(labels))
-        if strange:
+        if self.excluded or self.labels:
+            all_ids = set(ids)
+            _check_ids("exclude", self.excluded, all_ids)
+            _check_ids("relabel", self.labels, all_ids)
+        all_labels = {*labels, *self.labels.values()} - {""}
+        unknown = [label for label in self.renamed if label not in all_labels]
+        if unknown:
             raise ValueError(
-                f"data.relabel: no row of the catalogue has the label {strange[0]!r}. Correct its "
-                "spelling."
+                f"data.rename: no row of the catalogue has the label {unknown[0]!r}"
+                f"{_nearest(unknown[0], all_labels)}. Correct its spelling, or strike it out."
             )
+        return self._new_labels({*labels, *self.renamed.values()})
+
+    def relabel(self, id_: str, product: str, label: str) -> str:
+        """Return the label of a photo."""
+        label = self.labels.get(id_, self.labels.get(product, label))
+        return self.renamed.get(label, label)
+
+    def excludes(self, id_: str, product: str) -> bool:
+        """Return whether a photo is left out."""
+        return id_ in self.excluded or product in self.excluded
+
+    def _new_labels(self, known: set[str]) -> list[str]:
+        new = Counter(label for label in self.labels.values() if label not in known)
+        return [
+            f"data.relabel brings the label {label!r}, which no row of the catalogue has, for "
+            f"{count:,} {'photo' if count == 1 else 'photos'}{_nearest(label, known)}."
+            for label, count in new.items()
+        ]
 
 
-def read_review(exclude: str | Path | None, relabel: str | Path | None) -> Review:
-    """Read the two files, of which either may be None.
+def read_review(
+    exclude: str | Path | None,
+    relabel: str | Path | None,
+    rename: str | Path | None = None,
+    encoding: str | None = None,
+) -> Review:
+    """Read the files, of which any may be None.
 
     Args:
         exclude: A CSV with the column `id`.
         relabel: A CSV with the columns `id` and `suggested_label` or `label`.
+        rename: A CSV with the columns `old` and `new`; a label without a new one counts as none.
+        encoding: Of those that are neither UTF-8 nor marked.
 
     Raises:
         FileNotFoundError: A file isn't there.
-        ValueError: A file is no such table, or decides twice on one id.
+        ValueError: A file is no such table, or decides twice on one id or label.
     """
-    excluded = [row["id"] for row in _read("exclude", exclude, ())] if exclude else []
+    excluded: set[str] = set()
     labels: dict[str, str] = {}
-    for row in _read("relabel", relabel, NEW_LABEL) if relabel else []:
-        label = next(row[column] for column in NEW_LABEL if column in row)
-        if labels.setdefault(row["id"], label) != label:
+    renamed: dict[str, str] = {}
+    if exclude:
+        subject = f"data.exclude={str(exclude)!r}"
+        for line, (id_,) in _read(subject, exclude, (("id",),), encoding):
+            _check_cell(subject, line, "id", id_)
+            excluded.add(id_)
+    if relabel:
+        subject = f"data.relabel={str(relabel)!r}"
+        wanted = tuple(("id", column) for column in NEW_LABEL)
+        for line, (id_, label) in _read(subject, relabel, wanted, encoding):
+            _check_cell(subject, line, "id", id_)
+            _check_cell(subject, line, "label", label)
+            if labels.setdefault(id_, label) != label:
+                raise ValueError(f"{subject} gives the id {id_!r} two labels; keep one.")
+    if rename:
+        subject = f"data.rename={str(rename)!r}"
+        for line, (old, new) in _read(subject, rename, RENAMED, encoding):
+            _check_cell(subject, line, "old label", old)
+            if renamed.setdefault(old, new) != new:
+                raise ValueError(f"{subject} gives the label {old!r} two names; keep one.")
+        renamed = _without_chains(subject, renamed)
+    return Review(frozenset(excluded), labels, renamed)
+
+
+def _check_ids(key: str, named: Collection[str], all_ids: set[str]) -> None:
+    unknown = sorted(set(named) - all_ids)
+    if unknown:
+        change = find_change(unknown, all_ids)
+        hint = "Remove them, or pass the catalogue's own file."
+        if change:
+            hint = f"For {change.id!r} there is {change.known!r}: {change.what}."
+        raise ValueError(
+            f"data.{key}: {len(unknown)} of {len(named)} ids are not in the catalogue, "
+            f"{unknown[0]!r} for one. {hint}"
+        )
+
+
+def _nearest(label: str, labels: Iterable[str]) -> str:
+    """Return the label that may be meant, in brackets."""
+    by_case = {each.casefold(): each for each in labels}
+    nearest = difflib.get_close_matches(label.casefold(), by_case, n=1)
+    return f" (did you mean {by_case[nearest[0]]!r}?)" if nearest else ""
+
+
+def _without_chains(subject: str, renamed: dict[str, str]) -> dict[str, str]:
+    """Return a map in which no new name is renamed itself.
+
+    Raises:
+        ValueError: One is.
+    """
+    renamed = {old: new for old, new in renamed.items() if old != new}
+    for old, new in renamed.items():
+        if new in renamed:
             raise ValueError(
-                f"data.relabel={str(relabel)!r} gives the id {row['id']!r} two labels; keep one."
+                f"{subject} renames {old!r} to {new!r}, and that to {renamed[new]!r}. Give each "
+                "label the name that it shall have in the end."
             )
-    return Review(frozenset(excluded), labels)
+    return renamed
 
 
-def _read(key: str, file: str | Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _check_cell(subject: str, line: int, name: str, cell: str) -> None:
+    if not cell:
+        raise ValueError(f"{subject} has no {name} in line {line}. Fill it in, or strike the row.")
+
+
+def _read(
+    subject: str, file: str | Path, choices: tuple[tuple[str, ...], ...], encoding: str | None
+) -> list[tuple[int, tuple[str, ...]]]:
+    """Return the lines and the cells of the first of some choices of columns, labels cleaned."""
     path = Path(file).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"data.{key}={str(file)!r} does not exist.")
-    subject = f"data.{key}={str(file)!r}"
-    with open_rows(lambda: path.open("rb"), subject) as (header, numbered):
-        rows = [
-            dict(zip(header, [*map(unmark_text, fields), *[""] * len(header)], strict=False))
-            for _, fields in numbered
-        ]
-    if "id" not in header or (columns and not set(columns) & set(header)):
-        wanted = " and ".join(["id", *[" or ".join(columns)][: len(columns)]])
-        raise ValueError(
-            f"data.{key}={str(file)!r} needs the columns {wanted}; it has {', '.join(header)}."
-        )
+        raise FileNotFoundError(f"{subject} does not exist.")
+    wanted = list(dict.fromkeys(name for columns in choices for name in columns))
+    form = CsvForm(encoding=encoding if encoding and not _is_utf8(path) else None)
+    with open_rows(lambda: path.open("rb"), subject, wanted, form) as table:
+        header = table.header
+        columns = next((each for each in choices if set(each) <= set(header)), None)
+        if columns is None:
+            words = ", or ".join(" and ".join(each) for each in choices)
+            raise ValueError(f"{subject} needs the columns {words}; it has {', '.join(header)}.")
+        repeated = [name for name in columns if header.count(name) > 1]
+        if repeated:
+            raise ValueError(f"{subject} has several columns {repeated[0]!r}. Keep one.")
+        places = [header.index(name) for name in columns]
+        rows = []
+        for row in table.rows:
+            _check_quotes(subject, row, any(True for _ in table.swallowed(row)))
+            if any(map(str.strip, row.fields)):
+                cells = [*map(unmark_text, row.fields), *[""] * len(header)]
+                chosen = (
+                    str.strip(cells[i]) if header[i] == "id" else clean_text(cells[i])
+                    for i in places
+                )
+                rows.append((row.line, tuple(chosen)))
     return rows
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _check_quotes(subject: str, row: Row, holds_rows: bool) -> None:
+    if row.is_open or holds_rows:
+        num_lines = max(len(cell.splitlines()) for cell in row.fields) - 1
+        raise ValueError(unclosed(subject, row.line, num_lines))

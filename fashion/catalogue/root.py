@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedReader
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO
 
 from fashion.catalogue.containers import Archive, Folder, is_photo, stays_inside
 
@@ -47,7 +47,7 @@ class CatalogueRoot:
     find: Callable[[str], str | None]
     stamp: Callable[[str], str]
     read: Callable[[str], bytes]
-    open: Callable[[str], IO[bytes]]
+    open: Callable[[str], BufferedReader]
 
     @property
     def table_name(self) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fashion.catalogue.splits import SPLITS, assign_folds, assign_grouped_splits, assign_splits
 from fashion.catalogue.table import UNKNOWN, Catalogue
-from fashion.catalogue.table_rows import DROPPED_COLUMNS
+from fashion.catalogue.table_cells import DROPPED_COLUMNS
 from fashion.files import write_file
 from fashion.tables import csv_text
 

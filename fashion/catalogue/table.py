@@ -2,17 +2,24 @@
 
 The catalogue table has one row a photo, in the order of styles.csv, with the columns `line` (in
 that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.read` takes),
-`label` (text) and, after `assign_splits`, `split` (`train`, `val` or `test`).
+`product` (text: the id, but for photos that share one in the table, which share it here), `label`
+(text) and, after `assign_splits`, `split` (`train`, `val` or `test`).
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import PurePosixPath
 
+import numpy as np
 import pandas as pd
 
+from fashion.catalogue.csv_rows import CsvForm
+from fashion.catalogue.labels import clean_text
+from fashion.catalogue.notes import why_dropped
 from fashion.catalogue.review import EXCLUDED, Review
 from fashion.catalogue.root import CatalogueRoot
-from fashion.catalogue.table_rows import DROPPED_COLUMNS, read_table
+from fashion.catalogue.table_cells import DROPPED_COLUMNS, Columns
+from fashion.catalogue.table_rows import no_file_name, read_table
 
 RELABELLED_COLUMNS = ["line", "id", "label", "label_before"]
 RARE, UNKNOWN = "rare label", "unknown label"
@@ -31,6 +38,7 @@ class Catalogue:
         source: What the rows were read from, in messages.
         relabelled: Rows of `table` whose label a review replaced: `line`, `id`, `label` as it is
             and `label_before`.
+        notes: What to mind of how it was read, in sentences.
     """
 
     table: pd.DataFrame
@@ -41,6 +49,7 @@ class Catalogue:
     relabelled: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=RELABELLED_COLUMNS)
     )
+    notes: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> list[str]:
@@ -103,6 +112,8 @@ def load_catalogue(
     *,
     id_column: str | None = "id",
     image_column: str | None = None,
+    other_columns: dict[str, str] | None = None,
+    form: CsvForm | None = None,
     review: Review | None = None,
 ) -> Catalogue:
     """Read the table and keep the rows with an image and a label of at least `min_images` rows.
@@ -119,6 +130,9 @@ def load_catalogue(
         id_column: Names each row; None takes the photo's path for a name.
         image_column: The photo's path, relative to the table or to images/; None: the photo is
             images/<id> with any ending.
+        other_columns: Further columns that the attributes have to hold, by the keys under `data`
+            that name them.
+        form: How the table is written, where its bytes don't tell.
         review: Which photos to leave out, and which to label otherwise.
 
     Raises:
@@ -128,25 +142,20 @@ def load_catalogue(
         raise ValueError(f"data.malformed_rows={malformed_rows!r} is unknown; pass skip or repair.")
     if min_images is not None and min_images < 1:
         raise ValueError(f"data.min_images={min_images} must be at least 1.")
+    columns = Columns(
+        id=id_column, image=image_column, label=label_column, others=other_columns or {}
+    )
     if root.csv_name is None:
-        catalogue = _from_folders(root)
+        catalogue, malformed = _from_folders(root), ""
     else:
-        columns = (id_column, image_column, label_column)
-        catalogue = _from_table(root, columns, malformed_rows == "repair")
+        catalogue, malformed = _from_table(root, columns, malformed_rows == "repair", form)
     if review:
         catalogue = _reviewed(catalogue, review)
-    table = catalogue.table
-    catalogue = catalogue.without(table[table["label"] == ""], "no label", "")
-    table = catalogue.table
-    catalogue = catalogue.without(table[table["photo"].isna()], "no image", "")
+    catalogue = _drop_incomplete(catalogue, root, columns)
+    notes = why_dropped(catalogue.dropped, catalogue.rows_in_file, root, columns, malformed)
+    catalogue = replace(catalogue, notes=(*catalogue.notes, *notes))
     if catalogue.table.empty:
-        where = "images/<id>.jpg beside it"
-        if image_column:
-            where = f"where data.image_column={image_column!r} says"
-        raise ValueError(
-            f"data.root={str(root.path)!r}: no row of {root.table_name} has a photo {where}. Pass "
-            "the folder or zip that holds both, or the data.image_column of the photos' paths."
-        )
+        raise ValueError(_nothing_left(catalogue, root, columns))
     return _drop_rare(catalogue, min_images, label_column)
 
 
@@ -171,7 +180,8 @@ def drop_unreadable(
 def _from_folders(root: CatalogueRoot) -> Catalogue:
     table = pd.DataFrame({"id": list(root.photos), "photo": list(root.photos.values())})
     table.insert(0, "line", range(1, len(table) + 1))
-    table["label"] = [PurePosixPath(id_).parent.name for id_ in table["id"]]
+    table["product"] = table["id"]
+    table["label"] = [clean_text(PurePosixPath(id_).parent.name) for id_ in table["id"]]
     return Catalogue(
         table=table,
         dropped=pd.DataFrame(columns=DROPPED_COLUMNS),
@@ -182,24 +192,68 @@ def _from_folders(root: CatalogueRoot) -> Catalogue:
 
 
 def _from_table(
-    root: CatalogueRoot, columns: tuple[str | None, str | None, str], repair: bool
-) -> Catalogue:
-    rows = read_table(root, columns, repair)
-    return Catalogue(rows.table, rows.dropped, rows.rows_in_file, rows.attributes, root.table_name)
+    root: CatalogueRoot, columns: Columns, repair: bool, form: CsvForm | None
+) -> tuple[Catalogue, str]:
+    """Return the rows, and the first malformed one in words."""
+    rows = read_table(root, columns, repair, form)
+    notes = []
+    if rows.inherited:
+        notes = [
+            f"{rows.inherited:,} rows of {root.table_name} have no label and take that of the "
+            f"first row with one of their data.id_column={columns.id!r}."
+        ]
+    catalogue = Catalogue(
+        table=rows.table,
+        dropped=rows.dropped,
+        rows_in_file=rows.rows_in_file,
+        attributes=rows.attributes,
+        source=root.table_name,
+        notes=tuple(notes),
+    )
+    return catalogue, rows.malformed
 
 
 def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
     before = catalogue.table
-    review.check(before["id"], before["label"])
-    labels = [
-        review.labels.get(id_, label)
-        for id_, label in zip(before["id"], before["label"], strict=True)
-    ]
-    table = before.assign(label=labels)
+    ids = chain(before["id"], before["product"], catalogue.dropped["id"])
+    notes = review.check(ids, before["label"].unique())
+    rows = list(zip(before["id"], before["product"], before["label"], strict=True))
+    table = before.assign(label=[review.relabel(*row) for row in rows])
     changed = table["label"] != before["label"]
     relabelled = table.assign(label_before=before["label"])[changed][RELABELLED_COLUMNS]
-    catalogue = replace(catalogue, table=table, relabelled=relabelled)
-    return catalogue.without(table[table["id"].isin(review.excluded)], EXCLUDED, "")
+    catalogue = replace(
+        catalogue, table=table, relabelled=relabelled, notes=(*catalogue.notes, *notes)
+    )
+    excluded = np.array([review.excludes(id_, product) for id_, product, _ in rows], dtype=bool)
+    return catalogue.without(table[excluded], EXCLUDED, "")
+
+
+def _drop_incomplete(catalogue: Catalogue, root: CatalogueRoot, columns: Columns) -> Catalogue:
+    """Drop the rows without a label, then those without a photo."""
+    rows = catalogue.table[catalogue.table["label"] == ""]
+    relabelled = catalogue.relabelled
+    before = dict(zip(relabelled["line"], relabelled["label_before"], strict=True))
+    was = [f"{before[line]!r} before" if line in before else "" for line in rows["line"]]
+    catalogue = catalogue.without(rows, "no label", pd.Series(was, index=rows.index, dtype=str))
+    rows = catalogue.table[catalogue.table["photo"].isna()]
+    detail = pd.Series("", index=rows.index)
+    if root.csv_name and columns.image is None:
+        detail = detail.mask(no_file_name(rows["id"]), "the id is no file name")
+    return catalogue.without(rows, "no image", detail)
+
+
+def _nothing_left(catalogue: Catalogue, root: CatalogueRoot, columns: Columns) -> str:
+    """Return the sentence for a catalogue in which no row is whole."""
+    where = "images/<id>.jpg beside it"
+    if columns.image:
+        where = f"where data.image_column={columns.image!r} says"
+    wrong = f"no row of {root.table_name} has a photo {where}"
+    if not (catalogue.dropped["reason"] == "no image").any():
+        wrong = f"no row of {root.table_name} is left"
+    way_out = " ".join(catalogue.notes) or (
+        "Pass the folder or zip that holds both, or the data.image_column of the photos' paths."
+    )
+    return f"data.root={str(root.path)!r}: {wrong}. {way_out}"
 
 
 def _drop_rare(catalogue: Catalogue, min_images: int | None, label_column: str) -> Catalogue:
@@ -219,5 +273,6 @@ def _drop_rare(catalogue: Catalogue, min_images: int | None, label_column: str) 
             "classifier needs two. The largest classes are "
             + ", ".join(f"{name!r} ({count})" for name, count in largest.items())
             + ". Lower data.min_images or pass another data.label_column."
+            + "".join(f" {note}" for note in catalogue.notes)
         )
     return without_rare

@@ -1,14 +1,16 @@
 """The rows of a catalogue's table: each with its id, label and photo, or why it has none."""
 
 from dataclasses import dataclass
-from functools import partial
 
+import numpy as np
 import pandas as pd
 
-from fashion.catalogue.csv_rows import Row, open_rows
+from fashion.catalogue.csv_rows import CsvForm
+from fashion.catalogue.labels import clean_text
 from fashion.catalogue.root import CatalogueRoot
+from fashion.catalogue.table_cells import DROPPED_COLUMNS, Columns, read_cells
 
-DROPPED_COLUMNS = ["line", "id", "label", "reason", "detail"]
+NO_FILE_NAME = r"[/\\\x00]|^\.{0,2}$"
 
 
 @dataclass(frozen=True)
@@ -18,110 +20,123 @@ class TableRows:
     Attributes:
         table: One row a photo, as `fashion.catalogue.table` describes it; the photo is missing
             where none was found.
-        dropped: The rows that name no photo.
+        dropped: The rows that aren't rows of a photo, with the columns `DROPPED_COLUMNS`.
         rows_in_file: All rows after the header.
-        attributes: All columns of the well-formed rows, text, by line.
+        attributes: See `fashion.catalogue.table_cells.Cells.columns`.
+        malformed: The first malformed row, in words.
+        inherited: How many rows took the label of another row of their product.
     """
 
     table: pd.DataFrame
     dropped: pd.DataFrame
     rows_in_file: int
     attributes: pd.DataFrame
+    malformed: str
+    inherited: int
 
 
 def read_table(
-    root: CatalogueRoot, columns: tuple[str | None, str | None, str], repair: bool
+    root: CatalogueRoot, columns: Columns, repair: bool, form: CsvForm | None = None
 ) -> TableRows:
     """Read the table of a catalogue.
 
+    Where a column names the photos, an id may be that of a product with several. They share its
+    label and are told apart as `id#1`, `id#2`, in the table's order.
+
     Args:
-        root: It has one.
-        columns: Those of the ids, of the photos' paths and of the labels, as `load_catalogue` takes
-            them.
-        repair: Whether unquoted commas in the last field are read as part of it.
+        root: It has a table.
+        columns: Those asked for.
+        repair: Whether delimiters in the last cell, unquoted, are read as part of it.
+        form: How the table is written.
 
     Raises:
         ValueError: The table can't be used.
     """
-    id_column, image_column, label_column = columns
-    header, rows = _read_rows(root)
-    if id_column is None and image_column is None:
+    if columns.id is None and columns.image is None:
         raise ValueError(
             "data.id_column=null takes the photo's path for a name; pass data.image_column=<the "
             "column of the photos' paths>, too."
         )
-    keys = ("id_column", "image_column", "label_column")
-    for key, column in zip(keys, columns, strict=True):
-        if column is not None and column not in header:
-            raise ValueError(
-                f"data.{key}={column!r}: {root.table_name} of data.root={str(root.path)!r} has no "
-                f"column {column!r}; its columns are {', '.join(header)}."
-            )
-    attributes, malformed = _sort_rows(header, rows, id_column or image_column, repair)
-    table = pd.DataFrame({"id": attributes[id_column or image_column]})
-    table["label"] = attributes[label_column]
-    if image_column:
-        table["photo"] = attributes[image_column].map(root.find)
+    cells = read_cells(root, columns, repair, form)
+    asked = columns.by_key()
+    texts = {key: cells.columns[name].reset_index(drop=True) for key, name in asked.items()}
+    rows = pd.DataFrame({"line": cells.columns.index})
+    rows["id"] = texts.get("id_column", texts.get("image_column"))
+    rows["label"] = _cleaned(texts["label_column"])
+    rows["reason"], rows["detail"], inherited = "", "", 0
+    if columns.image is None:
+        rows["id"] = [id_ if id_ in root.photos else id_.strip() for id_ in rows["id"]]
+        rows["product"] = rows["id"]
+        rows["photo"] = pd.Series([root.photos.get(id_) for id_ in rows["id"]], dtype=object)
+        _mark_repeated(rows, ["id"], rows["id"] != "", cells.hashes)
     else:
-        _check_file_names(table, root)
-        table["photo"] = table["id"].map(root.photos)
-    table = table.reset_index(names="line")
-    _check_ids(table, root)
-    return TableRows(table, malformed, len(rows), attributes)
+        paths = texts["image_column"].str.strip()
+        rows["product"] = rows["id"] = rows["id"].str.strip()
+        rows["photo"] = paths.map(root.find).astype(object)
+        inherited = _take_labels_of_products(rows)
+        has_path = (paths != "") & (rows["id"] != "")
+        rows["place"] = rows["photo"].fillna(paths)
+        _mark_repeated(rows, ["id", "place"], has_path, cells.hashes)
+        rows.loc[(rows["id"] == "") & (paths != ""), "reason"] = "no id"
+        rows["id"] = _own_ids(rows["id"], has_path & (rows["reason"] == ""))
+    is_dropped = rows["reason"] != ""
+    dropped = rows.loc[is_dropped, DROPPED_COLUMNS]
+    return TableRows(
+        table=rows.loc[~is_dropped, ["line", "id", "label", "photo", "product"]],
+        dropped=pd.concat([cells.dropped, dropped], ignore_index=True),
+        rows_in_file=len(rows) + len(cells.dropped),
+        attributes=cells.columns,
+        malformed=cells.malformed,
+        inherited=inherited,
+    )
 
 
-def _read_rows(root: CatalogueRoot) -> tuple[list[str], list[Row]]:
-    """Return the header and `(line, fields)` of each row; a blank line is no row."""
-    assert root.csv_name is not None
-    subject = f"data.root={str(root.path)!r}: {root.table_name}"
-    with open_rows(partial(root.open, root.csv_name), subject) as (header, numbered):
-        rows = list(numbered)
-    if not rows:
-        raise ValueError(f"{subject} has no rows.")
-    for line, fields in rows:
-        # A quote that is never closed swallows whole rows into one field.
-        if any(part.count(",") >= len(header) - 1 for f in fields for part in f.split("\n")[1:]):
-            raise ValueError(
-                f"data.root={str(root.path)!r}: a quote in line {line} of {root.table_name} is not "
-                "closed and swallows the rows after it. Close or remove it."
-            )
-    return header, rows
+def no_file_name(ids: "pd.Series[str]") -> "pd.Series[bool]":
+    """Return which ids can't be the name of a photo in images/."""
+    return ids.str.contains(NO_FILE_NAME)
 
 
-def _sort_rows(
-    header: list[str], rows: list[Row], id_column: str | None, repair: bool
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split the rows into well-formed ones, by `line` with their columns, and malformed ones."""
-    width, id_place = len(header), header.index(str(id_column))
-    good, bad = {}, []
-    for line, fields in rows:
-        if repair and len(fields) > width:
-            fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]
-        if len(fields) == width:
-            good[line] = fields
-        else:
-            id_ = fields[id_place] if len(fields) > id_place else ""
-            bad.append((line, id_, "", "malformed", f"{len(fields)} fields, not {width}"))
-    attributes = pd.DataFrame(list(good.values()), index=list(good), columns=header)
-    return attributes, pd.DataFrame(bad, columns=DROPPED_COLUMNS)
+def _cleaned(labels: "pd.Series[str]") -> "pd.Series[str]":
+    return labels.map({label: clean_text(label) for label in labels.unique()})
 
 
-def _check_file_names(table: pd.DataFrame, root: CatalogueRoot) -> None:
-    unsafe = table["id"].str.contains(r"[/\\\x00]") | table["id"].isin(["", ".", ".."])
-    if unsafe.any():
-        row = table[unsafe].iloc[0]
-        raise ValueError(
-            f"data.root={str(root.path)!r}: the id {row['id']!r} in line {row.name} of "
-            f"{root.table_name} is no file name in images/. Correct that row."
-        )
+def _mark_repeated(
+    rows: pd.DataFrame, by: list[str], counts: "pd.Series[bool]", hashes: np.ndarray
+) -> None:
+    """Give the rows that come again a reason.
+
+    Args:
+        rows: The table.
+        by: The columns in which they are the same.
+        counts: Which rows are looked at.
+        hashes: The same for rows that are copies in all columns.
+    """
+    among = rows[counts]
+    again = among[among.duplicated(by)].index
+    if again.empty:
+        return
+    own = hashes[among.index]
+    firsts = among.assign(copy=own).groupby(by)[["line", "copy"]].transform("first").loc[again]
+    is_copy = firsts["copy"] == own[among.index.get_indexer(again)]
+    what = is_copy.map({True: "a copy of line ", False: "stands in line "})
+    rows.loc[again, "reason"] = "repeated id"
+    rows.loc[again, "detail"] = what + firsts["line"].astype(str)
 
 
-def _check_ids(table: pd.DataFrame, root: CatalogueRoot) -> None:
-    repeated = table[table["id"].duplicated(keep=False)]
-    if not repeated.empty:
-        first = repeated["id"].iloc[0]
-        lines = ", ".join(map(str, repeated[repeated["id"] == first]["line"]))
-        raise ValueError(
-            f"data.root={str(root.path)!r}: {repeated['id'].nunique()} ids of {root.table_name} "
-            f"stand in several rows, {first!r} in lines {lines}. Remove the repeated rows."
-        )
+def _take_labels_of_products(rows: pd.DataFrame) -> int:
+    """Give rows without a label the first one of their product; return how many took one."""
+    lacks = (rows["label"] == "") & (rows["id"] != "")
+    labels = rows[rows["label"] != ""].drop_duplicates("id").set_index("id")["label"]
+    taken = rows.loc[lacks, "id"].map(labels).dropna()
+    rows.loc[taken.index, "label"] = taken
+    return len(taken)
+
+
+def _own_ids(ids: "pd.Series[str]", counts: "pd.Series[bool]") -> "pd.Series[str]":
+    """Number those of the ids counted that several rows have."""
+    several = counts & ids.where(counts).duplicated(keep=False)
+    numbers = (ids[several].groupby(ids[several]).cumcount() + 1).astype(str)
+    mark = "#"
+    while (own := ids.where(~several, ids + mark + numbers))[counts].duplicated().any():
+        mark += "#"  # ids that end in # and a number are there already
+    return own

@@ -28,6 +28,7 @@ PATH_KEYS = frozenset(
         "data.root",
         "data.exclude",
         "data.relabel",
+        "data.rename",
         "data.cache_dir",
         "model.weights",
         "trainer.default_root_dir",
@@ -37,6 +38,8 @@ PATH_KEYS = frozenset(
 )
 TEXT_KEYS = PATH_KEYS | {
     "data.table",
+    "data.delimiter",
+    "data.encoding",
     "data.id_column",
     "data.image_column",
     "data.label_column",

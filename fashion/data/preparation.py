@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fashion.catalogue.csv_rows import CsvForm, parse_delimiter
 from fashion.catalogue.review import read_review
 from fashion.catalogue.root import CatalogueRoot, open_root
 from fashion.catalogue.sample import MARKER, draw_sample
@@ -96,7 +97,7 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
     folder = settings.root
     if folder is None:
         folder = str(draw_sample(settings.cache_folder))
-    review = read_review(settings.exclude, settings.relabel)
+    review = read_review(settings.exclude, settings.relabel, settings.rename, settings.encoding)
     root = open_root(folder, settings.table, least_folders=1 if keep_rare else 2)
     catalogue = load_catalogue(
         root,
@@ -105,8 +106,11 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
         settings.malformed_rows,
         id_column=settings.id_column,
         image_column=settings.image_column,
+        form=CsvForm(parse_delimiter(settings.delimiter), settings.encoding),
         review=review,
     )
+    for note in catalogue.notes:
+        log.warning(note)
     return LoadedCatalogue(settings, root, catalogue, Path(root.path, MARKER).exists())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import platformdirs
 
+from fashion.catalogue.csv_rows import check_encoding, parse_delimiter
 from fashion.catalogue.images import FITS
 from fashion.catalogue.splits import KINDS
 from fashion.defaults import default_settings
@@ -20,6 +21,11 @@ VIEW_PRECISIONS = ("bfloat16", "float32")
 DROPPED_KEYS = {"views_mirrored": "stored maps are no longer mirrored; more data.views do more"}
 REPEATED_KEYS = ("backbone", "input_size", "seed")  # of earlier releases, which said them twice
 LEAST = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "views": 0}
+# Names and paths, which may look like numbers.
+TEXTS = (
+    *("root", "table", "id_column", "image_column", "label_column", "cache_dir"),
+    *("exclude", "relabel", "rename", "delimiter", "encoding"),
+)
 log = logging.getLogger(__name__)
 
 
@@ -31,6 +37,9 @@ class DataSettings:
         root: Folder or zip with a table and photos, or with a folder of photos for each class; None
             stands for the drawn sample.
         table: The table's file name; None takes each folder of photos as a class.
+        delimiter: Between the table's cells, a character or comma, semicolon, tab, pipe; None tells
+            commas, semicolons and tabs from the header.
+        encoding: Of a table or list without a mark; None is UTF-8. A list in UTF-8 is read as that.
         id_column: The table's column that names each row; None takes the photo's path.
         image_column: The column of the photos' paths; None: the photo is images/<id>.
         label_column: The column to classify by.
@@ -38,6 +47,7 @@ class DataSettings:
         malformed_rows: `skip` or `repair`.
         exclude: CSV of the ids to leave out, see `fashion.catalogue.review`.
         relabel: CSV of ids and the labels they get instead.
+        rename: CSV of labels, `old`, and those that take their place, `new`; an empty one is none.
         fit: `squash` or `pad`, see `fashion.catalogue.images.decode_image`.
         rotation: Largest angle of the random rotation, in degrees.
         split: How the splits are drawn, stratified by label: `random`, or `grouped`, which has no
@@ -63,6 +73,8 @@ class DataSettings:
 
     root: str | None
     table: str | None
+    delimiter: str | None
+    encoding: str | None
     id_column: str | None
     image_column: str | None
     label_column: str
@@ -70,6 +82,7 @@ class DataSettings:
     malformed_rows: str
     exclude: str | None
     relabel: str | None
+    rename: str | None
     fit: str
     rotation: float
     split: str
@@ -85,7 +98,13 @@ class DataSettings:
     views_on_device: bool | None
 
     def __post_init__(self) -> None:
-        """Refuse what no catalogue can be read or trained with."""
+        """Take numbers for texts, and refuse what no catalogue can be read or trained with."""
+        for key in TEXTS:  # a column or a folder may be called 2023
+            value = getattr(self, key)
+            if isinstance(value, (int, float)):
+                object.__setattr__(self, key, str(value))
+        parse_delimiter(self.delimiter)
+        check_encoding(self.encoding)
         self._check_choices()
         self._check_folds()
         for key, lowest in LEAST.items():

@@ -21,6 +21,7 @@ from fashion.data.settings import DataSettings
 from fashion.files import rewriting
 from fashion.reports import explore_figures as plots
 from fashion.reports.figures import plot_class_distribution
+from fashion.reports.label_warnings import label_warnings, suggested_names
 from fashion.reports.pages import Sheet, photo_uri, png, render, write_pictures
 from fashion.tables import csv_text
 
@@ -61,6 +62,7 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
         "image_sizes": _counts(images, ["width", "height"]),
         "image_modes": _counts(images, ["mode"]),
         "twins": splits.twins,
+        "rename": suggested_names(splits),
     }
     audit = summarise(loaded, splits, input_size, tables)
     drawn = {n: png(each) for n, each in _draw(settings, input_size, splits, tables).items()}
@@ -174,13 +176,13 @@ def summarise(
     input_size: int,
     tables: dict[str, pd.DataFrame],
 ) -> dict[str, Any]:
-    """Return the counts of the audit, and `warnings` in words.
+    """Return the counts of the audit, and in words `notes` on its reading and `warnings`.
 
     Args:
         loaded: The catalogue.
         splits: Its readable photos.
         input_size: As in `explore`.
-        tables: `class_distribution`, `images`, `image_modes` and `image_sizes`.
+        tables: `class_distribution`, `images`, `image_modes`, `image_sizes` and `rename`.
     """
     facts = {
         **catalogue_facts(loaded, splits),
@@ -207,7 +209,8 @@ def summarise(
         "bytes": int(images["bytes"].sum()),
         "upscaled": int(small.sum()),
     }
-    return {**audit, "warnings": warnings(audit, kept)}
+    sentences = [*label_warnings(tables["rename"]), *warnings(audit, kept)]
+    return {**audit, "notes": list(loaded.catalogue.notes), "warnings": sentences}
 
 
 def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:

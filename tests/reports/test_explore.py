@@ -95,7 +95,7 @@ def test_hostile_text_is_escaped_everywhere(hostile):
     assert "&lt;script&gt;alert" in page
     assert "http" not in re.sub(r"http://x|http://www\.w3\.org", "", page)
     tables = list((tmp_path / "out").glob("*.csv"))
-    assert len(tables) == 9
+    assert len(tables) == 10
     for path in tables:
         with open(path, newline="", encoding="utf-8") as file:
             cells = [cell for row in csv.reader(file) for cell in row]

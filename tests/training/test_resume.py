@@ -71,7 +71,9 @@ MAY_DIFFER = {
         MAY_DIFFER_TO_RESUME,
         EVERYWHERE
         | DEVICES
-        | {"data.root", "data.exclude", "data.relabel", "model.pretrained", "model.weights"},
+        | {f"data.{key}" for key in ("root", "delimiter", "encoding")}
+        | {f"data.{key}" for key in ("exclude", "relabel", "rename")}
+        | {"model.pretrained", "model.weights"},
     ),
     "to skip": (MAY_DIFFER_TO_SKIP, EVERYWHERE | DEVICES),
     "between seeds": (MAY_DIFFER_BETWEEN_SEEDS, EVERYWHERE | {"seed"}),
