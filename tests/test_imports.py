@@ -20,6 +20,7 @@ TESTS = Path(__file__).parent
 MAP = {
     "defaults": ("The folder `conf/` and the defaults that it states.", ""),
     "files": ("Files that are written whole or not at all.", ""),
+    "cores": ("How many cores this process may use.", ""),
     "tables": (
         "CSV files for people: a cell that a spreadsheet would compute is marked as text.",
         "",
@@ -40,7 +41,7 @@ MAP = {
     ),
     "twins": (
         "Photos of a catalogue that show the same picture.",
-        "cache_folder files catalogue",
+        "cache_folder cores files catalogue",
     ),
     "metrics": (
         "From arrays to figures and tables: what predictions are worth.",
@@ -48,25 +49,26 @@ MAP = {
     ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",
-        "cache_folder defaults files models catalogue twins",
+        "cache_folder cores defaults files models catalogue twins",
     ),
-    "devices": ("Which devices a run takes, and Lightning's parts for XLA's.", "models data"),
+    "devices": ("Which devices a run takes, and Lightning's parts for XLA's.", "cores models data"),
     "training": (
         "The model in training: its steps, its record, its folder.",
         "defaults files models catalogue metrics data devices",
     ),
     "labelling": (
         "From a trained model and photos to labels.",
-        "files tables models catalogue metrics",
+        "cores files tables models catalogue metrics",
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
-        "defaults files tables models catalogue twins metrics data devices training labelling",
+        "cores defaults files tables models catalogue twins metrics data devices training "
+        "labelling",
     ),
     "commands": (
         "The command line: one module a command.",
-        "defaults files tables models catalogue twins metrics data devices training labelling "
-        "reports",
+        "cores defaults files tables models catalogue twins metrics data devices training "
+        "labelling reports",
     ),
     "__main__": ("`fashion WORD ...`, which is `python -m fashion WORD ...`.", "commands"),
 }

@@ -21,6 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from fashion.catalogue.sample import PHOTOS
 from fashion.commands.configuration import container
+from fashion.cores import usable_cores
 from fashion.data.feature_store import PRECISIONS, feature_bytes
 from fashion.data.photo_store import is_packed, store_bytes, store_folder
 from fashion.data.preparation import LoadedCatalogue, load
@@ -72,7 +73,7 @@ def check_machine() -> Iterator[Finding]:
     yield Finding(OK, ", ".join(f"{name} {version}" for name, version in libraries.items()))
     bfloat16 = "with" if cpu_has_bfloat16() else "without"
     memory = psutil.virtual_memory().total / 1e9
-    yield Finding(OK, f"CPU: {os.cpu_count()} cores {bfloat16} bfloat16, {memory:.0f} GB of memory")
+    yield Finding(OK, f"CPU: {usable_cores()} cores {bfloat16} bfloat16, {memory:.0f} GB of memory")
     yield _gpu()
     lack = missing("tpu")
     yield Finding(ABSENT, f"TPU: {lack}") if lack else Finding(OK, "TPU: attached")

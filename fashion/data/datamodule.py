@@ -14,6 +14,7 @@ from lightning import LightningDataModule
 from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
+from fashion.cores import usable_cores
 from fashion.data.batches import (
     PADDING,
     Batch,
@@ -312,7 +313,7 @@ class FashionDataModule(LightningDataModule):
             interpolation=self.interpolation,
         )
         root = self.root
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             outcomes = pool.map(
                 lambda name: decode_or_say_why(lambda: decode(root.read(name))), photos
             )

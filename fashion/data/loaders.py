@@ -1,6 +1,5 @@
 """How a global batch is shared out among devices, processes and parts, and loaders of that."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from lightning import Trainer
 from torch.utils.data import Dataset, Sampler
 
+from fashion.cores import usable_cores
 from fashion.data.batches import Batch, BatchLoader, BatchSampler, start_method
 
 MAX_WORKERS = 8
@@ -20,11 +20,13 @@ class BatchPlan:
 
     Attributes:
         batch_size: Photos of one step, over all devices and processes.
-        num_workers: Loader processes; None takes one less than the cores, 1 to 8.
+        num_workers: Loader processes of each process; None takes one less than its share of the
+            cores, 1 to 8.
         num_devices: Devices that a step's photos are shared out to.
         num_processes: Processes that each load their own share of a batch.
         rank: This process' number.
         accumulate: Parts of a training step whose gradients are added up.
+        num_nodes: Machines that the processes are shared out to.
     """
 
     batch_size: int
@@ -33,6 +35,7 @@ class BatchPlan:
     num_processes: int = 1
     rank: int = 0
     accumulate: int = 1
+    num_nodes: int = 1
 
     @classmethod
     def of_trainer(
@@ -51,7 +54,16 @@ class BatchPlan:
             num_processes=share["num_replicas"],
             rank=share["rank"],
             accumulate=trainer.accumulate_grad_batches,
+            num_nodes=trainer.num_nodes,
         )
+
+    @property
+    def workers(self) -> int:
+        """The loader processes that this process starts."""
+        if self.num_workers is not None:
+            return self.num_workers
+        processes_here = max(1, self.num_processes // self.num_nodes)
+        return min(MAX_WORKERS, max(1, usable_cores() // processes_here - 1))
 
     def check(self) -> None:
         """Check that a batch can be shared out.
@@ -111,9 +123,7 @@ class BatchPlan:
         persistent: bool = False,
     ) -> BatchLoader:
         """Return a loader of photos with worker processes."""
-        workers = self.num_workers
-        if workers is None:
-            workers = min(MAX_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+        workers = self.workers
         return BatchLoader(
             dataset,
             batch_size=None,

@@ -30,6 +30,7 @@ from fashion.cache_folder import (
 )
 from fashion.catalogue.images import FITS, decode_image, decode_or_say_why
 from fashion.catalogue.root import CatalogueRoot
+from fashion.cores import usable_cores
 from fashion.files import size_text, write_all
 
 FORMAT = 1
@@ -264,7 +265,7 @@ def _write_photos(
     with writing(cache_dir):
         folder.mkdir()
         pixels = (folder / PIXELS).open("wb", buffering=0)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, pixels, bar:
+    with ThreadPoolExecutor(usable_cores()) as pool, pixels, bar:
         for start in range(0, len(table), CHUNK):
             rows = table.iloc[start : start + CHUNK]
             photos = pool.map(lambda name: decode_or_say_why(partial(decode, name)), rows["photo"])

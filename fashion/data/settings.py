@@ -58,7 +58,8 @@ class DataSettings:
         sampler: `shuffle` takes each training photo once an epoch. `sqrt` and `balanced` draw as
             many, with replacement: a class as often as the square root of its photos, or as any.
         batch_size: Photos of one optimiser step, over all devices and processes.
-        num_workers: Loader processes; None takes one less than the cores, 1 to 8.
+        num_workers: Loader processes; None takes one less than the cores that it may use,
+            1 to 8.
         cache_dir: Where packed photos, features and the drawn sample are kept; None is the user's
             cache.
         views: How many views of each training photo, the first plain and the others augmented,

@@ -14,6 +14,8 @@ import psutil
 import torch
 from lightning.pytorch.plugins import MixedPrecision, Precision
 
+from fashion.cores import limit_threads
+
 ACCELERATORS = ("tpu", "xla")
 GOOGLE_PCI_VENDOR = "0x1ae0"
 BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")  # as x86-64 and arm64 list what they compute
@@ -34,6 +36,7 @@ def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: As `check`.
     """
     keep_from_metadata_host()
+    limit_threads()
     accelerator = check(settings)
     if accelerator not in ACCELERATORS:
         if accelerator == "cpu":

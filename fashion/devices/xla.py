@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam, Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from fashion.cores import usable_cores
 from fashion.data.batches import Batch, DeviceLoader, channels_first, channels_last
 from fashion.devices.compilations import Compilations
 
@@ -352,7 +353,7 @@ def _thread_cpu_devices() -> None:
     """
     devices = os.environ.get("CPU_NUM_DEVICES", "")
     if devices.isdecimal():
-        os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, 2 * int(devices))))
+        os.environ.setdefault("NPROC", str(max(usable_cores(), 2 * int(devices))))
 
 
 def _track_unbiased_variance(module: _BatchNorm) -> list[RemovableHandle]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fashion.cores import limit_threads
 from fashion.metrics.scaling import Calibration
 from fashion.models import checkpoints
 from fashion.models.network import PhotoClassifier
@@ -29,6 +30,7 @@ class CheckpointModel:
     """
 
     def __init__(self, checkpoint: Mapping[str, Any]) -> None:
+        limit_threads()
         self._network = PhotoClassifier.restore(checkpoint).to(labelling_device())
         self.class_names: Sequence[str] = self._network.class_names
         self.preprocessing: dict[str, Any] = checkpoint["preprocessing"]

@@ -1,6 +1,5 @@
 """Label photos with one model or several, whatever computes their probabilities."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashion.catalogue.images import decode_image, decode_or_say_why
+from fashion.cores import usable_cores
 from fashion.labelling.photos import Photo
 from fashion.metrics.scaling import Calibration, mean_probabilities
 
@@ -58,7 +58,7 @@ class Labeller:
         The probabilities, `(K,)` float32, are calibrated where that is known, the mean over the
         models, and in the order of `class_names`.
         """
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             for start in range(0, len(photos), batch_size):
                 decoded = list(pool.map(self._decode, photos[start : start + batch_size]))
                 readable = [images for images in decoded if not isinstance(images, str)]

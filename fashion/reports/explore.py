@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from fashion.catalogue.images import UnreadableImageError, open_image
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
 from fashion.catalogue.splits import SPLITS
+from fashion.cores import usable_cores
 from fashion.data.preparation import LoadedCatalogue, catalogue_facts, load, split
 from fashion.data.settings import DataSettings
 from fashion.files import rewriting
@@ -107,7 +107,7 @@ def look_at_photos(root: CatalogueRoot, table: pd.DataFrame) -> pd.DataFrame:
         except (UnreadableImageError, OSError, ValueError) as error:
             return 0, 0, "", 0, str(error) or type(error).__name__
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         looks = pool.map(look, table["photo"])
         bar = tqdm(looks, total=len(table), desc="Decoding photos", unit="photo", disable=None)
         seen = pd.DataFrame(list(bar), columns=["width", "height", "mode", "bytes", "error"])

@@ -5,7 +5,6 @@ square.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from fashion.catalogue.images import UnreadableImageError, open_image
+from fashion.cores import usable_cores
 
 SIDE, INNER = 48, 42  # of a thumbnail, and of the product in it, in pixels
 SMALLEST = 8  # pixels of a product's side; of less, the whole photo is taken
@@ -107,7 +107,7 @@ def make_thumbnails(read: Callable[[int], bytes], num_photos: int) -> Thumbnails
         warps=np.zeros((num_views, num_photos, 3), np.float32),
     )
     bar = tqdm(total=num_photos, desc="Looking for twins", unit="photo", disable=None)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
+    with ThreadPoolExecutor(usable_cores()) as pool, bar:
         for start in range(0, num_photos, CHUNK):
             part = slice(start, min(start + CHUNK, num_photos))
             _fill(thumbnails, part, pool.map(lambda i: _look(read, i), range(num_photos)[part]))

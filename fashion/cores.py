@@ -1,0 +1,62 @@
+"""How many cores this process may use."""
+
+import os
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/proc/self/cgroup")  # which groups of Linux this process is in
+CGROUPS = Path("/sys/fs/cgroup")  # what these groups may take
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use, 1 or more.
+
+    Those of the machine less what its affinity (`taskset`, SLURM) or its quota (a container, a
+    cgroup) leaves out; of a part of a core, that core.
+    """
+    return max(1, min([_scheduled(), *map(ceil, _quotas())]))
+
+
+def limit_threads() -> None:
+    """Have PyTorch compute in no more threads than there are cores, which knows no quota itself."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > usable_cores():
+        torch.set_num_threads(usable_cores())
+
+
+def _scheduled() -> int:
+    if hasattr(psutil.Process, "cpu_affinity"):  # macOS has none
+        return len(psutil.Process().cpu_affinity() or ()) or 1
+    return os.cpu_count() or 1
+
+
+def _quotas() -> Iterator[float]:
+    """Yield the quotas of this process' groups and of those above them, in cores."""
+    if not CGROUP.is_file():
+        return
+    for line in CGROUP.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounted = CGROUPS / controllers  # controllers have a folder each in the first version alone
+        group = mounted / path.strip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(mounted):
+                yield from _quota(folder)
+
+
+def _quota(folder: Path) -> Iterator[float]:
+    try:
+        if (both := folder / "cpu.max").is_file():
+            quota, period = both.read_text().split()
+        else:
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota, period = ((folder / name).read_text().strip() for name in names)
+        if quota not in ("max", "-1"):
+            yield int(quota) / int(period)
+    except (OSError, ValueError):  # this group has none, or may not be read
+        return

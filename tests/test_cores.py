@@ -1,0 +1,104 @@
+import os
+
+import psutil
+import pytest
+import torch
+
+from fashion import cores
+from fashion.data.loaders import BatchPlan
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine of 64 cores whose groups are files in a folder."""
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda self: list(range(64)), raising=False)
+    monkeypatch.setattr(cores, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(cores, "CGROUPS", tmp_path / "fs")
+    return tmp_path
+
+
+def write(machine, own, **files):
+    (machine / "cgroup").write_text(own)
+    for name, text in files.items():
+        path = machine / "fs" / name.replace("__", "/").replace("_max", ".max")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_without_groups_the_affinity_decides(machine):
+    assert cores.usable_cores() == 64
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000\n", 64), ("200000 100000\n", 2), ("150000 100000\n", 2), ("10000 100000\n", 1)],
+)
+def test_a_quota_counts_in_whole_cores(quota, expected, machine):
+    write(machine, "0::/job\n", job__cpu_max=quota)
+    assert cores.usable_cores() == expected
+
+
+def test_the_smallest_quota_of_the_groups_above_decides(machine):
+    files = {"cpu_max": "max 100000", "a__cpu_max": "300000 100000", "a__b__cpu_max": "max 100000"}
+    write(machine, "0::/a/b\n", **files)
+    assert cores.usable_cores() == 3
+
+
+def test_a_container_sees_its_own_group_as_the_root(machine):
+    write(machine, "0::/\n", cpu_max="200000 100000")
+    assert cores.usable_cores() == 2
+
+
+def test_groups_of_the_first_version_count(machine):
+    """Of a container, whose group isn't found under the path that it has outside."""
+    folder = machine / "fs" / "cpu,cpuacct"
+    folder.mkdir(parents=True)
+    (folder / "cpu.cfs_quota_us").write_text("400000\n")
+    (folder / "cpu.cfs_period_us").write_text("100000\n")
+    (machine / "cgroup").write_text("5:memory:/docker/1\n4:cpu,cpuacct:/docker/1\n")
+    assert cores.usable_cores() == 4
+    (folder / "cpu.cfs_quota_us").write_text("-1\n")
+    assert cores.usable_cores() == 64
+
+
+def test_what_cannot_be_read_sets_no_limit(machine):
+    write(machine, "0::/a\n", a__cpu_max="nonsense")
+    assert cores.usable_cores() == 64
+
+
+def test_pytorch_computes_in_as_many_threads(machine, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        write(machine, "0::/\n", cpu_max="200000 100000")
+        cores.limit_threads()
+        assert torch.get_num_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")  # as the user says
+        torch.set_num_threads(3)
+        cores.limit_threads()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("usable", "processes", "nodes", "workers"),
+    [(1, 1, 1, 1), (2, 1, 1, 1), (4, 1, 1, 3), (64, 1, 1, 8), (16, 4, 1, 3), (16, 4, 4, 8)],
+)
+def test_a_loader_starts_one_worker_less_than_its_share_of_the_cores(
+    usable, processes, nodes, workers, monkeypatch
+):
+    monkeypatch.setattr("fashion.data.loaders.usable_cores", lambda: usable)
+    plan = BatchPlan(8, None, num_processes=processes, num_nodes=nodes)
+    assert plan.workers == workers
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system sets none")
+def test_a_process_confined_to_a_core_has_one(monkeypatch):
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert cores.usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
