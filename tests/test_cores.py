@@ -83,14 +83,14 @@ def test_pytorch_computes_in_as_many_threads(machine, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("usable", "processes", "nodes", "workers"),
-    [(1, 1, 1, 1), (2, 1, 1, 1), (4, 1, 1, 3), (64, 1, 1, 8), (16, 4, 1, 3), (16, 4, 4, 8)],
+    ("usable", "processes", "workers"),
+    [(1, 1, 1), (2, 1, 1), (4, 1, 3), (64, 1, 8), (16, 4, 3)],
 )
 def test_a_loader_starts_one_worker_less_than_its_share_of_the_cores(
-    usable, processes, nodes, workers, monkeypatch
+    usable, processes, workers, monkeypatch
 ):
     monkeypatch.setattr("fashion.data.loaders.usable_cores", lambda: usable)
-    plan = BatchPlan(8, None, num_processes=processes, num_nodes=nodes)
+    plan = BatchPlan(8, None, num_processes=processes, processes_here=processes)
     assert plan.workers == workers
 
 

@@ -26,7 +26,7 @@ class BatchPlan:
         num_processes: Processes that each load their own share of a batch.
         rank: This process' number.
         accumulate: Parts of a training step whose gradients are added up.
-        num_nodes: Machines that the processes are shared out to.
+        processes_here: Processes on this machine, which share its cores.
     """
 
     batch_size: int
@@ -35,7 +35,7 @@ class BatchPlan:
     num_processes: int = 1
     rank: int = 0
     accumulate: int = 1
-    num_nodes: int = 1
+    processes_here: int = 1
 
     @classmethod
     def of_trainer(
@@ -54,7 +54,7 @@ class BatchPlan:
             num_processes=share["num_replicas"],
             rank=share["rank"],
             accumulate=trainer.accumulate_grad_batches,
-            num_nodes=trainer.num_nodes,
+            processes_here=max(1, len(getattr(strategy, "parallel_devices", None) or ())),
         )
 
     @property
@@ -62,8 +62,7 @@ class BatchPlan:
         """The loader processes that this process starts."""
         if self.num_workers is not None:
             return self.num_workers
-        processes_here = max(1, self.num_processes // self.num_nodes)
-        return min(MAX_WORKERS, max(1, usable_cores() // processes_here - 1))
+        return min(MAX_WORKERS, max(1, usable_cores() // self.processes_here - 1))
 
     def check(self) -> None:
         """Check that a batch can be shared out.
