@@ -18,11 +18,13 @@ from matplotlib.figure import Figure
 from fashion.files import rewriting
 from fashion.reports import comparison_figures as figures
 from fashion.reports.comparison import Comparison, Run, compare, read_runs
+from fashion.reports.names import figure_names, numbered
 from fashion.reports.pages import png, records, render, write_pictures
 from fashion.tables import csv_text
 from fashion.training.run_folder import find_runs
 
 MAX_DRAWN = 12  # runs in a figure
+MAX_NAME = 40  # of a run in figures, as wide as so many Latin letters
 log = logging.getLogger(__name__)
 
 
@@ -87,18 +89,19 @@ def _draw(runs: Sequence[Run], table: pd.DataFrame) -> dict[str, Figure]:
     singles = finished[finished["kind"] == "run"].head(MAX_DRAWN)
     shown = {run.name: run for run in runs if run.name in set(singles["run"])}
     ordered = [shown[name] for name in singles["run"]]
-    pictures = {"intervals": figures.plot_intervals(finished.head(2 * MAX_DRAWN))}
+    labels = figure_names(table["run"], MAX_NAME)
+    pictures = {"intervals": figures.plot_intervals(finished.head(2 * MAX_DRAWN), labels)}
     histories = {run.name: run.history for run in ordered if "val/accuracy" in run.history}
     if histories:
-        pictures["validation"] = figures.plot_validation(histories)
-    pictures["cost"] = figures.plot_cost(singles)
+        pictures["validation"] = figures.plot_validation(histories, labels)
+    pictures["cost"] = figures.plot_cost(singles, labels)
     f1 = {
         run.name: pd.read_csv(path).set_index("class")["f1"]
         for run in ordered
         if (path := run.folder.report("test") / "per_class.csv").is_file()
     }
     if f1 and len({tuple(scores.index) for scores in f1.values()}) == 1:
-        pictures["per_class_f1"] = figures.plot_class_f1(pd.DataFrame(f1))
+        pictures["per_class_f1"] = figures.plot_class_f1(pd.DataFrame(f1), labels)
     return pictures
 
 
@@ -122,4 +125,6 @@ def _render(
         num_images=len(tested[0].targets) if tested else 0,
         drawn_sample=any(run.summary.get("drawn_sample") for run in runs),
         pictures=pictures,
+        numbered_runs=numbered(comparison.table["run"]),
+        numbered_classes=numbered(tested[0].class_names if tested else ()),
     )

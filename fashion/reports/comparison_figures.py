@@ -24,21 +24,22 @@ from fashion.reports.figures import (
     SKY,
     VERMILION,
     new_figure,
-    short_label,
     tidy,
 )
+from fashion.reports.names import figure_names, width
 
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, INK, "#8C6D31")
 LINES = ("-", "--", ":")
 KINDS = {"run": BLUE, "seeds": GREEN, "ensemble": VERMILION}
 
 
-def plot_validation(histories: Mapping[str, pd.DataFrame]) -> Figure:
+def plot_validation(histories: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Figure:
     """Draw the validation accuracy of each run over its epochs, the best epoch marked.
 
     Args:
         histories: By run: one row an epoch, `epoch`, `val/accuracy` and `val/macro_auprc`, which
             chose the best one.
+        labels: How each run is written.
     """
     figure = new_figure(10.5, 5.6, "Validation accuracy over the epochs")
     axes = figure.subplots()
@@ -48,8 +49,7 @@ def plot_validation(histories: Mapping[str, pd.DataFrame]) -> Figure:
         if history.empty:
             continue
         epochs, values = history["epoch"].to_numpy(float), history["val/accuracy"].to_numpy(float)
-        label = _name(name)
-        axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.6, label=label)
+        axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.6, label=labels[name])
         best = history["val/macro_auprc"].fillna(-1).to_numpy().argmax()
         axes.plot(epochs[best], values[best], "o", color=colour, markersize=6)
     axes.plot([], [], "o", color=INK, markersize=6, label="best macro-AUPRC: the epoch kept")
@@ -61,11 +61,12 @@ def plot_validation(histories: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def plot_intervals(table: pd.DataFrame) -> Figure:
+def plot_intervals(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Draw accuracy and macro-AUPRC of each row with its interval, the study's figure beside.
 
     Args:
         table: A comparison's finished rows, best first, with the study's figures or without.
+        labels: How each of its rows is written.
     """
     table = table.iloc[::-1]
     figure = new_figure(11, 1.9 + 0.34 * len(table), "Test figures with their 95 % intervals")
@@ -80,7 +81,7 @@ def plot_intervals(table: pd.DataFrame) -> Figure:
     left.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    left.set_yticks(range(len(table)), [_name(name, 46) for name in table["run"]], fontsize=9)
+    left.set_yticks(range(len(table)), [labels[name] for name in table["run"]], fontsize=9)
     left.set_ylim(-0.7, len(table) - 0.3)
     left.tick_params(axis="y", length=0)
     for kind, words in (("seeds", "mean over seeds"), ("ensemble", "ensemble")):
@@ -106,11 +107,12 @@ def _plot_dots(axes: Axes, table: pd.DataFrame, name: str) -> None:
         axes.scatter(study, y, marker="D", s=26, facecolors="none", edgecolors=INK, zorder=2)
 
 
-def plot_cost(table: pd.DataFrame) -> Figure:
+def plot_cost(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Draw the accuracy of runs against what they cost: in use, and in training.
 
     Args:
         table: A comparison's runs with `accuracy`, `images_per_second`, `seconds_per_epoch`.
+        labels: How each run is written.
     """
     figure = new_figure(11, 4.8, "Accuracy against cost")
     colours = dict(zip(table["run"], cycle(COLOURS), strict=False))
@@ -124,7 +126,7 @@ def plot_cost(table: pd.DataFrame) -> Figure:
         if priced.empty:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         else:
-            _plot_costs(axes, priced, name, colours)
+            _plot_costs(axes, priced, name, colours, labels)
         axes.set_xlabel(words)
         tidy(axes, grid="both")
     axes = figure.axes[0]
@@ -142,44 +144,45 @@ def plot_cost(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _plot_costs(axes: Axes, table: pd.DataFrame, name: str, colours: Mapping[str, str]) -> None:
+def _plot_costs(
+    axes: Axes,
+    table: pd.DataFrame,
+    name: str,
+    colours: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> None:
     for row in table.to_dict("records"):
-        label, colour = _name(row["run"]), colours[row["run"]]
+        label, colour = labels[row["run"]], colours[row["run"]]
         axes.scatter(row[name], row["accuracy"], s=60, color=colour, label=label, zorder=3)
     axes.set_xscale("log")
     values = table[name].astype(float)
     axes.set_xlim(values.min() / 1.6, values.max() * 1.6)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    decades = np.log10(values.max() / values.min())
+    subs = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.5 else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def plot_class_f1(scores: pd.DataFrame) -> Figure:
+def plot_class_f1(scores: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Draw the F1 of each class by run side by side, hardest class on top.
 
     Args:
         scores: Classes down, runs across.
+        labels: How each run is written.
     """
     scores = scores.loc[scores.mean(axis=1).sort_values().index]
-    names = [_name(name) for name in scores.columns]
-    longest = 0.075 * max(map(len, names))
-    width = 3.2 + 0.62 * len(names)
+    names, classes = [labels[name] for name in scores.columns], figure_names(scores.index)
+    longest = 0.075 * max(map(width, names))
     height = 1.2 + 0.225 * len(scores) + longest
-    figure = new_figure(max(width, 6.5), height, "F1 of each class")
+    figure = new_figure(max(3.2 + 0.62 * len(names), 6.5), height, "F1 of each class")
     axes = figure.subplots()
     axes.imshow(scores.to_numpy(float), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(scores.to_numpy(float)):
         colour = "white" if value < 0.12 or value > 0.88 else INK
         axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.set_yticks(range(len(scores)), [short_label(name) for name in scores.index], fontsize=9)
+    axes.set_yticks(range(len(scores)), [classes[str(name)] for name in scores.index], fontsize=9)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=9)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     return figure
-
-
-def _name(name: str, length: int = 40) -> str:
-    """Shorten a run's name in its middle: what tells runs apart stands at the end."""
-    if len(name) > length:
-        name = f"{name[: length // 3]}…{name[len(name) - length + length // 3 + 1 :]}"
-    return short_label(name, length)

@@ -22,6 +22,7 @@ from fashion.files import rewriting
 from fashion.reports import explore_figures as plots
 from fashion.reports.figures import plot_class_distribution
 from fashion.reports.label_warnings import label_warnings, suggested_names
+from fashion.reports.names import numbered
 from fashion.reports.pages import Sheet, photo_uri, png, render, write_pictures
 from fashion.tables import csv_text
 
@@ -82,6 +83,12 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
             largest=twin_sheets(loaded.root, splits, splits.twins),
             disagreeing=twin_sheets(loaded.root, splits, disagreeing_twins(splits.twins)),
             pictures=write_pictures(drawn, write),
+            numbered=numbered(splits.class_names),
+            numbered_values={
+                column: numbers
+                for column, part in tables["shares"].groupby("column", sort=False)
+                if (numbers := numbered(part["value"]))
+            },
         )
         write("index.html", page)
     return audit

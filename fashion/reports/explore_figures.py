@@ -16,11 +16,12 @@ from fashion.reports.figures import (
     VERMILION,
     name_rows,
     new_figure,
-    short_label,
     tidy,
 )
+from fashion.reports.names import figure_names, short_label, width
 
 EMPTY = "(empty)"
+LEGEND = 90  # Latin letters that a line of a legend holds
 BARS = 14  # values of a column that are drawn; the rest are added up
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, INK, "#F0E442")
 
@@ -68,15 +69,17 @@ def plot_shares(shares: pd.DataFrame, title: str) -> Figure:
     grid = figure.subplots(len(rows), 2, squeeze=False, height_ratios=heights)
     for axes in grid.flat[len(parts) :]:
         axes.set_axis_off()
+    headings = figure_names(columns)
     for axes, column, part in zip(grid.flat, columns, parts, strict=False):
         y = -np.arange(len(part)) + len(part) - 1
         axes.barh(y, part["share"], height=0.72, color=BLUE)
         for place, share, photos in zip(y, part["share"], part["photos"], strict=True):
             words = f"{share:.1%}   {photos:,}"
             axes.text(share + 0.01, place, words, va="center", fontsize=8, color=INK)
-        name_rows(axes, part["value"].replace("", EMPTY)[::-1])
+        values = figure_names(shares["value"][shares["column"] == column])
+        name_rows(axes, [values.get(value, value) or EMPTY for value in part["value"][::-1]])
         axes.set_xlim(0, max(part["share"]) * 1.35)
-        axes.set_title(short_label(column), loc="left", fontsize=11)
+        axes.set_title(headings[column], loc="left", fontsize=11)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         tidy(axes, grid="x")
@@ -112,15 +115,18 @@ def plot_label_by_column(crosses: pd.DataFrame, column: str, title: str) -> Figu
     figure = new_figure(8.5, 1.7 + 0.235 * len(counts), title)
     axes = figure.subplots()
     left = np.zeros(len(shares))
+    values = figure_names(shares.columns)
     for value, colour in zip(shares.columns, COLOURS, strict=False):
         y = np.arange(len(shares))
-        label = short_label(value) or EMPTY
+        label = values[str(value)] or EMPTY
         axes.barh(y, shares[value], left=left, height=0.72, color=colour, label=label)
         left += shares[value].to_numpy(float)
-    name_rows(axes, counts.index)
+    labels = figure_names(counts.index)
+    name_rows(axes, [labels[str(name)] for name in counts.index])
     axes.set(xlim=(0, 1), xlabel=f"share of the label's photos by {short_label(column)}")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.legend(loc="outside upper right", frameon=False, ncols=len(shares.columns))
+    columns = max(1, LEGEND // (5 + max(map(width, values.values()))))
+    figure.legend(loc="outside lower left", frameon=False, ncols=columns)
     tidy(axes, grid="x")
     return figure
 

@@ -1,6 +1,7 @@
 """The report's figures, drawn from tables and arrays."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from fashion.reports.names import figure_names, short_label, width
+
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 # Okabe and Ito's palette, told apart by readers with any colour vision.
@@ -18,8 +21,8 @@ BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 GREEN, PURPLE, INK, GREY = "#009E73", "#CC79A7", "#222222", "#B8BCC2"
 NAMED = (VERMILION, BLUE, GREEN, PURPLE, ORANGE)
 
-MAX_NAME = 26
 SMALL_K = 12
+TITLE = 0.12  # inches that a letter of a heading takes at most, but for rare ones
 WRITTEN = " (counts written: mistakes of 5 images, or of 2 that make 5 % of the class)"
 
 
@@ -110,7 +113,8 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
         )
         axes.text(1.1, i, f"{support:,}", va="center", ha="right", fontsize=8, color=INK)
     axes.text(1.1, len(table) - 0.45, "images", ha="right", fontsize=8, color=INK)
-    name_rows(axes, table["class"])
+    shown = figure_names(table["class"])
+    name_rows(axes, [shown[str(name)] for name in table["class"]])
     axes.set_xlim(0, 1.11)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_xlabel(f"F1 (dashed: macro-F1{over}, {mean:.3f})")
@@ -139,7 +143,8 @@ def plot_class_distribution(class_counts: Mapping[str, Mapping[str, int]], title
         parts = " / ".join(f"{count:,}" for count in counts)
         words = f"{sum(counts):,}   ({parts})" if len(counts) > 1 else parts
         axes.text(left[i] + left.max() * 0.01, i, words, va="center", fontsize=8)
-    name_rows(axes, table.index)
+    shown = figure_names(table.index)
+    name_rows(axes, [shown[str(name)] for name in table.index])
     axes.set_xlim(0, left.max() * 1.3)
     is_divided = len(table.columns) > 1
     axes.set_xlabel(f"images ({' / '.join(table.columns)})" if is_divided else "images")
@@ -165,7 +170,9 @@ def plot_confusion_matrix(
     """
     k = len(class_names)
     cells = max(2.6, 0.225 * k)
-    names = 0.3 + 0.077 * max(len(short_label(name)) for name in class_names)
+    shown = figure_names(class_names)
+    labels = [shown[str(name)] for name in class_names]
+    names = 0.3 + 0.077 * max(map(width, labels))
     height = cells + names * (2 if k > SMALL_K else 1) + 1.1
     figure = new_figure(cells + names + 2.3, height, title)
     axes = figure.subplots()
@@ -177,10 +184,9 @@ def plot_confusion_matrix(
     for i, j in np.argwhere(_worth_writing(counts, shares)):
         colour = "white" if shares[i, j] > 0.35 else INK
         axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=size, color=colour)
-    axes.set_xticks(range(k), [short_label(name) for name in class_names])
+    axes.set_xticks(range(k), labels)
     axes.set_yticks(
-        range(k),
-        [f"{short_label(name)}  {n:,}" for name, n in zip(class_names, support[:, 0], strict=True)],
+        range(k), [f"{label}  {n:,}" for label, n in zip(labels, support[:, 0], strict=True)]
     )
     axes.tick_params(length=0, labelsize=10.5, labeltop=k > SMALL_K)
     axes.tick_params(axis="x", rotation=90)
@@ -214,16 +220,18 @@ def plot_pr_curves(
     Args:
         curves: {class: (precision, recall)} of the classes with images, recall falling from 1 to 0.
         micro: The same over all `N * K` decisions pooled.
-        average_precisions: {class: average precision} of the same classes.
+        average_precisions: {class: average precision} of these classes, and of those without
+            images, so that names are the same in all figures.
         title: Heading of the figure.
     """
     figure = new_figure(10.5, 6.6, title)
     axes = figure.subplots()
+    shown = figure_names(average_precisions)
     worst = sorted(curves, key=lambda name: average_precisions[name])[: len(NAMED)]
     for name in curves.keys() - set(worst):
         _step(axes, curves[name], color=GREY, linewidth=0.6, alpha=0.7)
     for name, colour in zip(worst, NAMED, strict=False):
-        words = f"{average_precisions[name]:.3f}  {short_label(name)}"
+        words = f"{average_precisions[name]:.3f}  {shown[name]}"
         _step(axes, curves[name], color=colour, linewidth=1.5, label=words)
     if len(curves) > len(worst):
         axes.plot([], [], color=GREY, label="other classes")
@@ -261,23 +269,16 @@ def _mean_curve(curves: Mapping[str, Curve]) -> Curve:
     return np.mean(values, axis=0), grid
 
 
-def new_figure(width: float, height: float, title: str) -> Figure:
-    """Start a figure of so many inches with a heading."""
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    figure.suptitle(short_label(title, 200), fontsize=13, fontweight="bold", x=0.01, ha="left")
+def new_figure(width_in_inches: float, height: float, title: str) -> Figure:
+    """Start a figure of so many inches with a heading, which is broken where it is too long."""
+    figure = Figure(figsize=(width_in_inches, height), dpi=130, layout="constrained")
+    lines = textwrap.wrap(short_label(title, 200), max(20, int(width_in_inches / TITLE)))
+    figure.suptitle("\n".join(lines), fontsize=13, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
-def short_label(name: str, length: int = MAX_NAME) -> str:
-    """Make a name fit and keep matplotlib from reading its dollar signs as mathematics."""
-    name = " ".join(str(name).split())
-    short = name if len(name) <= length else name[: length - 1].rstrip() + "…"
-    return short.replace("$", r"\$")
-
-
-def name_rows(axes: Axes, names: Iterable[str]) -> None:
-    """Write names beside the bars at 0, 1, 2 and so on."""
-    labels = [short_label(name) for name in names]
+def name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Write names, as `figure_names` returns them, beside the bars at 0, 1, 2 and so on."""
     axes.set_yticks(range(len(labels)), labels, fontsize=9)
     axes.set_ylim(-0.7, len(labels) - 0.3)
     axes.tick_params(axis="y", length=0)

@@ -15,6 +15,7 @@ from PIL import Image
 from fashion.catalogue.images import open_image
 from fashion.catalogue.root import CatalogueRoot
 from fashion.metrics.intervals import wilson
+from fashion.reports.letters import use_fonts
 
 SHOWN = (96, 128)  # largest width and height of a photo on a page, in pixels
 
@@ -41,7 +42,8 @@ def render(template: str, **context: Any) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG."""
+    """Return a figure as a PNG, in letters of other fonts where its own lacks some."""
+    use_fonts(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

@@ -23,6 +23,7 @@ from fashion.metrics.predictions import (
 from fashion.metrics.study import beside_study
 from fashion.reports import calibration_section, figures, mistakes_section
 from fashion.reports.error_analysis import ErrorAnalysis
+from fashion.reports.names import numbered
 from fashion.reports.pages import png, records, render, write_pictures
 from fashion.reports.parts import Parts
 from fashion.reports.summary import is_comparable, summarise
@@ -192,6 +193,7 @@ def render_report(
         beside=beside_study(summary, table, every_pair) if comparable else None,
         first_epoch=int(history["epoch"].min()) if len(history) else None,
         pictures=pictures,
+        numbered=numbered(predictions.class_names),
         config=_flatten(summary["config"]),
     )
 

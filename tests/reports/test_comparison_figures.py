@@ -1,17 +1,22 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from fashion.reports.compare import MAX_NAME
 from fashion.reports.comparison_figures import (
     plot_class_f1,
     plot_cost,
     plot_intervals,
     plot_validation,
 )
+from fashion.reports.names import figure_names
 
 NAMES = [
     f"timm,model.backbone=convnext_large.fb_in22k_ft_in1k_384,seed={seed}" for seed in range(9)
 ]
+LABELS = figure_names(NAMES, MAX_NAME)
 
 
 def table(n, study=None):
@@ -36,7 +41,7 @@ def texts(figure):
 
 @pytest.mark.parametrize("study", [None, 0.92])
 def test_each_row_has_its_dot_and_interval(study):
-    figure = plot_intervals(table(5, study))
+    figure = plot_intervals(table(5, study), LABELS)
     for axes, shift in zip(figure.axes, (0, 0.02), strict=True):
         lines, dots = axes.collections[0], axes.collections[1]
         shown = dots.get_offsets()[:, 0].tolist()
@@ -48,26 +53,28 @@ def test_each_row_has_its_dot_and_interval(study):
 
 def test_long_names_stay_apart():
     for figure in (
-        plot_intervals(table(9)),
-        plot_cost(table(9)),
-        plot_class_f1(pd.DataFrame({name: [0.5, 0.9] for name in NAMES}, index=["Bags", "Caps"])),
+        plot_intervals(table(9), LABELS),
+        plot_cost(table(9), LABELS),
+        plot_class_f1(
+            pd.DataFrame({name: [0.5, 0.9] for name in NAMES}, index=["Bags", "Caps"]), LABELS
+        ),
     ):
         shown = [text for text in texts(figure) if "seed=" in text]
         assert len(set(shown)) == 9
-        assert max(map(len, shown)) <= 46
+        assert max(map(len, shown)) <= MAX_NAME
 
 
 def test_the_epoch_that_was_kept_is_marked():
     history = pd.DataFrame({"epoch": range(4), "val/accuracy": [0.5, 0.7, 0.9, 0.8]})
     histories = {"a": history.assign(**{"val/macro_auprc": [0.1, 0.9, 0.2, np.nan]})}
-    axes = plot_validation(histories).axes[0]
+    axes = plot_validation(histories, {"a": "a"}).axes[0]
     curve, best = axes.lines[:2]
     assert curve.get_ydata().tolist() == [0.5, 0.7, 0.9, 0.8]
     assert (best.get_xdata().item(), best.get_ydata().item()) == (1, 0.7)
 
 
 def test_a_cost_that_nobody_measured_is_said_to_be_missing():
-    figure = plot_cost(table(3).assign(images_per_second=None))
+    figure = plot_cost(table(3).assign(images_per_second=None), LABELS)
     left, right = figure.axes
     assert [text.get_text() for text in left.texts] == ["not measured"]
     assert len(right.collections) == 3
@@ -75,6 +82,22 @@ def test_a_cost_that_nobody_measured_is_said_to_be_missing():
 
 def test_the_hardest_class_is_on_top():
     scores = pd.DataFrame({"a": [0.9, 0.1, 0.5], "b": [0.8, 0.2, 0.6]}, index=["X", "Y", "Z"])
-    axes = plot_class_f1(scores).axes[0]
+    axes = plot_class_f1(scores, {"a": "a", "b": "b"}).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["Y", "Z", "X"]
     assert [text.get_text() for text in axes.texts][:2] == ["0.10", "0.20"]
+
+
+@pytest.mark.parametrize("highest", [3.3, 40, 900, 9000, 2e6])
+def test_the_numbers_below_the_costs_do_not_touch(highest):
+    costs = table(2).assign(seconds_per_epoch=[3.1, highest])
+    figure = plot_cost(costs, LABELS)
+    figure.draw_without_rendering()
+    boxes = [
+        label.get_window_extent()
+        for label in figure.axes[1].get_xticklabels(which="both")
+        if label.get_text()
+    ]
+    left, right = figure.axes[1].get_window_extent().intervalx
+    boxes = sorted((box.x0, box.x1) for box in boxes if left <= (box.x0 + box.x1) / 2 <= right)
+    assert len(boxes) >= 2
+    assert all(after > end for (_, end), (after, _) in itertools.pairwise(boxes))

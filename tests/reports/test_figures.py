@@ -94,7 +94,7 @@ def test_names_are_shown_as_they_are_or_shortened(name):
     words = shown(FIGURES[name](3))
     assert "$x_1$ costs $5" in words
     assert "_under_score" in words
-    assert "A class name that goes on…" in words
+    assert "A class name that…the axis" in words
 
 
 def test_every_class_is_named_left_of_the_matrix_above_and_below():
