@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
-from fashion.metrics.intervals import ALPHA, bootstrap, compare_pairs, interval
+from fashion.metrics.intervals import ALPHA, bootstrap, compare_pairs, interval, wilson
 from fashion.metrics.metrics import FIGURES, classification_metrics
 from fashion.metrics.predictions import Predictions
 
@@ -43,7 +43,7 @@ SIZES[0] += N - SIZES.sum()
 SIGNALS = 5.1 + 1.2 * np.random.default_rng(0).standard_normal(K)  # how easy each class is
 NUM_MODELS = 6
 INTERVALS = [
-    ("percentile", "accuracy"),
+    ("Wilson", "accuracy"),
     *((kind, name) for name in FIGURES[1:] for kind in ("percentile", "bias-corrected")),
 ]
 Figures = dict[str, Any]
@@ -115,7 +115,10 @@ def repeat(seed: int, truth: dict[str, float], num_resamples: int) -> Figures:
 def _judge(
     kind: str, name: str, estimate: float, replicates: NDArray[np.float64], true: float
 ) -> Figures:
-    low, high = interval(estimate, replicates, bias_corrected=kind == "bias-corrected")
+    if kind == "Wilson":
+        low, high = wilson(estimate, N)
+    else:
+        low, high = interval(estimate, replicates, bias_corrected=kind == "bias-corrected")
     return {
         "figure": name,
         "interval": kind,
