@@ -277,7 +277,7 @@ class FashionDataModule(LightningDataModule):
         )
         return plan.load(dataset, sampler, persistent=not evaluate)
 
-    def photos(self, ids: np.ndarray) -> np.ndarray:
+    def photos(self, ids: Iterable[str]) -> np.ndarray:
         """Return photos as the network sees them, `(N, H, W, 3)` uint8, by their ids `(N,)`."""
         packed = self._packed()
         taken: np.ndarray = packed.photos[packed.slots(ids)]

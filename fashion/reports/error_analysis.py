@@ -4,6 +4,7 @@ What needs the model or the photos for pages of `fashion.reports.report`, which 
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,13 +14,12 @@ import torch
 from lightning import Trainer
 from numpy.typing import NDArray
 
-from fashion.catalogue.root import CatalogueRoot
 from fashion.data.datamodule import FashionDataModule
 from fashion.metrics.predictions import Predictions, confused_pairs
 from fashion.metrics.scaling import Calibration
 from fashion.reports.activation_maps import can_map, class_activation_maps, overlay
 from fashion.reports.corruptions import CORRUPTIONS
-from fashion.reports.pages import Sheet, array_uri, photo_uri
+from fashion.reports.pages import Gallery, Sheet, array_uri
 from fashion.reports.parts import Parts
 from fashion.training.classifier import ProductClassifier
 from fashion.training.inference import predict_changed, predict_unknown
@@ -29,6 +29,8 @@ MAPS = 12  # mistakes whose class-activation maps are shown
 # Photos of labels that the model doesn't know: half as many as of others, within these bounds.
 MIN_UNKNOWN, MAX_UNKNOWN = 50, 500
 CHANGED = (10, 500)  # photos that are changed: fewer would tell nothing, more hardly more
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class ErrorAnalysis:
         robustness: `name`, `level`, `accuracy` and `support` of some photos under each change,
             `unchanged` first; empty where it wasn't asked for.
         pairs: A sheet of photos for each of the most confused pairs.
+        unread: How many of these photos are shown as the network sees them, for want of a file.
         maps: A sheet with the class-activation maps of a mistake each.
     """
 
@@ -49,6 +52,7 @@ class ErrorAnalysis:
     unknown: NDArray[np.float32] | None = None
     robustness: pd.DataFrame = field(default_factory=pd.DataFrame)
     pairs: list[Sheet] = field(default_factory=list)
+    unread: int = 0
     maps: list[Sheet] = field(default_factory=list)
 
 
@@ -99,15 +103,20 @@ def analyse_errors(
     if not trainer.is_global_zero:
         return ErrorAnalysis()
     photos = datamodule.splits.rows(split).set_index("id")["photo"]
+    gallery = Gallery(datamodule.root)
+    pairs: list[Sheet] = parts.make(
+        "photos of confused pairs",
+        lambda: pair_sheets(predictions, datamodule, photos, gallery),
+        [],
+    )
+    if gallery.unread:
+        log.warning("The files of %d photos of confused pairs can't be read", gallery.unread)
     return ErrorAnalysis(
         calibration=calibration,
         unknown=unknown,
         robustness=robustness,
-        pairs=parts.make(
-            "photos of confused pairs",
-            lambda: pair_sheets(predictions, datamodule.root, photos),
-            [],
-        ),
+        pairs=pairs,
+        unread=gallery.unread,
         maps=parts.make(
             "class-activation maps",
             lambda: map_sheets(classifier, predictions, datamodule),
@@ -130,6 +139,9 @@ def _predict_some(
     scores = predict_unknown(trainer, classifier, datamodule, photos)
     if scores is None:
         raise OSError(f"none of the {len(photos)} photos can be read, such as {photos.iloc[0]!r}")
+    if len(scores) < len(photos):
+        unread = len(photos) - len(scores)
+        log.warning("%d of %d photos of dropped labels can't be read", unread, len(photos))
     return scores
 
 
@@ -173,15 +185,23 @@ def measure_robustness(
 
 
 def pair_sheets(
-    predictions: Predictions, root: CatalogueRoot, photos: "pd.Series[str]"
+    predictions: Predictions,
+    datamodule: FashionDataModule,
+    photos: "pd.Series[str]",
+    gallery: Gallery,
 ) -> list[Sheet]:
     """Return photos of the most confused pairs, the most confident mistakes first.
 
     Args:
         predictions: Of any split.
-        root: Reads the photos.
+        datamodule: Its store stands in for files that can't be read any more.
         photos: The name of each photo by its id.
+        gallery: Shows them.
     """
+
+    def show(id_: str) -> str:
+        return gallery.uri(photos[id_], lambda: array_uri(datamodule.photos([id_])[0]))
+
     probabilities, places = predictions.calibrated(), _places(predictions)
     predicted = predictions.probabilities.argmax(axis=1)
     sheets = []
@@ -191,7 +211,7 @@ def pair_sheets(
         rows = rows[np.argsort(-probabilities[rows, other], kind="stable")][:IN_PAIR]
         tiles = [
             (
-                photo_uri(root, photos[predictions.image_ids[row]]),
+                show(predictions.image_ids[row]),
                 f"{predictions.image_ids[row]}: "
                 f"{_percent(pair['predicted'], probabilities[row, other])}, "
                 f"{_percent(pair['true'], probabilities[row, true])}",

@@ -23,7 +23,7 @@ from fashion.reports import explore_figures as plots
 from fashion.reports.figures import plot_class_distribution
 from fashion.reports.label_warnings import label_warnings, suggested_names
 from fashion.reports.names import numbered
-from fashion.reports.pages import Sheet, photo_uri, png, render, write_pictures
+from fashion.reports.pages import Gallery, Sheet, png, render, write_pictures
 from fashion.tables import csv_text
 
 VALUES = range(2, 61)  # how many a column may have for its shares to be shown
@@ -273,25 +273,25 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
 
 def sample_sheets(root: CatalogueRoot, splits: SplitCatalogue) -> list[Sheet]:
     """Return the first photos of each class that is drawn for the training split."""
-    sheets = []
+    sheets, gallery = [], Gallery(root)
     for name in splits.class_names:
         rows = splits.table[splits.table["label"] == name]
         chosen = rows.sample(min(SAMPLES, len(rows)), random_state=0)
         heading = f"{name} ({len(rows):,})"
-        sheets.append(Sheet(heading, [(photo_uri(root, photo), "") for photo in chosen["photo"]]))
+        sheets.append(Sheet(heading, [(gallery.uri(photo), "") for photo in chosen["photo"]]))
     return sheets
 
 
 def twin_sheets(root: CatalogueRoot, splits: SplitCatalogue, twins: pd.DataFrame) -> list[Sheet]:
     """Return the largest groups of twins."""
     photos = splits.table.set_index("id")["photo"]
-    sheets = []
+    sheets, gallery = [], Gallery(root)
     for group in twins["group"].drop_duplicates()[:GROUPS]:
         rows = twins[twins["group"] == group]
         counts = rows["label"].value_counts()
         labels = ", ".join(f"{label} ({count})" for label, count in counts.items())
         tiles = [
-            (photo_uri(root, photos[str(id_)]), f"{id_} {label}")
+            (gallery.uri(photos[str(id_)]), f"{id_} {label}")
             for id_, label in _mixed(rows)[["id", "label"]].itertuples(index=False)
         ]
         sheets.append(Sheet(f"Group {group}: {len(rows):,} photos, {labels}", tiles))

@@ -2,9 +2,11 @@
 
 import base64
 import io
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,14 @@ from fashion.metrics.intervals import wilson
 from fashion.reports.letters import use_fonts
 
 SHOWN = (96, 128)  # largest width and height of a photo on a page, in pixels
+BLANK = "data:image/svg+xml," + quote(
+    '<svg xmlns="http://www.w3.org/2000/svg" width="96" height="96"><rect width="96" height="96" '
+    'fill="#e4e7eb"/><text x="48" y="52" text-anchor="middle" font-family="sans-serif" '
+    'font-size="11" fill="#444">no file</text></svg>'
+)
+
+
+log = logging.getLogger(__name__)
 
 
 class Sheet(NamedTuple):
@@ -71,6 +81,36 @@ def records(table: pd.DataFrame) -> list[dict[Any, Any]]:
 def photo_uri(root: CatalogueRoot, photo: str) -> str:
     """Return a photo of a catalogue, made small, as a data URI."""
     return _uri(open_image(root.read(photo), max(SHOWN)))
+
+
+class Gallery:
+    """Shows photos of a catalogue on a page; one whose file can't be read has a stand-in.
+
+    Args:
+        root: Reads the photos.
+
+    Attributes:
+        unread: How many couldn't be read.
+    """
+
+    def __init__(self, root: CatalogueRoot) -> None:
+        self.root = root
+        self.unread = 0
+
+    def uri(self, photo: str | None, stand_in: Callable[[], str] = lambda: BLANK) -> str:
+        """Return a photo as `photo_uri` does, or its stand-in.
+
+        Args:
+            photo: Its name, as in the column `photo` of the catalogue table; None: it has no file.
+            stand_in: Returns a data URI; without it, that of a grey square.
+        """
+        try:
+            if photo is not None:
+                return photo_uri(self.root, photo)
+        except (OSError, ValueError) as error:
+            log.debug("%s can't be read: %s", photo, error)
+        self.unread += 1
+        return stand_in()
 
 
 def array_uri(photo: np.ndarray) -> str:

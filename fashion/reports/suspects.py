@@ -5,6 +5,7 @@ splits of a cross-validation, which together have every photo. From `suspect_lab
 strikes out what is right, and passes it as `data.relabel`; `index.html` shows the photos.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from fashion.data.trained_settings import trained_settings
 from fashion.files import write_file
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
-from fashion.reports.pages import Sheet, photo_uri, render
+from fashion.reports.pages import Gallery, Sheet, render
 from fashion.tables import csv_text
 from fashion.training.run_folder import RunFolder
 
 UNTRAINED_SPLITS = ("test", "val")
 PAIRS, IN_PAIR = 30, 12  # of labels, and photos of each, on the page
+log = logging.getLogger(__name__)
 
 
 def gather(runs: Sequence[RunFolder]) -> Predictions:
@@ -106,21 +108,25 @@ def write_suspects(
     output_dir.mkdir(parents=True, exist_ok=True)
     text = csv_text(suspects, float_format="%.4f")
     write_file(output_dir / "suspect_labels.csv", text)
-    photos = loaded.catalogue.table.set_index("id")["photo"]
+    photos = loaded.catalogue.table.set_index("id")["photo"].to_dict()
+    gallery = Gallery(loaded.root)
     sheets = []
     pairs = suspects.groupby(["given_label", "suggested_label"], sort=False)
     for (given, suggested), rows in sorted(pairs, key=lambda pair: -len(pair[1]))[:PAIRS]:
         tiles = [
             (
-                photo_uri(loaded.root, photos[row["id"]]),
+                gallery.uri(photos.get(row["id"])),
                 f"{row['id']}: {row['suggested_probability']:.0%}, "
                 f"given {row['given_probability']:.0%}",
             )
             for row in rows[:IN_PAIR].to_dict("records")
         ]
         sheets.append(Sheet(f"{given} → {suggested}? {len(rows):,} photos", tiles))
+    if gallery.unread:
+        log.warning("The files of %d photos on the page can't be read", gallery.unread)
     page = render(
         "suspects.html.j2",
+        unread=gallery.unread,
         sheets=sheets,
         num_suspects=len(suspects),
         num_photos=num_photos,

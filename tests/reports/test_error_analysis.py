@@ -21,6 +21,7 @@ from fashion.models import checkpoints
 from fashion.reports import error_analysis
 from fashion.reports.corruptions import CORRUPTIONS, Corruption
 from fashion.reports.evaluate import evaluate
+from fashion.reports.pages import Gallery
 from fashion.reports.parts import Parts
 from fashion.training.inference import predict_changed, predict_split, predict_unknown
 
@@ -228,7 +229,7 @@ def test_the_most_confident_mistakes_of_a_pair_come_first(parts):
         tuple(datamodule.splits.class_names),
     )
     photos = rows.set_index("id")["photo"]
-    sheets = error_analysis.pair_sheets(predictions, datamodule.root, photos)
+    sheets = error_analysis.pair_sheets(predictions, datamodule, photos, Gallery(datamodule.root))
     assert len(sheets) == 2  # two of three classes are always mistaken
     for sheet in sheets:
         shown = [caption.split(":")[0] for _, caption in sheet.photos]
@@ -241,4 +242,4 @@ def test_the_most_confident_mistakes_of_a_pair_come_first(parts):
         predictions.image_ids, right, predictions.targets, predictions.class_names
     )
     assert error_analysis.map_sheets(classifier, perfect, datamodule) == []
-    assert error_analysis.pair_sheets(perfect, datamodule.root, photos) == []
+    assert error_analysis.pair_sheets(perfect, datamodule, photos, Gallery(datamodule.root)) == []

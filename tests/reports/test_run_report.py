@@ -1,5 +1,8 @@
+import base64
+import io
 import json
 import logging
+import re
 import resource
 import shutil
 from contextlib import contextmanager
@@ -107,15 +110,26 @@ def test_without_memory_for_its_maps_a_report_has_all_the_rest(
     assert "Where the network looks" not in mistakes
 
 
-def test_without_its_photos_a_report_has_all_that_needs_none(mistaken, run_dir, tmp_path):
+def test_without_its_photos_a_report_shows_the_packed_ones(mistaken, run_dir, tmp_path, caplog):
     for photo in (tmp_path / "catalogue" / "images").iterdir():
         photo.unlink()
     summary = report(mistaken, run_dir, tmp_path)
-    assert summary["failed_parts"].keys() == {"photos of confused pairs"}
-    assert ".jpg" in summary["failed_parts"]["photos of confused pairs"]
+    reason = summary["failed_parts"].pop("photos of dropped labels")
+    assert reason.startswith("none of the 2 photos can be read, such as ")
+    assert summary["failed_parts"] == {}
+    summary["failed_parts"]["photos of dropped labels"] = reason
     assert summary == json.loads((tmp_path / "report" / "summary.json").read_text())
     assert "unknown" not in summary["test"]
-    assert "Where the network looks" in (tmp_path / "report" / "mistakes.html").read_text()
+    mistakes = (tmp_path / "report" / "mistakes.html").read_text()
+    assert "Where the network looks" in mistakes
+    assert "Watches taken for Jeans: 4 photos" in mistakes
+    assert "The files of 8 photos could not be read any more" in mistakes
+    assert "The files of 8 photos of confused pairs can't be read" in caplog.text
+    sheets = mistakes[mistakes.index('id="pairs"') : mistakes.index('id="maps"')]
+    shown = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', sheets)
+    assert len(shown) == 8
+    photo = Image.open(io.BytesIO(base64.b64decode(shown[0])))
+    assert photo.size == (48, 48)  # as it was packed
 
 
 @contextmanager

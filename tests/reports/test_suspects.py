@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 import sys
 
@@ -98,6 +99,33 @@ def test_each_photo_stands_above_both_probabilities(page):
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text())
     assert len(captions) == 30
     assert all(re.fullmatch(r"1\d\d\d: 90%, given 10%", caption) for caption in captions)
+
+
+def test_photos_that_are_gone_leave_a_grey_square_and_the_list_whole(
+    run_dir, tiny_root, tmp_path, caplog
+):
+    root = shutil.copytree(tiny_root, tmp_path / "catalogue")
+    (root / "images" / "1000.jpg").unlink()
+    loaded = load_catalogue_of(RunFolder(run_dir), str(root))
+    (root / "images" / "1001.jpg").write_bytes(b"no photo")
+    names = {"given_label": "Jeans", "suggested_label": "Shirts"}
+    suspects = pd.DataFrame({"id": ["1000", "1001", "1002"], **names})
+    suspects = suspects.assign(given_probability=0.1, suggested_probability=0.9)
+    write_suspects(suspects, 120, loaded, tmp_path)
+    html = (tmp_path / "index.html").read_text()
+    assert html.count("data:image/svg+xml") == 2
+    assert "The files of 2 of these photos are gone or can" in html
+    assert "The files of 2 photos on the page can't be read" in caplog.text
+    assert len(pd.read_csv(tmp_path / "suspect_labels.csv")) == 3
+
+
+def test_a_class_of_too_few_photos_since_is_no_reason_to_fail(run_dir, tiny_root, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "catalogue")
+    for id_ in range(1000, 1120):
+        if id_ % 3 or id_ > 1012:
+            (root / "images" / f"{id_}.jpg").unlink()
+    loaded = load_catalogue_of(RunFolder(run_dir), str(root))
+    assert len(loaded.catalogue.table) == 6  # two of a rare label among them
 
 
 @pytest.mark.parametrize("width", [1200, 390])
