@@ -154,9 +154,15 @@ class SplitCatalogue:
         return hashlib.sha256(self.csv()).hexdigest()
 
     def write_tables(self, folder: Path) -> None:
-        """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`."""
+        """Write `splits.csv` (every kept row) and `audit.csv` (every dropped row) into `folder`.
+
+        Where there are no splits, a `splits.csv` that was there is deleted.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        write_file(folder / "splits.csv", self.csv())
+        if self.is_divided:
+            write_file(folder / "splits.csv", self.csv())
+        else:
+            (folder / "splits.csv").unlink(missing_ok=True)
         dropped = self.catalogue.dropped[DROPPED_COLUMNS]
         write_file(folder / "audit.csv", csv_text(dropped.sort_values("line")))
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from fashion.catalogue.images import UnreadableImageError, open_image
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
-from fashion.catalogue.splits import SPLITS
 from fashion.cores import usable_cores
-from fashion.data.preparation import LoadedCatalogue, catalogue_facts, load, split
+from fashion.data.preparation import LoadedCatalogue, catalogue_facts
 from fashion.data.settings import DataSettings
+from fashion.data.shown import load_to_show, split_to_show
 from fashion.files import rewriting
 from fashion.reports import explore_figures as plots
 from fashion.reports.figures import plot_class_distribution
@@ -49,10 +49,11 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
         FileNotFoundError: No catalogue lies at `data.root`.
         ValueError: The catalogue or a setting can't be used.
     """
-    loaded = load(settings)
+    loaded, problem = load_to_show(settings)
     images = look_at_photos(loaded.root, loaded.catalogue.table)
     faulty = images[images["error"] != ""]
-    splits = split(loaded, dict(zip(faulty["id"], faulty["error"], strict=True)))
+    unreadable = dict(zip(faulty["id"], faulty["error"], strict=True))
+    splits, problem = split_to_show(loaded, unreadable, problem)
     images = images[images["id"].isin(splits.table["id"])].drop(columns="error")
     attributes = kept_attributes(settings, splits)
     tables = {
@@ -66,6 +67,8 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
         "rename": suggested_names(splits),
     }
     audit = summarise(loaded, splits, input_size, tables)
+    if problem:
+        audit["warnings"].insert(0, f"This can be looked at, but not trained on: {problem}")
     drawn = {n: png(each) for n, each in _draw(settings, input_size, splits, tables).items()}
     with rewriting(output_dir) as write:
         splits.write_tables(output_dir)
@@ -78,7 +81,8 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
             audit=audit,
             classes=tables["class_distribution"].to_dict("records"),
             sizes=tables["image_sizes"].head(10).to_dict("records"),
-            files=[f"{name}.csv" for name in (*tables, "audit", "splits")],
+            splits=splits.names if splits.is_divided else (),
+            files=[f"{name}.csv" for name in (*tables, "audit", *["splits"] * splits.is_divided)],
             samples=sample_sheets(loaded.root, splits),
             largest=twin_sheets(loaded.root, splits, splits.twins),
             disagreeing=twin_sheets(loaded.root, splits, disagreeing_twins(splits.twins)),
@@ -135,8 +139,9 @@ def class_distribution(splits: SplitCatalogue) -> pd.DataFrame:
     table = table.sort_values("photos", ascending=False, kind="stable").reset_index(names="label")
     share = table["photos"].where(table["kept"].astype(bool), 0) / kept["photos"].sum()
     table = table.assign(share=share, cumulative_share=share.cumsum())
-    table = table.astype(dict.fromkeys(("photos", *SPLITS), int))
-    return table[["label", "photos", "kept", "share", "cumulative_share", *SPLITS]]
+    splits_of = list(splits.names) if splits.is_divided else []
+    table = table.astype(dict.fromkeys(("photos", *splits_of), int))
+    return table[["label", "photos", "kept", "share", "cumulative_share", *splits_of]]
 
 
 def kept_attributes(settings: DataSettings, splits: SplitCatalogue) -> pd.DataFrame:
@@ -208,7 +213,7 @@ def summarise(
         "largest_class": {"label": largest["label"], "photos": int(largest["photos"])},
         "smallest_class": {"label": smallest["label"], "photos": int(smallest["photos"])},
         "imbalance_ratio": round(largest["photos"] / smallest["photos"], 2),
-        "classes_with_few_test_photos": int((kept["test"] < FEW).sum()),
+        "classes_with_few_test_photos": int((kept["test"] < FEW).sum()) if "test" in kept else 0,
         "twin_groups_of_several_labels": int(disagreeing["group"].nunique()),
         "largest_twin_group": int((twins["group"] == 0).sum()),  # they come by size
         "modes": dict(tables["image_modes"].to_numpy().tolist()),
@@ -238,7 +243,7 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
             f"“{least['label']}”, which has {least['test']}, is {1 / least['test']:.0%} of its "
             "recall. Raise data.min_images, or read the scores of small classes with care."
         )
-    if audit["test_with_twin_in_train"]:
+    if audit.get("test_with_twin_in_train"):
         share = audit["test_with_twin_in_train"] / audit["test"]
         sentences.append(
             f"{audit['test_with_twin_in_train']:,} of {audit['test']:,} test photos ({share:.1%}) "

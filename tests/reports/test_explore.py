@@ -198,3 +198,34 @@ def test_the_command_takes_the_keys_of_training(tiny_root, tmp_path):
     wrong = subprocess.run([*command, "data.rooot=x"], capture_output=True, text=True)
     assert wrong.returncode == 1
     assert "rooot" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("counts", "settings", "reason"),
+    [
+        ({"Jeans": 4, "Shirts": 4, "Hats": 4}, {}, "data.min_images=100 leaves 0 of 3 classes"),
+        ({"Jeans": 4, "Shirts": 4, "Hats": 4}, {"min_images": 3}, "a split of 10 % has 1 photos"),
+        ({"Jeans": 3}, {"min_images": 1}, "data.min_images=1 leaves 1 of 1 classes"),
+    ],
+)
+def test_what_cannot_be_trained_on_can_be_looked_at(
+    write_catalogue, tmp_path, counts, settings, reason
+):
+    labels = [label for label, number in counts.items() for _ in range(number)]
+    rows = [{"id": str(i), "articleType": label} for i, label in enumerate(labels)]
+    root = write_catalogue(tmp_path / "few", rows)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "splits.csv").write_text("of an exploration before")
+    given = {"root": str(root), "cache_dir": str(tmp_path / "cache"), **settings}
+    audit = explore(DataSettings.from_config(given), 48, tmp_path / "out")
+    assert audit["warnings"][0].startswith("This can be looked at, but not trained on: data.")
+    assert reason in audit["warnings"][0]
+    assert (audit["rows_kept"], audit["classes"]) == (len(rows), len(counts))
+    assert audit["all"] == len(rows)
+    assert "splits_sha256" not in audit
+    assert not (tmp_path / "out" / "splits.csv").exists()
+    table = read(tmp_path, "class_distribution.csv")
+    assert {row["label"]: int(row["photos"]) for row in table} == counts
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "shared out into splits" in page
+    assert page.count("data:image/jpeg") >= len(rows)
