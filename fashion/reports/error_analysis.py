@@ -26,8 +26,7 @@ from fashion.training.inference import predict_changed, predict_unknown
 
 PAIRS, IN_PAIR = 10, 10  # confused pairs that are shown, and photos of each
 MAPS = 12  # mistakes whose class-activation maps are shown
-# Photos of labels that the model doesn't know: half as many as of others, within these bounds.
-MIN_UNKNOWN, MAX_UNKNOWN = 50, 500
+MAX_UNKNOWN = 500  # photos of labels that the model doesn't know
 CHANGED = (10, 500)  # photos that are changed: fewer would tell nothing, more hardly more
 
 log = logging.getLogger(__name__)
@@ -82,9 +81,9 @@ def analyse_errors(
     """
     model = (trainer, classifier, datamodule)
     is_trial: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
-    num_photos = len(predictions.targets)
-    most_unknown = min(MAX_UNKNOWN, max(MIN_UNKNOWN, num_photos // 2))
-    others = sample_by_id(datamodule.splits.catalogue.of_no_class, most_unknown)
+    num_photos, splits = len(predictions.targets), datamodule.splits
+    most_unknown = min(MAX_UNKNOWN, num_photos // 2) if splits.is_divided else MAX_UNKNOWN
+    others = sample_by_id(splits.catalogue.of_no_class, most_unknown)
     unknown, robustness = None, pd.DataFrame()
     if calibration is not None and len(others) and not is_trial:
         scores = parts.make(
@@ -102,7 +101,7 @@ def analyse_errors(
         )
     if not trainer.is_global_zero:
         return ErrorAnalysis()
-    photos = datamodule.splits.rows(split).set_index("id")["photo"]
+    photos = splits.rows(split).set_index("id")["photo"]
     gallery = Gallery(datamodule.root)
     pairs: list[Sheet] = parts.make(
         "photos of confused pairs",

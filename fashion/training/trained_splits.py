@@ -27,7 +27,7 @@ def set_up_as_trained(
     """
     try:
         datamodule.setup()
-    except ValueError as error:  # of photos that are gone the others may be too few
+    except (FileNotFoundError, ValueError) as error:  # the photos that are left may be too few
         changes = _changes(datamodule, state, run)
         if not changes:
             raise
