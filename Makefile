@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 OUTPUT ?= outputs/make-train
 KERAS := benchmarks/.venv-keras
+OLDEST := .venv-oldest
 
-.PHONY: install train test test-all test-long check bench clean
+.PHONY: install train test test-all test-long test-oldest check bench clean
 
 install: $(READY)
 
@@ -39,6 +40,18 @@ test-all: check
 test-long: $(READY)
 	$(BIN)/pytest -m long --durations=10
 
+# The quick tests with the oldest versions that pyproject.toml admits, in an environment of their own.
+# Old versions tell of what new ones of other libraries will drop, which is no fault of theirs.
+test-oldest: $(OLDEST)/.installed
+	FASHION_OLDEST=1 $(OLDEST)/bin/pytest -m 'not slow and not long' -W ignore::DeprecationWarning
+
+$(OLDEST)/.installed: pyproject.toml
+	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct \
+		--editable '.[xla,test,joblib,submitit,optuna]'
+	@touch $@
+
 # Keras, the peer of the training benchmark, has an environment of its own.
 $(KERAS)/.installed: benchmarks/keras-requirements.txt
 	@test -x $(KERAS)/bin/python || $(PYTHON) -m venv $(KERAS)
@@ -50,4 +63,4 @@ bench: $(READY) $(KERAS)/.installed
 	$(BIN)/python benchmarks/training.py
 
 clean:
-	rm -rf $(VENV) $(KERAS) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(KERAS) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb
 WHITE = (255, 255, 255)
@@ -97,7 +97,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _fit(image: Image.Image, input_size: int, fit: str, interpolation: str) -> Image.Image:
     resample = Image.Resampling[interpolation.upper()]
-    square = (input_size, input_size)
     if fit == "pad":
-        return ImageOps.pad(image, square, method=resample, color=WHITE)
-    return image.resize(square, resample=resample)
+        return _padded(image, input_size, resample)
+    return image.resize((input_size, input_size), resample=resample)
+
+
+def _padded(image: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
+    """Do as `ImageOps.pad`, but leave each side a pixel at least, which Pillow rounds to none."""
+    width = max(1, round(min(1, image.width / image.height) * side))
+    height = max(1, round(min(1, image.height / image.width) * side))
+    square = Image.new("RGB", (side, side), WHITE)
+    corner = round((side - width) / 2), round((side - height) / 2)
+    square.paste(image.resize((width, height), resample=resample), corner)
+    return square

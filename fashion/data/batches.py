@@ -251,7 +251,9 @@ class BatchLoader(DataLoader[Batch]):
     def __iter__(self) -> _BaseDataLoaderIter:
         """Iterate over the batches; forked workers get slots to write them into."""
         starts_workers = self.num_workers > 0 and self._iterator is None
-        if starts_workers and start_method() == "fork":
+        context: Any = self.multiprocessing_context
+        method = context.get_start_method() if context else start_method()
+        if starts_workers and method == "fork":
             size = self.dataset.store.input_size
             shape = (self.sampler.part_size, size, size, 3)
             # Besides the prefetched batches, one in use and one that the trainer has fetched ahead.

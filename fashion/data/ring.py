@@ -35,6 +35,10 @@ class BatchRing:
         self.owner = os.getpid()
         _rings[self.number] = self
 
+    def __reduce__(self) -> str:
+        """Refuse to be sent: a process that was not forked would write into a copy of the slots."""
+        raise TypeError("A BatchRing is shared with forked processes alone.")
+
     def reserve(self) -> np.ndarray | None:
         """Return a free slot of the calling worker, `(B, H, W, 3)` uint8, or None."""
         worker = get_worker_info()

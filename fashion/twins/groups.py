@@ -184,5 +184,5 @@ def _numbered(groups: np.ndarray) -> np.ndarray:
     """Number the groups of two and more from the largest, equals by their first photo."""
     facts = pd.Series(range(len(groups))).groupby(groups).agg(["size", "first"])
     facts = facts[facts["size"] > 1].sort_values(["size", "first"], ascending=[False, True])
-    numbers = pd.Series(range(len(facts)), index=facts.index)
+    numbers = pd.Series(np.arange(len(facts)), index=facts.index)
     return numbers.reindex(groups).fillna(-1).to_numpy(np.int64)

@@ -302,3 +302,10 @@ def png(width, height, raw, bits=8):
     header = struct.pack(">2I5B", width, height, bits, 2, 0, 0, 0)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("size", [(200, 1), (1, 200), (4_000, 3)])
+def test_a_photo_that_is_all_length_is_not_lost_in_its_padding(size):
+    black = encode(Image.new("RGB", size), "PNG")
+    photo = decode_image(black, 16, "pad", "bilinear")
+    assert ((photo == 0).all(2).sum(), (photo == 255).all(2).sum()) == (16, 240)

@@ -1,4 +1,7 @@
+import multiprocessing
+import pickle
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import torch
 from fashion.catalogue.root import open_root
 from fashion.catalogue.table import load_catalogue
 from fashion.data.batches import BatchLoader, BatchSampler, ProductDataset
+from fashion.data.loaders import BatchPlan
 from fashion.data.photo_store import open_store
 
 BATCH, SIDE = 8, 16
@@ -131,3 +135,49 @@ def test_padding_fills_the_last_ordered_batch(store):
     *_, last = BatchLoader(dataset, batch_size=None, sampler=sampler, num_workers=1)
     assert last.rows.tolist() == [8, 9] + [-1] * 6
     np.testing.assert_array_equal(last.inputs.permute(0, 2, 3, 1)[1], store.photos[9])
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def method(request):
+    """How this process starts others: as on Linux, or as on macOS and Windows."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(request.param, force=True)
+    yield request.param
+    multiprocessing.set_start_method(before, force=True)
+
+
+def plan_loader(store, num_workers):
+    """A plan's loader of photos that are augmented and then changed, as corruptions do."""
+    changes = [partial(np.add, np.uint8(row)) for row in range(120)]
+    dataset = ProductDataset(
+        store, np.arange(120)[::-1], np.arange(120) % 3, augment=True, rotation=10, seed=0,
+        changes=changes,
+    )  # fmt: skip
+    plan = BatchPlan(BATCH, num_workers)
+    return plan.load(dataset, plan.shuffled(120, 0, None), persistent=True)
+
+
+def test_workers_started_anew_deliver_the_same_batches(store, method):
+    alone = list(plan_loader(store, 0))
+    loader = plan_loader(store, 1)
+    assert loader.multiprocessing_context.get_start_method() == method
+    assert_same(list(loader), alone)
+    assert (loader.dataset.ring is not None) == (method == "fork")
+    loader.sampler.set_epoch(1)
+    other = plan_loader(store, 0)
+    other.sampler.set_epoch(1)
+    assert_same(list(loader), list(other))
+
+
+def test_a_loader_that_starts_its_workers_anew_gets_no_ring(make_loader):
+    """Where others are forked, too: what isn't forked shares no memory."""
+    loader = make_loader(multiprocessing_context="spawn")
+    assert_same(list(loader), list(make_loader(0)))
+    assert loader.dataset.ring is None
+
+
+def test_a_ring_is_never_sent(make_loader):
+    loader = make_loader()
+    next(iter(loader))
+    with pytest.raises(TypeError, match="forked processes alone"):
+        pickle.dumps(loader.dataset)
