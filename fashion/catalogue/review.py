@@ -66,6 +66,19 @@ class Review:
             )
         return self._new_labels({*labels, *self.renamed.values()})
 
+    def reduced_to(self, ids: Iterable[str], labels: Iterable[str]) -> "Review":
+        """Return what a catalogue can follow that may lack some photos and labels.
+
+        Args:
+            ids: As in `check`.
+            labels: As in `check`.
+        """
+        here = set(ids)
+        relabelled = {id_: label for id_, label in self.labels.items() if id_ in here}
+        known = {*labels, *relabelled.values()}
+        renamed = {old: new for old, new in self.renamed.items() if old in known}
+        return Review(self.excluded & here, relabelled, renamed)
+
     def relabel(self, id_: str, product: str, label: str) -> str:
         """Return the label of a photo."""
         label = self.labels.get(id_, self.labels.get(product, label))

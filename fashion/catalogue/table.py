@@ -7,7 +7,6 @@ that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.
 """
 
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -133,7 +132,8 @@ def load_catalogue(
         other_columns: Further columns that the attributes have to hold, by the keys under `data`
             that name them.
         form: How the table is written, where its bytes don't tell.
-        review: Which photos to leave out, and which to label otherwise.
+        review: Which photos to leave out, and which to label otherwise; without `min_images` what
+            is not there is passed over.
 
     Raises:
         ValueError: The table can't be used; the sentence names the key, the value and the way out.
@@ -150,7 +150,7 @@ def load_catalogue(
     else:
         catalogue, malformed = _from_table(root, columns, malformed_rows == "repair", form)
     if review:
-        catalogue = _reviewed(catalogue, review)
+        catalogue = _reviewed(catalogue, review, is_own=min_images is not None)
     catalogue = _drop_incomplete(catalogue, root, columns)
     notes = why_dropped(catalogue.dropped, catalogue.rows_in_file, root, columns, malformed)
     catalogue = replace(catalogue, notes=(*catalogue.notes, *notes))
@@ -213,10 +213,13 @@ def _from_table(
     return catalogue, rows.malformed
 
 
-def _reviewed(catalogue: Catalogue, review: Review) -> Catalogue:
+def _reviewed(catalogue: Catalogue, review: Review, is_own: bool) -> Catalogue:
+    """Follow a person's decisions, all of them where they were made on this very catalogue."""
     before = catalogue.table
-    ids = chain(before["id"], before["product"], catalogue.dropped["id"])
-    notes = review.check(ids, before["label"].unique())
+    ids = [*before["id"], *before["product"], *catalogue.dropped["id"]]
+    labels = before["label"].unique()
+    review = review if is_own else review.reduced_to(ids, labels)
+    notes = review.check(ids, labels)
     rows = list(zip(before["id"], before["product"], before["label"], strict=True))
     table = before.assign(label=[review.relabel(*row) for row in rows])
     changed = table["label"] != before["label"]

@@ -33,10 +33,13 @@ def trained_settings(
     kept = dict(node)
     if "cache_dir" not in typed and kept.get("cache_dir") and not is_own_cache(kept["cache_dir"]):
         _leave_aside(kept, "cache_dir", "there is no cache of yours")
-    if of_any_photos and _is_elsewhere(node.get("root"), typed):
+    if of_any_photos and is_elsewhere(node.get("root"), typed):
         for key in REVIEWS:
             if kept.get(key) and key not in typed:
                 _leave_aside(kept, key, "it is about the photos that were trained on")
+        names = kept.get("rename")
+        if names and "rename" not in typed and not Path(names).expanduser().is_file():
+            _leave_aside(kept, "rename", "the file isn't there")
     return DataSettings.from_config({**kept, **typed})
 
 
@@ -50,7 +53,8 @@ def is_own_cache(folder: str | Path) -> bool:
         return False
 
 
-def _is_elsewhere(root: str | None, typed: Mapping[str, Any]) -> bool:
+def is_elsewhere(root: str | None, typed: Mapping[str, Any]) -> bool:
+    """Return whether `data.root` as typed is another one than that of a run."""
     if "root" not in typed:
         return False
     before, now = (_resolved(each) for each in (root, typed["root"]))

@@ -40,6 +40,8 @@ class ErrorAnalysis:
         calibration: Of the validation split; None where there is none.
         unknown: `(M,)` calibrated confidences of photos whose label the model doesn't know, or was
             dropped as rare; None where there are none.
+        trained_on: `(N,)` which of the photos the model was trained on; None where that isn't
+            known.
         robustness: `name`, `level`, `accuracy` and `support` of some photos under each change,
             `unchanged` first; empty where it wasn't asked for.
         pairs: A sheet of photos for each of the most confused pairs.
@@ -49,6 +51,7 @@ class ErrorAnalysis:
 
     calibration: Calibration | None = None
     unknown: NDArray[np.float32] | None = None
+    trained_on: NDArray[np.bool_] | None = None
     robustness: pd.DataFrame = field(default_factory=pd.DataFrame)
     pairs: list[Sheet] = field(default_factory=list)
     unread: int = 0

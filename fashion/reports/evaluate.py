@@ -16,14 +16,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from fashion.catalogue.splits import SPLITS
 from fashion.data.datamodule import FashionDataModule
-from fashion.data.trained_settings import trained_settings
+from fashion.data.trained_settings import is_elsewhere, trained_settings
 from fashion.devices.accelerators import trainer_arguments
 from fashion.labelling.checkpoint_models import load_calibration
 from fashion.models import checkpoints
 from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.training.classifier import ProductClassifier
 from fashion.training.run_folder import RunFolder
-from fashion.training.trained_splits import set_up_as_trained
+from fashion.training.trained_splits import TrainedSplits
 
 
 def evaluate(
@@ -65,11 +65,15 @@ def evaluate(
     datamodule.trainer = runner = _build_trainer(trainer)
     classifier = ProductClassifier.restore(checkpoint)
     run = RunFolder.of_checkpoint(ckpt_path)
+    splits = TrainedSplits(run, checkpoint["FashionDataModule"]["splits_sha256"])
+    trained_ids = None
     if split == "all":
         datamodule.serve_all(classifier.class_names)
+        if not is_elsewhere(config["data"].get("root"), data or {}):
+            trained_ids = splits.trained_ids()
     else:
         datamodule.plan.check()
-        set_up_as_trained(datamodule, checkpoint["FashionDataModule"], run)
+        splits.set_up(datamodule)
     epochs = pd.DataFrame(checkpoint["run"]["epochs"])
     calibration = load_calibration(checkpoint)
     return report_on(
@@ -84,6 +88,7 @@ def evaluate(
         is_loaded=True,
         calibration=calibration,
         robustness_photos=robustness_photos,
+        trained_ids=trained_ids,
     )
 
 

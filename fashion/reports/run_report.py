@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
 import pandas as pd
 from lightning import Trainer
 
@@ -51,6 +52,7 @@ def report_on(
     is_loaded: bool = False,
     calibration: Calibration | None = None,
     robustness_photos: int | None = None,
+    trained_ids: frozenset[str] | None = None,
 ) -> dict[str, Any]:
     """Predict a split, save the predictions, then look at the model's errors and write the report.
 
@@ -71,6 +73,7 @@ def report_on(
         calibration: Of the model, if it is known; else it is fitted on the validation split, for a
             report on the test split, and kept in the checkpoint if that lies in `output_dir`.
         robustness_photos: See `fashion.reports.error_analysis.analyse_errors`.
+        trained_ids: Of the photos that the model was trained on, if the split may hold some.
 
     Returns:
         The summary as `fashion.reports.report.write_report` returns it.
@@ -105,6 +108,9 @@ def report_on(
         )
         if not trainer.is_global_zero:
             return {}
+        if trained_ids is not None:
+            known = np.isin(predictions.image_ids, sorted(trained_ids))
+            analysis = replace(analysis, trained_on=known)
         run = run_facts(config, history, ckpt_path, datamodule, classifier)
         run |= {"split": split, **compilation_facts(trainer)}
         return write_report(predictions, run, history, folder.report(split), analysis, parts)

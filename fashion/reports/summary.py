@@ -23,7 +23,7 @@ def summarise(
     block = {
         **scores,
         **macro_figures(predictions),
-        **_by_twin(predictions),
+        **_by_acquaintance(predictions, analysis),
         **calibration_section.facts(predictions, analysis),
         "support": len(predictions.targets),
         "absent_classes": absent,
@@ -69,15 +69,18 @@ def _figures(scores: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {scores[key]:.4f}" for key in FIGURES if key in scores)
 
 
-def _by_twin(predictions: Predictions) -> dict[str, dict[str, float]]:
-    """Return accuracy and support of the images with and without a twin in the training split."""
-    if predictions.has_twin is None:
-        return {}
+def _by_acquaintance(
+    predictions: Predictions, analysis: ErrorAnalysis
+) -> dict[str, dict[str, float]]:
+    """Return accuracy and support of the images that the model may have seen, and of the others."""
+    parts = {}
+    if predictions.has_twin is not None:
+        parts["with_twin_in_train"] = predictions.has_twin
+        parts["without_twin_in_train"] = ~predictions.has_twin
+    if analysis.trained_on is not None:
+        parts["trained_on"] = analysis.trained_on
+        parts["not_trained_on"] = ~analysis.trained_on
     right = predictions.hits()
-    parts = {
-        "with_twin_in_train": predictions.has_twin,
-        "without_twin_in_train": ~predictions.has_twin,
-    }
     return {
         name: {"accuracy": right[part].mean() if part.any() else math.nan, "support": part.sum()}
         for name, part in parts.items()

@@ -2,6 +2,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -133,6 +134,7 @@ def test_any_labelled_photos_can_be_evaluated(ckpt_path, write_catalogue, tmp_pa
     assert scores.get("unknown", {"photos": 0})["photos"] == len(labels) - known
     assert summary["data"]["dropped"] == ({"unknown label": 6} if "Hats" in photos else {})
     assert "with_twin_in_train" not in scores
+    assert "trained_on" not in scores
     assert "twins" not in summary["data"]
     assert "failed_parts" not in summary
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
@@ -262,6 +264,36 @@ def test_lists_of_trained_photos_do_not_count_for_others(run_dir, tmp_path):
     assert lists({"root": "other"}, of_any_photos=True) == (None, None)
     assert lists({"root": None}, of_any_photos=True) == (None, None)
     assert lists({"root": "other", "exclude": "c"}, of_any_photos=True) == ("c", None)
+
+
+def test_names_of_trained_labels_count_for_other_photos_as_far_as_they_have_them(
+    run_dir, write_catalogue, tmp_path
+):
+    node = checkpoints.read(run_dir / "checkpoints" / "best.ckpt")["run"]["config"]["data"]
+    names = tmp_path / "rename.csv"
+    names.write_text("old,new\ntees,Shirts\npants,Jeans\n")
+    rows = [{"id": "1", "articleType": "tees"}, {"id": "2", "articleType": "Jeans"}]
+    typed = {"root": str(write_catalogue(tmp_path / "other", rows)), "cache_dir": str(tmp_path)}
+    settings = trained_settings({**node, "rename": str(names)}, typed, of_any_photos=True)
+    _, _, splits = prepare_labelled(settings, ["Jeans", "Shirts", "Watches"], 48, "bilinear")
+    assert splits.rows("all")["label"].tolist() == ["Shirts", "Jeans"]
+    names.unlink()
+    settings = trained_settings({**node, "rename": str(names)}, typed, of_any_photos=True)
+    assert settings.rename is None
+
+
+def test_how_much_of_its_own_catalogue_a_model_was_trained_on_is_told(ckpt_path, tmp_path):
+    evaluate(ckpt_path, split="all", output_dir=tmp_path, trainer=CPU, robustness_photos=0)
+    summary = json.loads((tmp_path / "report-all" / "summary.json").read_text())
+    splits = pd.read_csv(ckpt_path.parents[1] / "splits.csv", dtype=str)
+    trained = set(splits["id"][splits["split"] == "train"])
+    predictions = Predictions.load(tmp_path / "predictions-all.npz")
+    flags = np.array([id_ in trained for id_ in predictions.image_ids])
+    for name, part in (("trained_on", flags), ("not_trained_on", ~flags)):
+        expected = {"accuracy": predictions.hits()[part].mean(), "support": part.sum()}
+        assert summary["all"][name] == pytest.approx(expected)
+    page = (tmp_path / "report-all" / "index.html").read_text()
+    assert f"The model was trained on {len(trained)} of these images" in page
 
 
 @pytest.fixture
