@@ -1,9 +1,7 @@
 """FashionDataModule: a catalogue as loaders for training, validation and prediction."""
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -11,17 +9,13 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
-from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
-from fashion.cores import usable_cores
 from fashion.data.batches import (
     PADDING,
     Batch,
     BatchLoader,
-    DecodedPhotos,
     DeviceLoader,
-    Photos,
     ProductDataset,
 )
 from fashion.data.feature_data import DeviceFeatures, FeatureDataset
@@ -85,6 +79,13 @@ class FashionDataModule(LightningDataModule):
         if self._splits is None:
             raise RuntimeError("FashionDataModule.load_catalogue has not been called.")
         return self._splits
+
+    @property
+    def packed(self) -> PhotoStore:
+        """The packed photos."""
+        if self.store is None:
+            raise RuntimeError("FashionDataModule.setup has not been called.")
+        return self.store
 
     @property
     def root(self) -> CatalogueRoot:
@@ -165,7 +166,7 @@ class FashionDataModule(LightningDataModule):
         Raises:
             OSError: The disk lacks the room.
         """
-        photos, settings = self._packed(), self.settings
+        photos, settings = self.packed, self.settings
         self.features = open_features(
             settings.cache_folder,
             f"{photos.folder.name} {key}",
@@ -254,8 +255,8 @@ class FashionDataModule(LightningDataModule):
             evaluate: In order, and as they are.
             from_photos: Yield photos even where there are features of them.
         """
-        photos, settings, plan = self._packed(), self.settings, self.plan
-        slots, targets = self._slots(split), self.splits.targets(split)
+        photos, settings, plan = self.packed, self.settings, self.plan
+        slots, targets = self.slots(split), self.splits.targets(split)
         sampler = (
             plan.ordered(len(slots))
             if evaluate
@@ -277,51 +278,14 @@ class FashionDataModule(LightningDataModule):
         )
         return plan.load(dataset, sampler, persistent=not evaluate)
 
+    def slots(self, split: str) -> np.ndarray:
+        """Return the place of each row of a split in the packed photos."""
+        return self.packed.slots(self.splits.rows(split)["id"])
+
     def photos(self, ids: Iterable[str]) -> np.ndarray:
         """Return photos as the network sees them, `(N, H, W, 3)` uint8, by their ids `(N,)`."""
-        packed = self._packed()
-        taken: np.ndarray = packed.photos[packed.slots(ids)]
+        taken: np.ndarray = self.packed.photos[self.packed.slots(ids)]
         return taken
-
-    def changed_loader(
-        self, split: str, rows: np.ndarray, changes: Sequence[Callable[[np.ndarray], np.ndarray]]
-    ) -> BatchLoader:
-        """Return some photos of a split under each change in turn, in order.
-
-        Args:
-            split: As in `loader`.
-            rows: `(N,)` their places in the split.
-            changes: As in `ProductDataset`, here one for all photos; there are `N * len(changes)`
-                rows.
-        """
-        slots = np.tile(self._slots(split)[rows], len(changes))
-        each = [change for change in changes for _ in rows]
-        return self._photos_in_order(self._packed(), slots, each)
-
-    def unknown_loader(self, photos: Iterable[str]) -> BatchLoader | None:
-        """Return some photos that are in no split, in order; None where none can be read.
-
-        They are decoded at once and kept in memory, not on the disk, so there should be few.
-
-        Args:
-            photos: Their names, as in the column `photo` of the catalogue table.
-        """
-        decode = partial(
-            decode_image,
-            input_size=self.input_size,
-            fit=self.settings.fit,
-            interpolation=self.interpolation,
-        )
-        root = self.root
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            outcomes = pool.map(
-                lambda name: decode_or_say_why(lambda: decode(root.read(name))), photos
-            )
-            decoded = [photo for photo in outcomes if not isinstance(photo, str)]
-        if not decoded:
-            return None
-        store = DecodedPhotos(np.stack(decoded), self.input_size)
-        return self._photos_in_order(store, np.arange(len(decoded)))
 
     def state_dict(self) -> dict[str, str]:
         """Return the hash of the splits, so that a checkpoint is never resumed on others."""
@@ -340,22 +304,13 @@ class FashionDataModule(LightningDataModule):
                 "start a new run."
             )
 
-    def _packed(self) -> PhotoStore:
-        if self.store is None:
-            raise RuntimeError("FashionDataModule.setup has not been called.")
-        return self.store
-
     def _chances(self, targets: np.ndarray) -> np.ndarray | None:
         power = SAMPLERS[self.settings.sampler]
         return np.bincount(targets)[targets] ** power if power else None
 
-    def _slots(self, split: str) -> np.ndarray:
-        """Return the place of each row of a split in the photo store."""
-        return self._packed().slots(self.splits.rows(split)["id"])
-
     def _slots_by_view(self) -> list[np.ndarray]:
         """Return the photos of which each view is kept: validation takes the plain one alone."""
-        train, val = self._slots("train"), self._slots("val")
+        train, val = self.slots("train"), self.slots("val")
         trainer: Any = self.trainer
         if trainer is not None and trainer.fast_dev_run:
             # A trial of a few batches is not to wait for all the others.
@@ -368,7 +323,7 @@ class FashionDataModule(LightningDataModule):
 
     def _missing_views(self) -> BatchLoader:
         """Return the photos and views whose features aren't there yet."""
-        photos, settings = self._packed(), self.settings
+        photos, settings = self.packed, self.settings
         num_photos = len(photos.ids)
         dataset = ProductDataset(
             photos,
@@ -382,19 +337,6 @@ class FashionDataModule(LightningDataModule):
         assert self.features is not None
         sampler = MissingSampler(self.features, self._slots_by_view(), settings.batch_size)
         return self.plan.load(dataset, sampler)
-
-    def _photos_in_order(
-        self,
-        store: Photos,
-        slots: np.ndarray,
-        changes: Sequence[Callable[[np.ndarray], np.ndarray]] | None = None,
-    ) -> BatchLoader:
-        """Return photos without targets, for predictions beside the splits."""
-        targets = np.zeros(len(slots), np.int64)
-        dataset = ProductDataset(
-            store, slots, targets, augment=False, rotation=0, seed=0, changes=changes
-        )
-        return self.plan.load(dataset, self.plan.ordered(len(slots)))
 
     def _read_ahead(self, loader: BatchLoader) -> BatchLoader | DeviceLoader:
         """Have a thread read features, which no worker could hand over as fast."""

@@ -14,6 +14,7 @@ from lightning import Trainer
 
 from fashion.data.batches import BatchLoader
 from fashion.data.datamodule import FashionDataModule
+from fashion.data.other_loaders import changed_loader, unknown_loader
 from fashion.devices.accelerators import free_memory
 from fashion.metrics.predictions import Predictions
 from fashion.training.classifier import ProductClassifier
@@ -60,9 +61,9 @@ def predict_changed(
     """Predict some photos of a split under each of several changes.
 
     Returns:
-        `(len(changes), N, K)` float32; see `FashionDataModule.changed_loader`.
+        `(len(changes), N, K)` float32; see `fashion.data.other_loaders.changed_loader`.
     """
-    loader = datamodule.changed_loader(split, rows, changes)
+    loader = changed_loader(datamodule, split, rows, changes)
     probabilities, _, _ = _predict(trainer, classifier, loader)
     return probabilities.reshape(len(changes), len(rows), -1)
 
@@ -81,9 +82,9 @@ def predict_unknown(
         trainer: As in `predict_split`.
         classifier: The model, its weights loaded.
         datamodule: Its catalogue.
-        photos: See `FashionDataModule.unknown_loader`.
+        photos: See `fashion.data.other_loaders.unknown_loader`.
     """
-    loader = datamodule.unknown_loader(photos)
+    loader = unknown_loader(datamodule, photos)
     return _predict(trainer, classifier, loader)[0] if loader else None
 
 
