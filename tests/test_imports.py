@@ -26,8 +26,11 @@ MAP = {
         "",
     ),
     "cache_folder": (
-        "A cache folder that processes and users share: its locks, and what is said where one "
-        "can't write.",
+        "A cache folder that users share: what is said where it can't be written or is damaged.",
+        "",
+    ),
+    "locks": (
+        "Locks between processes that share a folder: taken alone to make or delete, held to read.",
         "",
     ),
     "models": (
@@ -37,11 +40,11 @@ MAP = {
     ),
     "catalogue": (
         "Catalogues of photos: read, checked, shared out into splits.",
-        "cache_folder files tables",
+        "cache_folder locks files tables",
     ),
     "twins": (
         "Photos of a catalogue that show the same picture.",
-        "cache_folder cores files catalogue",
+        "cache_folder locks cores files catalogue",
     ),
     "metrics": (
         "From arrays to figures and tables: what predictions are worth.",
@@ -49,7 +52,7 @@ MAP = {
     ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",
-        "cache_folder cores defaults files models catalogue twins",
+        "cache_folder locks cores defaults files models catalogue twins",
     ),
     "devices": ("Which devices a run takes, and Lightning's parts for XLA's.", "cores models data"),
     "training": (
@@ -62,7 +65,7 @@ MAP = {
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
-        "cores defaults files tables models catalogue twins metrics data devices training "
+        "locks cores defaults files tables models catalogue twins metrics data devices training "
         "labelling",
     ),
     "commands": (

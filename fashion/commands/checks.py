@@ -35,6 +35,7 @@ from fashion.devices.accelerators import (
     free_memory,
     missing,
 )
+from fashion.files import size_text
 from fashion.metrics.study import load_study
 from fashion.models.backbone import (
     check_hub,
@@ -178,14 +179,18 @@ def _catalogue(
         interpolation = pretrained_cfg(cfg.model.backbone).interpolation
         how = (cfg.model.input_size, settings.fit, interpolation, settings.cache_folder)
         folder = store_folder(loaded.root, table, *how)
-        packed = is_packed(folder, photos, cfg.model.input_size)
+        try:
+            packed = is_packed(folder, photos, cfg.model.input_size)
+        except OSError as error:
+            yield Finding(WRONG, f"disk: {error}")
+            return loaded
     yield _disk(photos, packed, cfg.model.input_size, settings.cache_folder)
     return loaded
 
 
 def _disk(photos: int, packed: bool, input_size: int, cache_dir: Path) -> Finding:
     needed = store_bytes(photos, input_size)
-    size = f"{photos:,} photos at {input_size} px take {needed / 1e9:.1f} GB in {cache_dir}"
+    size = f"{photos:,} photos at {input_size} px take {size_text(needed)} in {cache_dir}"
     if packed:
         return Finding(OK, f"disk: {size}, and are packed there already")
     way_out = "pass data.cache_dir on a larger disk or a smaller model.input_size"
@@ -209,17 +214,20 @@ def _features(
     photos = int(train * views + val)
     dtype = PRECISIONS[cfg.data.views_precision]
     needed = photos * feature_bytes(cut_network.cut.boundary, dtype)
-    size = f"the features of {photos:,} photos ({views} views) take {needed / 1e9:.1f} GB"
+    size = f"the features of {photos:,} photos ({views} views) take {size_text(needed)}"
     way_out = "pass fewer data.views, data.cache_dir on a larger disk or a smaller model.input_size"
     return _room(f"{size} in {data.cache_folder}", needed, data.cache_folder, way_out)
 
 
 def _room(size: str, needed: int, folder: Path, way_out: str) -> Finding:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        way_out = "pass data.cache_dir=FOLDER, one that you may write to"
+        return Finding(WRONG, f"disk: {size}, but {existing} can't be written; {way_out}.")
     free = shutil.disk_usage(existing).free
     if needed < free:
-        return Finding(OK, f"disk: {size}, where {free / 1e9:.1f} GB are free")
-    return Finding(WRONG, f"disk: {size}, where only {free / 1e9:.1f} GB are free; {way_out}.")
+        return Finding(OK, f"disk: {size}, where {size_text(free)} are free")
+    return Finding(WRONG, f"disk: {size}, where only {size_text(free)} are free; {way_out}.")
 
 
 def _weights(cfg: DictConfig) -> Finding:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fashion.cache_folder import DamagedError, NoLocksError, is_being_made, remove, unless_used
+from fashion.cache_folder import DamagedError, remove
 from fashion.data import feature_store, photo_store
+from fashion.locks import NoLocksError, is_being_made, unless_used
 from fashion.twins.groups import read_groups
 
 LOCK = ".lock"

@@ -39,6 +39,7 @@ from fashion.data.preparation import (
     split,
 )
 from fashion.data.settings import SAMPLERS, DataSettings
+from fashion.files import size_text
 from fashion.models.cut import BoundaryTensor
 
 
@@ -203,7 +204,7 @@ class FashionDataModule(LightningDataModule):
         if wanted and free is not None and num_bytes > free:
             raise ValueError(
                 f"data.views_on_device=true: the features of {num_photos:,} photos take "
-                f"{num_bytes / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free on {device}. Pass "
+                f"{size_text(num_bytes)}, but {size_text(free)} are free on {device}. Pass "
                 "data.views_on_device=false, fewer data.views or a smaller model.input_size."
             )
         return wanted

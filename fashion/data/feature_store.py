@@ -24,10 +24,11 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from tqdm import tqdm
 
-from fashion.cache_folder import FULL, alone, hold, make_folder, reading, remove, writing
+from fashion.cache_folder import FULL, make_folder, reading, remove, writing
 from fashion.data.batches import PADDING, Batch, channels_first, channels_last, check_places
 from fashion.data.settings import VIEW_PRECISIONS
 from fashion.files import size_text, write_all, write_file
+from fashion.locks import alone, hold
 from fashion.models.cut import BoundaryTensor
 
 FORMAT = 1

@@ -18,20 +18,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fashion.cache_folder import (
-    FULL,
-    DamagedError,
-    alone,
-    hold,
-    make_folder,
-    reading,
-    remove,
-    writing,
-)
+from fashion.cache_folder import FULL, DamagedError, make_folder, reading, remove, writing
 from fashion.catalogue.images import FITS, decode_image, decode_or_say_why
 from fashion.catalogue.root import CatalogueRoot
 from fashion.cores import usable_cores
 from fashion.files import size_text, write_all
+from fashion.locks import alone, hold
 
 FORMAT = 1
 PIXELS, INDEX, UNFINISHED = "photos.u8", "store.json", ".unfinished"

@@ -9,13 +9,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.parse import quote
 
 import pandas as pd
-from filelock import FileLock
 from matplotlib.figure import Figure
 
 from fashion.files import rewriting
+from fashion.locks import alone
 from fashion.reports import comparison_figures as figures
 from fashion.reports.comparison import Comparison, Run, compare, read_runs
 from fashion.reports.names import figure_names, numbered
@@ -67,19 +68,16 @@ def write_comparison(
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".comparison.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(
             f"The comparison can't be written to {str(folder)!r} ({error.strerror}). Pass "
             "output_dir=<a folder of yours>."
         ) from error
-    try:
+    with alone(folder / ".comparison", f"the comparison in {folder}"):
         yield
-    finally:
-        lock.release()
 
 
 def _draw(runs: Sequence[Run], table: pd.DataFrame) -> dict[str, Figure]:

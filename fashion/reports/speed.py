@@ -9,6 +9,7 @@ import json
 import statistics
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,8 @@ def inference_speed(run: RunFolder) -> float | None:
         return None
     device = device_name(labelling_device())
     kept = _cache_dir() / f"{_key(ckpt_path, device)}.json"
-    if kept.is_file():
-        return float(json.loads(kept.read_text())["photos_per_second"])
+    with suppress(OSError, ValueError, TypeError, KeyError):  # there is none, or it is damaged
+        return float(json.loads(kept.read_bytes())["photos_per_second"])
     speed = _measure(ckpt_path)
     _keep(kept, {"device": device, "photos_per_second": speed})
     return speed

@@ -20,10 +20,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from fashion.cache_folder import DamagedError, alone, make_folder, reading, remove, writing
+from fashion.cache_folder import DamagedError, make_folder, reading, remove, writing
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import TWIN_COLUMNS
 from fashion.files import replacing
+from fashion.locks import alone
 from fashion.twins.alignment import Pairs, compare
 from fashion.twins.matching import MAX_DISTANCE, find_pairs
 from fashion.twins.thumbnails import Thumbnails, make_thumbnails

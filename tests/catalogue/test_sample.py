@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -100,6 +101,24 @@ def test_a_drawing_that_was_cut_short_is_begun_again(tmp_path, monkeypatch):
     folder = draw_sample(tmp_path / "cut", photos=SMALL)
     assert files(folder) == files(complete)
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("part", ["styles.csv", MARKER, "images/*.jpg", "images"])
+def test_a_sample_that_lost_a_part_is_drawn_again(part, tmp_path):
+    folder = draw_sample(tmp_path, photos=SMALL)
+    before = files(folder)
+    lost = next(folder.glob(part))
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    assert draw_sample(tmp_path, photos=SMALL) == folder
+    assert files(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_sample_that_cannot_be_drawn_names_the_folder(tmp_path):
+    (tmp_path / "file").touch()
+    message = r"^data\.cache_dir='.*file/cache' can't be written \(Not a directory\)\. Pass data"
+    with pytest.raises(OSError, match=message):
+        draw_sample(tmp_path / "file" / "cache", photos=SMALL)
 
 
 def test_two_processes_at_once_get_one_complete_catalogue(tmp_path):

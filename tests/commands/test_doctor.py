@@ -69,7 +69,7 @@ def test_a_run_that_would_work_is_ok_and_its_command_composes(examine, small, tm
     assert status == 0, text
     assert "!!" not in text
     assert "120 photos of 3 classes" in text
-    assert "120 photos at 64 px take 0.0 GB" in text
+    assert "120 photos at 64 px take 1.5 MB" in text
     assert "weights: random ones" in text
     for name in ("Python 3.", "torch 2.", "lightning 2.", "timm ", "CPU: ", "GPU", "TPU", "XLA"):
         assert name in text
@@ -152,7 +152,7 @@ def test_what_the_views_take_is_told_before_the_run(examine, small, monkeypatch)
     cut = (*small, "model.unfreeze=['^layer4']", "data.views=3")
     status, text, _ = examine(*cut)
     assert status == 0
-    assert re.search(r"ok  disk: the features of 300 photos \(3 views\) take 0\.0 GB in ", text)
+    assert re.search(r"ok  disk: the features of 300 photos \(3 views\) take \d+\.\d MB in ", text)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
     _, text, _ = examine(*cut)
@@ -171,6 +171,12 @@ def test_photos_that_are_packed_already_need_no_room(examine, small, tiny_root, 
     open_store(root, table, 64, "squash", interpolation, tmp_path / "cache")
     assert "are packed there already" in examine(*small)[1]
     assert "are packed there already" not in examine(*small, "model.input_size=65")[1]
+
+
+def test_a_cache_that_cannot_be_written_is_told(examine, small, tmp_path):
+    (tmp_path / "file").touch()
+    _, text, _ = examine(*small, f"data.cache_dir={tmp_path / 'file' / 'cache'}")
+    assert re.search(r"!!  disk: 120 photos .*file can't be written; pass data\.cache_dir=", text)
 
 
 def test_a_tpu_is_chosen_where_there_is_one(examine, small, monkeypatch):

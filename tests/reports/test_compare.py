@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from filelock import FileLock
 
 from fashion.commands.main import run
 from fashion.metrics.intervals import bootstrap, figure_intervals
@@ -187,11 +186,11 @@ def test_nothing_is_written_into_runs_that_are_only_read(sweep, tmp_path):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_a_folder_that_may_only_be_read_ends_in_a_sentence(number, sweep, monkeypatch):
-    def refuse(*_):
+    def refuse(dir):
         raise OSError(number, os.strerror(number))
 
     before = listing(sweep)
-    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    monkeypatch.setattr("fashion.reports.compare.TemporaryFile", refuse)
     with pytest.raises(SystemExit, match=r"can't be written to '.*sweep' .* Pass output_dir="):
         run("compare", [str(sweep)])
     assert listing(sweep) == before

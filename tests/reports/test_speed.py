@@ -46,6 +46,15 @@ def test_the_speed_is_measured_once_and_found_again_for_a_copy(run_dir, tmp_path
     assert len(measured) == 1
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"photos_per_second": null}'])
+def test_a_damaged_figure_is_measured_again(content, run_dir, cache, measured):
+    speed_of(run_dir)
+    (kept,) = (cache / "speeds").iterdir()
+    kept.write_text(content)
+    assert speed_of(run_dir) == speed_of(run_dir) > 0
+    assert len(measured) == 2
+
+
 def test_another_checkpoint_or_device_is_measured_anew(run_dir, tmp_path, measured, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(run_dir, folder)
