@@ -116,7 +116,7 @@ def test_each_epoch_takes_the_next_view_and_then_the_first_again(datamodule):
         loader.sampler.set_epoch(epoch)
         view = epoch % 3
         for batch, (_, rows) in zip(loader, loader.sampler, strict=True):
-            slots = made._slots("train")[rows]
+            slots = made.slots("train")[rows]
             photos = every[view, slots].inputs
             assert torch.equal(photos, plain[slots]) == (view == 0)
             for part, expected in zip(batch.inputs, features_of(photos), strict=True):
@@ -263,7 +263,7 @@ def test_an_interrupted_filling_goes_on_where_it_was(datamodule):
     assert len(calls) == -(-(train + val) // 16) + -(-train // 16) - 3
     whole = datamodule(cache_dir=str(made.settings.cache_folder / "other"))
     whole.fill_features("key", BOUNDARY, features_of)
-    slots = made._slots("train")
+    slots = made.slots("train")
     for view in (0, 1):
         for part, expected in zip(
             made.features.read(view, slots), whole.features.read(view, slots), strict=True
