@@ -20,6 +20,7 @@ TESTS = Path(__file__).parent
 MAP = {
     "defaults": ("The folder `conf/` and the defaults that it states.", ""),
     "files": ("Files that are written whole or not at all.", ""),
+    "wording": ("How sentences tell numbers of things, and words that were mistyped.", ""),
     "cores": ("How many cores this process may use.", ""),
     "tables": (
         "CSV files for people: a cell that a spreadsheet would compute is marked as text.",
@@ -40,11 +41,11 @@ MAP = {
     ),
     "catalogue": (
         "Catalogues of photos: read, checked, shared out into splits.",
-        "cache_folder locks files tables",
+        "cache_folder locks files tables wording",
     ),
     "twins": (
         "Photos of a catalogue that show the same picture.",
-        "cache_folder locks cores files catalogue",
+        "cache_folder locks cores files wording catalogue",
     ),
     "metrics": (
         "From arrays to figures and tables: what predictions are worth.",
@@ -52,25 +53,25 @@ MAP = {
     ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",
-        "cache_folder locks cores defaults files models catalogue twins",
+        "cache_folder locks cores defaults files wording models catalogue twins",
     ),
     "devices": ("Which devices a run takes, and Lightning's parts for XLA's.", "cores models data"),
     "training": (
         "The model in training: its steps, its record, its folder.",
-        "defaults files models catalogue metrics data devices",
+        "defaults files wording models catalogue metrics data devices",
     ),
     "labelling": (
         "From a trained model and photos to labels.",
-        "cores files tables models catalogue metrics",
+        "cores files tables wording models catalogue metrics",
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
-        "locks cores defaults files tables models catalogue twins metrics data devices training "
+        "locks cores defaults files tables wording models catalogue twins metrics data devices training "
         "labelling",
     ),
     "commands": (
         "The command line: one module a command.",
-        "cores defaults files tables models catalogue twins metrics data devices training "
+        "cores defaults files tables wording models catalogue twins metrics data devices training "
         "labelling reports",
     ),
     "__main__": ("`fashion WORD ...`, which is `python -m fashion WORD ...`.", "commands"),

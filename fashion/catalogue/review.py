@@ -5,7 +5,6 @@
 only then is anything dropped, so that a list of photos may have the names of before or after.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from fashion.catalogue.changed_ids import find_change
 from fashion.catalogue.csv_rows import CsvForm, Row, open_rows, unclosed
 from fashion.catalogue.labels import clean_text
 from fashion.tables import unmark_text
+from fashion.wording import did_you_mean, many
 
 EXCLUDED = "excluded"  # the reason in the audit
 NEW_LABEL = ("suggested_label", "label")  # the first of these columns that a file has
@@ -60,9 +60,10 @@ class Review:
         all_labels = {*labels, *self.labels.values()} - {""}
         unknown = [label for label in self.renamed if label not in all_labels]
         if unknown:
+            hint = did_you_mean(unknown[0], all_labels, quoted=True)
             raise ValueError(
-                f"data.rename: no row of the catalogue has the label {unknown[0]!r}"
-                f"{_nearest(unknown[0], all_labels)}. Correct its spelling, or strike it out."
+                f"data.rename: no row of the catalogue has the label {unknown[0]!r}{hint}. Correct "
+                "its spelling, or strike it out."
             )
         return self._new_labels({*labels, *self.renamed.values()})
 
@@ -92,7 +93,7 @@ class Review:
         new = Counter(label for label in self.labels.values() if label not in known)
         return [
             f"data.relabel brings the label {label!r}, which no row of the catalogue has, for "
-            f"{count:,} {'photo' if count == 1 else 'photos'}{_nearest(label, known)}."
+            f"{many(count, 'photo')}{did_you_mean(label, known, quoted=True)}."
             for label, count in new.items()
         ]
 
@@ -152,13 +153,6 @@ def _check_ids(key: str, named: Collection[str], all_ids: set[str]) -> None:
             f"data.{key}: {len(unknown)} of {len(named)} ids are not in the catalogue, "
             f"{unknown[0]!r} for one. {hint}"
         )
-
-
-def _nearest(label: str, labels: Iterable[str]) -> str:
-    """Return the label that may be meant, in brackets."""
-    by_case = {each.casefold(): each for each in labels}
-    nearest = difflib.get_close_matches(label.casefold(), by_case, n=1)
-    return f" (did you mean {by_case[nearest[0]]!r}?)" if nearest else ""
 
 
 def _without_chains(subject: str, renamed: dict[str, str]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """From the bytes of a catalogue's table to the cells of its columns, row by row."""
 
-import difflib
 import re
 from array import array
 from collections import Counter
@@ -14,6 +13,7 @@ import pandas as pd
 from fashion.catalogue.csv_rows import CsvForm, CsvTable, Row, open_rows, unclosed
 from fashion.catalogue.labels import clean_text
 from fashion.catalogue.root import CatalogueRoot
+from fashion.wording import did_you_mean
 
 DROPPED_COLUMNS = ["line", "id", "label", "reason", "detail"]
 MANY = 10_000  # values of a column, above which it is no attribute, nor worth a search for equals
@@ -104,8 +104,9 @@ def _check_header(header: list[str], asked: dict[str, str], where: str) -> None:
         places = [str(place) for place, name in enumerate(header, 1) if name == column]
         if not places:
             raise ValueError(
-                f"data.{key}={column!r}: {where} has no column {column!r}; its columns are "
-                f"{', '.join(header)}.{_hint(header, column)}"
+                f"data.{key}={column!r}: {where} has no column {column!r}"
+                f"{did_you_mean(column, header, quoted=True)}; its columns are "
+                f"{', '.join(header)}.{_hint(header)}"
             )
         if len(places) > 1:
             raise ValueError(
@@ -114,13 +115,11 @@ def _check_header(header: list[str], asked: dict[str, str], where: str) -> None:
             )
 
 
-def _hint(header: list[str], column: str) -> str:
+def _hint(header: list[str]) -> str:
     """Return what to do about a missing column, where that can be guessed."""
     if len(header) == 1 and re.search(r"[^\w\s]", header[0]):
         return " If another character than comma, semicolon or tab parts them: data.delimiter=<it>."
-    by_case = {name.casefold(): name for name in header}
-    nearest = difflib.get_close_matches(column.casefold(), by_case, n=1)
-    return f" Did you mean {by_case[nearest[0]]!r}?" if nearest else ""
+    return ""
 
 
 class _Column:

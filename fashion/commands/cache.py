@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from fashion.commands.words import did_you_mean
 from fashion.data.cache import delete_stores, list_stores
 from fashion.data.settings import default_cache_dir
 from fashion.files import size_text
+from fashion.wording import did_you_mean
 
 
 def run(settings: dict[str, str], words: list[str]) -> None:

@@ -12,9 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fashion.commands.folders import register_resolvers
 from fashion.commands.overrides import Overrides, read_overrides
-from fashion.commands.words import did_you_mean
 from fashion.defaults import CONF
 from fashion.models.backbone import pretrained_cfg
+from fashion.wording import did_you_mean
 
 
 def compose_settings(words: list[str]) -> DictConfig:
@@ -62,7 +62,11 @@ def _compose(words: list[str], return_hydra_config: bool = False) -> DictConfig:
     register_resolvers()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", words, return_hydra_config=return_hydra_config)
+            cfg = compose("config", words, return_hydra_config=return_hydra_config)
+            for word in words:
+                if "${" in word:
+                    OmegaConf.select(cfg, word.partition("=")[0].lstrip("+"))
+            return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_sentence(error)) from error
 
@@ -108,6 +112,10 @@ def _unknown_option(group: str, name: str, listed: str) -> str:
 OPTIONS = r"Could not find '(\S+)/([^/\s]+)'\s+Available options in .*:\n((?:\t\S+\n?)+)"
 # What Hydra says, and how we say it.
 HYDRAS: dict[str, Callable[..., str]] = {
+    r"Interpolation key '(\S+)' not found\s+full_key: (\S+)": lambda name, key: (
+        f"{key}: there is no setting {name} that ${{{name}}} could stand for; type \\${{ where the "
+        "characters themselves are meant."
+    ),
     r"full_key: (\S+)": _unknown_key,
     OPTIONS: _unknown_option,
     r"already at '(\S+)'": lambda key: f"{key} is there already; type {key}=VALUE without a plus.",

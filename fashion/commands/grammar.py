@@ -13,13 +13,19 @@ COMMANDS = {
         "fashion train data=sample model=resnet50 model.pretrained=false trainer.max_epochs=4",
         "`python train.py` is the same.",
         composes=True,
+        helps_on=("",),
     ),
     "explore": Command(
         "Show a catalogue on a page before a model is trained on it.",
         "fashion explore data.root=archive.zip output_dir=explored",
-        "It takes the words of training, trains nothing, and writes index.html, audit.json and CSV "
-        "files to output_dir (outputs/explore).",
+        "It trains nothing, and writes index.html, audit.json and CSV files. All words of training "
+        "may be typed; these matter:",
+        {"output_dir": Key("where the page and its tables go", "outputs/explore")},
         composes=True,
+        helps_on=("data", "model.input_size"),
+        helps_not_on=(
+            *("data.rotation", "data.sampler", "data.batch_size", "data.num_workers", "data.views"),
+        ),
     ),
     "suspects": Command(
         "Name the labels that are likely wrong, from what models say of photos not trained on.",
@@ -84,8 +90,9 @@ COMMANDS = {
     "doctor": Command(
         "Tell what this machine can train on, whether a run would work, and the command for it.",
         "fashion doctor model=nasnetlarge data.root=archive.zip",
-        "It takes the words of training, and trains, decodes and writes nothing.",
+        "It trains, decodes and writes nothing. All words of training may be typed; these matter:",
         composes=True,
+        helps_on=("data", "model=", "model.", "trainer"),
     ),
     "cache": Command(
         "List or delete the stores of packed photos and of features.",

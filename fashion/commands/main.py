@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from fashion.commands.grammar import COMMANDS
 from fashion.commands.settings import described
-from fashion.commands.words import columns, did_you_mean, read, usage
+from fashion.commands.words import columns, read, usage
+from fashion.wording import did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,7 +47,7 @@ def run(name: str, words: list[str]) -> None:
     """Run a command, or show its help; what the user did wrong ends in one sentence."""
     command = COMMANDS[name]
     if HELP & set(words):
-        sys.stdout.write(usage(name, command, described() if command.composes else ()))
+        sys.stdout.write(usage(name, command, described(command)))
         return
     if not words and (command.required or command.needs_files):
         sys.stderr.write(usage(name, command))

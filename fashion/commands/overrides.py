@@ -15,10 +15,17 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, Quote
 from hydra.errors import HydraException
 
 from fashion.commands import settings
-from fashion.commands.words import did_you_mean, expand
+from fashion.commands.words import expand
 from fashion.defaults import CONF
+from fashion.wording import did_you_mean
 
 MULTIRUN = ("-m", "--multirun")
+# Hydra's flags, and what may be said to those that take one of a few words.
+FLAGS = (
+    *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", *MULTIRUN),
+    *("--shell-completion", "-sc"),
+)
+CHOICES = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all")}
 # Hydra's flags that the next word belongs to, and those of them that bring another configuration.
 TAKES_A_WORD = (
     *("--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"),
@@ -63,6 +70,7 @@ def read_overrides(words: Sequence[str]) -> Overrides:
     """
     flags, typed = _part(words)
     overrides = Overrides(flags, [], [])
+    _check_flags(flags)
     is_ours = not {flag.partition("=")[0] for flag in flags} & set(OTHER_CONF)
     for word in typed:
         match = WORD.fullmatch(word)
@@ -91,6 +99,26 @@ def _part(words: Sequence[str]) -> tuple[list[str], list[str]]:
         (flags if is_flag or belongs else typed).append(word)
         belongs = is_flag and word in TAKES_A_WORD
     return flags, typed
+
+
+def _check_flags(flags: Sequence[str]) -> None:
+    """Refuse flags that Hydra doesn't know, or that lack what belongs to them."""
+    rest = iter(flags)
+    for word in rest:
+        flag, has_value, value = word.partition("=")
+        if flag not in (*FLAGS, *TAKES_A_WORD) or (flag in FLAGS and has_value):
+            hint = did_you_mean(flag, (*FLAGS, *TAKES_A_WORD))
+            raise ValueError(
+                f"{word} is unknown{hint}; settings are key=value, and --multirun sweeps."
+            )
+        if flag in TAKES_A_WORD:
+            value = value if has_value else next(rest, "")
+            if not value and flag not in ("--info", "-i"):
+                raise ValueError(f"{flag} needs a word behind it.")
+            if value not in CHOICES.get(flag, (value,)):
+                names = CHOICES[flag]
+                hint = did_you_mean(value, names)
+                raise ValueError(f"{flag} {value} is unknown{hint}; there are {', '.join(names)}.")
 
 
 def _no_setting(word: str) -> str:
@@ -157,7 +185,7 @@ def _readable(key: str, value: str, is_multirun: bool) -> str:
     if read is not None and read.is_sweep_override() and is_multirun and _is_sweep(read, value):
         return value
     if is_multirun and "," in value and (is_text or not NESTED & set(value)):
-        return ",".join(_one(piece, is_text) for piece in _pieces(value))
+        return ",".join(_one(piece, is_text) for piece in map(_stripped, _pieces(value)))
     if not is_text and NESTED & set(value):
         return _list(key, value)
     return _one(value, is_text)
@@ -166,9 +194,14 @@ def _readable(key: str, value: str, is_multirun: bool) -> str:
 def _one(value: str, is_text: bool) -> str:
     """Return a single value, in quotes where Hydra would read it as another or not at all."""
     read = _parse(value)
-    if read is None or (is_text and not _is_text(read)):
+    if read is None or (is_text and not (_is_text(read) and _is_kept(read, value))):
         return _quote(value)
     return value
+
+
+def _stripped(piece: str) -> str:
+    """Return a value of a sweep without spaces around it, unless something is called so."""
+    return piece if os.path.lexists(piece) else piece.strip()
 
 
 def _list(key: str, value: str) -> str:
@@ -212,6 +245,11 @@ def _is_text(read: Override) -> bool:
     return not read.is_sweep_override() and isinstance(
         read._value, str | QuotedString | list | dict | None
     )
+
+
+def _is_kept(read: Override, value: str) -> bool:
+    """Return whether Hydra leaves the spaces around a text where they are."""
+    return value == value.strip() or not isinstance(read._value, str)
 
 
 def _is_sweep(read: Override, value: str) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import yaml
 
-from fashion.commands.words import expand, typed
+from fashion.commands.words import Command, expand, typed, unquoted
 from fashion.defaults import CONF
 
 FILES = {
@@ -91,21 +91,29 @@ def value_of(key: str, value: str) -> object:
     if key in PATH_KEYS and value.lower() != "null":
         return expand(value)
     if key in TEXT_KEYS and value.lower() != "null":
-        return value
+        return unquoted(value)
     try:
         return typed(value)
     except ValueError as error:
         raise ValueError(f"{key}={error}") from error
 
 
-def described() -> list[tuple[str, str]]:
-    """Return each setting that has help with it; the others are how the parts fit together."""
-    return [
+def described(command: Command) -> list[tuple[str, str]]:
+    """Return the settings of training that matter to a command and have help, each with it.
+
+    Those without help are how the parts fit together.
+    """
+    everything = [
         *((f"{group}=NAME", f"one of {', '.join(options(group))}") for group in GROUPS),
         *((_with_default(key, it), it.help) for key, it in settings().items() if it.help),
         ("trainer.KEY=VALUE", "any other argument of Lightning's Trainer"),
         ("hydra.run.dir=DIR", "the run's folder; without it one below outputs/, named by the time"),
         ("--multirun", "a sweep: key=a,b trains with each value"),
+    ]
+    return [
+        (key, help_)
+        for key, help_ in everything
+        if key.startswith(command.helps_on) and not key.startswith(command.helps_not_on)
     ]
 
 

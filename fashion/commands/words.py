@@ -3,7 +3,6 @@
 Nothing heavy is imported here, so that help and a mistyped word cost no time.
 """
 
-import difflib
 import os
 import re
 import shutil
@@ -14,13 +13,25 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from fashion.wording import did_you_mean
+
 NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+QUOTED = re.compile(r"""(['"])([^'"]+)\1""")
 WORDS = {"null": None, "true": True, "false": False}
 
 
 def expand(value: str) -> str:
-    """Return a path with `~` written out, which no shell does behind an equals sign."""
-    return os.path.expanduser(value)
+    """Return a path with `~` written out, which no shell does behind an equals sign.
+
+    Quotes around it that the shell has left are no part of it, unless something is called so.
+    """
+    return os.path.expanduser(value if os.path.lexists(value) else unquoted(value))
+
+
+def unquoted(value: str) -> str:
+    """Return a text without the quotes that the shell has left around it."""
+    quoted = QUOTED.fullmatch(value)
+    return quoted[2] if quoted else value
 
 
 def typed(value: str) -> object:
@@ -69,6 +80,9 @@ class Command:
         expected_file: What to pass as one.
         is_file: Whether a word is one.
         composes: Whether Hydra reads the words; see `fashion.commands.overrides`.
+        helps_on: How the settings of training begin that matter to it, where Hydra reads the words;
+            its help has these. All may be typed.
+        helps_not_on: How those begin that don't matter all the same.
     """
 
     purpose: str
@@ -82,6 +96,8 @@ class Command:
     expected_file: str = ""
     is_file: Callable[[str], bool] = os.path.lexists
     composes: bool = False
+    helps_on: tuple[str, ...] = ()
+    helps_not_on: tuple[str, ...] = ()
 
     def knows(self, key: str) -> bool:
         """Whether it has a setting of that name."""
@@ -136,25 +152,6 @@ def _unknown(name: str, command: Command, word: str) -> str:
     if command.files and is_like_a_file:
         return f"{word!r} does not exist; pass {command.expected_file}{hint}."
     return f"{key} is unknown{hint}; fashion {name} takes {', '.join(keys)}."
-
-
-def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """Return which of some words is most like one: of the same group, or else of any."""
-    choices = list(choices)
-    group, _, last = word.rpartition(".")
-    of_group = [other for other in choices if other.rpartition(".")[0] == group]
-    for others in (of_group, choices):
-        by_last = {other.rpartition(".")[2]: other for other in reversed(others)}
-        longer = [other for other in by_last if len(last) > 2 and other.startswith(last)]
-        if close := difflib.get_close_matches(last, by_last, n=1) or longer:
-            return by_last[close[0]]
-    return None
-
-
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return a question for the word that may have been meant, to stand within a sentence."""
-    close = nearest(word, choices)
-    return f" (did you mean {close}?)" if close else ""
 
 
 def usage(name: str, command: Command, lists: Sequence[tuple[str, str]] = ()) -> str:

@@ -63,7 +63,7 @@ class FashionDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed={seed!r} must be 0 or more.")
+            raise ValueError(f"seed={seed!r} must be a whole number, 0 or more.")
         self.settings = settings
         self.input_size = input_size
         self.interpolation = interpolation

@@ -1,6 +1,5 @@
 """DataSettings: the keys under `data` in a run's configuration, checked."""
 
-import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ from fashion.catalogue.csv_rows import check_encoding, parse_delimiter
 from fashion.catalogue.images import FITS
 from fashion.catalogue.splits import KINDS
 from fashion.defaults import default_settings
+from fashion.wording import did_you_mean
 
 # How likely a photo is drawn: to this power of the photos of its class.
 SAMPLERS = {"shuffle": 0.0, "sqrt": -0.5, "balanced": -1.0}
@@ -104,6 +104,12 @@ class DataSettings:
             value = getattr(self, key)
             if isinstance(value, (int, float)):
                 object.__setattr__(self, key, str(value))
+        if self.label_column is None and self.table is not None:
+            raise ValueError(
+                "data.label_column=null: a table has a column that says what each photo shows; "
+                "pass data.label_column=<its name>, or data.table=null to take each folder of "
+                "photos as a class."
+            )
         parse_delimiter(self.delimiter)
         check_encoding(self.encoding)
         self._check_choices()
@@ -111,8 +117,9 @@ class DataSettings:
         for key, lowest in LEAST.items():
             kinds = (int, float) if key == "rotation" else (int,)
             value = getattr(self, key)
-            if not isinstance(value, kinds) or value < lowest:
-                raise ValueError(f"data.{key}={value!r} must be {lowest} or more.")
+            if not isinstance(value, kinds) or isinstance(value, bool) or value < lowest:
+                number = "a number" if key == "rotation" else "a whole number"
+                raise ValueError(f"data.{key}={value!r} must be {number}, {lowest} or more.")
 
     @classmethod
     def from_config(cls, node: Mapping[str, Any]) -> "DataSettings":
@@ -136,8 +143,7 @@ class DataSettings:
         names = [field.name for field in fields(cls)]
         unknown = sorted(given.keys() - set(names))
         if unknown:
-            nearest = difflib.get_close_matches(unknown[0], names, n=1)
-            hint = f" (did you mean data.{nearest[0]}?)" if nearest else ""
+            hint = did_you_mean(f"data.{unknown[0]}", [f"data.{name}" for name in names])
             raise ValueError(f"data.{unknown[0]} is unknown{hint}; there are {', '.join(names)}.")
         return cls(**given)
 

@@ -4,7 +4,6 @@ Model, class names, preprocessing and data settings come from the checkpoint, so
 wherever the package is installed.
 """
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,7 @@ from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.training.classifier import ProductClassifier
 from fashion.training.run_folder import RunFolder
 from fashion.training.trained_splits import TrainedSplits
+from fashion.wording import did_you_mean
 
 
 def evaluate(
@@ -98,10 +98,9 @@ def _checked(group: str, given: dict[str, Any] | None, keys: Iterable[str]) -> d
         raise ValueError(f"{group}={given!r} is no setting; pass {group}.KEY=VALUE.")
     unknown = sorted((given or {}).keys() - set(keys))
     if unknown:
-        nearest = difflib.get_close_matches(unknown[0], keys, n=1)
-        hint = f"; the nearest is {group}.{nearest[0]}" if nearest else ""
-        names = ", ".join(sorted(keys))
-        raise ValueError(f"{group}.{unknown[0]} is unknown; there are: {names}{hint}.")
+        names = sorted(keys)
+        hint = did_you_mean(f"{group}.{unknown[0]}", [f"{group}.{name}" for name in names])
+        raise ValueError(f"{group}.{unknown[0]} is unknown{hint}; there are {', '.join(names)}.")
     return given or {}
 
 

@@ -105,9 +105,21 @@ def test_each_example_is_one_that_its_command_reads(name, tmp_path, monkeypatch)
 
 
 def test_every_key_that_the_help_shows_says_what_it_decides():
-    assert len(described()) > 40
-    assert all(len(text) > 5 for _, text in described())
+    assert len(described(COMMANDS["train"])) > 40
+    assert all(len(text) > 5 for _, text in described(COMMANDS["train"]))
     derived = ("data.views_mirrored", "model.fit")
     for key, setting in settings().items():
         is_typed = key.startswith(("data.", "model.")) and "$" not in setting.default
         assert setting.help or not is_typed or key in derived, key
+
+
+def test_the_help_beside_training_has_what_matters_there():
+    explored = [key.partition("=")[0] for key, _ in described(COMMANDS["explore"])]
+    assert {"data.root", "data.label_column", "model.input_size"} <= set(explored)
+    assert not [
+        key for key in explored if "batch_size" in key or not key.startswith(("data", "mod"))
+    ]
+    examined = [key.partition("=")[0] for key, _ in described(COMMANDS["doctor"])]
+    assert {"data.batch_size", "model.backbone", "trainer.devices", "model"} <= set(examined)
+    assert "--multirun" not in examined
+    assert not [key for key in examined if key.startswith("callbacks")]

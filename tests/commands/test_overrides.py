@@ -1,4 +1,6 @@
 import inspect
+import random
+import string
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from lightning import Trainer
 from omegaconf import OmegaConf
 
 from fashion.commands.configuration import check_words, compose_settings
-from fashion.commands.overrides import read_overrides
+from fashion.commands.overrides import CHOICES, FLAGS, TAKES_A_WORD, read_overrides
 from fashion.commands.settings import CONF, TEXT_KEYS
 
 SWEPT = ["--multirun"]
@@ -34,6 +36,18 @@ TYPED = [
     *("Type (de)", "Attribute 1 value(s)", "it's.zip", 'a "b".zip', "#1.zip", "a%20b@c;d!.zip"),
     *("multirun/two/xception,seed=0/checkpoints/last.ckpt", "a,b", "C:\\photos\\x", "x{y}", "a:b"),
     *("d e", "[c]", "range(3)", "00123", "back\\", "-", "~tilde/~", "&<>|*?$", "a\tb"),
+    *(
+        " Type ",
+        "Farbe\u00a0",
+        "中文/图 片.zip",
+        "\N{DRESS}",
+        "a=b=c",
+        "k: v",
+        "x,y=(1)",
+        "?",
+        "1.0",
+        "None",
+    ),
 ]
 
 
@@ -45,6 +59,27 @@ def test_text_arrives_as_it_was_typed(value, folder):
     assert {key: OmegaConf.select(cfg, key) for key in keys} == dict.fromkeys(keys, value)
     read = read_overrides(words).words
     assert read_overrides(read).words == read  # a run's other processes are started with these
+
+
+PRINTABLE = [
+    *string.ascii_letters,
+    *string.digits,
+    *string.punctuation,
+    *"  éüßñ中文категорияعผ👗\u00a0—“”",
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_printable_text_arrives_as_it_was_typed(seed, folder):
+    draw = random.Random(seed)
+    typed = {key: "".join(draw.choices(PRINTABLE, k=draw.randrange(1, 25))) for key in TEXT_KEYS}
+    # Hydra's own grammar goes on working: these have a meaning in it.
+    grammar = ("\\", "${", "~", "'", '"')
+    typed = {key: text for key, text in typed.items() if not any(sign in text for sign in grammar)}
+    typed = {key: text for key, text in typed.items() if text.lower() not in ("null", "???")}
+    assert len(typed) > 4
+    cfg = composed(*(f"{key}={text}" for key, text in typed.items()))
+    assert {key: OmegaConf.select(cfg, key) for key in typed} == typed
 
 
 @pytest.mark.parametrize(
@@ -88,6 +123,7 @@ def test_other_values_mean_what_they_did(word, expected, folder):
         ("data.root=a,b", ["'a,b'"]),  # there is such a folder
         ("data.root=a,c", ["a", "c"]),
         ("data.root=d e,a,b", [r"d\ e", "'a,b'"]),
+        ("data.label_column=a (1), b", ["'a (1)'", "b"]),
         ("ckpt_path=two/timm,seed=0,two/timm,seed=1", ["'two/timm,seed=0'", "'two/timm,seed=1'"]),
         ("model.weights=no.safetensors,null", ["no.safetensors", "null"]),
         ("""data.label_column="Type, (de)",b""", ['"Type, (de)"', "b"]),
@@ -170,6 +206,18 @@ def test_any_argument_of_the_trainer_can_be_typed():
         ),
         (["hydra.rum.dir=x"], r"^hydra\.rum is unknown \(did you mean hydra\.run\?\)\.$"),
         (["hydra/launcher=jobllib"], r"^hydra/launcher=jobllib is unknown.*there are basic"),
+        (["--multirn"], r"^--multirn is unknown \(did you mean --multirun\?\); settings are key=v"),
+        (["--multirun=true"], r"^--multirun=true is unknown"),
+        (["-x"], r"^-x is unknown"),
+        (
+            ["--cfg", "jobb"],
+            r"^--cfg jobb is unknown \(did you mean job\?\); there are job, hydra, all",
+        ),
+        (["--config-dir"], r"^--config-dir needs a word behind it\.$"),
+        (
+            ["data.root=a${b}.zip"],
+            r"^data\.root: there is no setting b that \$\{b\} could stand for",
+        ),
         (["+seed=1"], r"^seed is there already; type seed=VALUE without a plus\.$"),
         (["~nothing"], r"^~nothing: there is no such key\.$"),
     ],
@@ -179,6 +227,19 @@ def test_a_wrong_word_is_one_sentence_with_the_nearest(words, message):
         check_words(read_overrides(words))
     assert "\n" not in str(caught.value)
     assert not any(word in str(caught.value) for word in ("mismatched", "token", "Exception"))
+
+
+def test_the_flags_are_hydra_s():
+    from hydra._internal.utils import get_args_parser  # hydra.main calls it with our flags
+
+    actions = [action for action in get_args_parser()._actions if action.option_strings]
+    plain = {flag for action in actions if action.nargs == 0 for flag in action.option_strings}
+    others = {flag for action in actions if action.nargs != 0 for flag in action.option_strings}
+    assert plain == set(FLAGS)
+    assert others == set(TAKES_A_WORD)
+    for action in actions:
+        if "--cfg" in action.option_strings:
+            assert dict.fromkeys(action.option_strings, tuple(action.choices)) == CHOICES
 
 
 def test_every_value_of_a_sweep_is_composed_before_it_starts():

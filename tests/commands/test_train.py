@@ -233,7 +233,7 @@ USER_ERRORS = {
     "data.min_images=41": r"data\.min_images=41 leaves 0 of 4 classes",
     "data.malformed_rows=drop": r"data\.malformed_rows='drop' is unknown; pass skip or repair",
     "data.batch_size=97": r"data\.batch_size=97 is larger than the training split of 96 photos",
-    "data.batch_size=many": r"data\.batch_size='many' must be 1 or more",
+    "data.batch_size=many": r"data\.batch_size='many' must be a whole number, 1 or more",
     "data.fit=crop": r"data\.fit='crop' is unknown; pass squash or pad",
     "model.unfreeze=[layer9]": r"model\.unfreeze: 'layer9' matches none of the \d+ parameters",
     "model.unfreeze=some": r"model\.unfreeze='some' is neither all nor a list",

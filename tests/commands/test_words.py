@@ -4,7 +4,8 @@ import pytest
 
 from fashion.commands.grammar import COMMANDS
 from fashion.commands.settings import value_of
-from fashion.commands.words import nearest, read, typed
+from fashion.commands.words import read, typed
+from fashion.wording import nearest
 
 
 def words_of(name, *words):
@@ -35,6 +36,8 @@ def test_a_path_behind_an_equals_sign_or_in_quotes_has_its_home(folder):
     given, files = words_of("compare", "output_dir=~/out", "~/a")
     assert given == {"output_dir": f"{folder}/home/out"}
     assert files == [f"{folder}/home/a"]
+    given, files = words_of("compare", "output_dir='~/out (1)'", '"2024"')
+    assert (given, files) == ({"output_dir": f"{folder}/home/out (1)"}, ["2024"])
 
 
 def test_several_checkpoints_keep_their_order(folder):
@@ -46,7 +49,12 @@ def test_several_checkpoints_keep_their_order(folder):
 def test_settings_of_a_group_are_typed_and_text_stays_text():
     given, _ = words_of(
         *("evaluate", "ckpt_path=a (1).ckpt", "data.root=2024", "data.label_column=true"),
-        *("data.min_images=3", "data.exclude=null", "trainer.devices=[0,1]"),
+        *(
+            "data.min_images=3",
+            "data.exclude=null",
+            "trainer.devices=[0,1]",
+            "data.table='p (1).csv'",
+        ),
         *("trainer.limit_test_batches=0.5", "trainer.enable_progress_bar=False"),
         *("robustness_photos=0", "data.split=größe"),
     )
@@ -55,7 +63,7 @@ def test_settings_of_a_group_are_typed_and_text_stays_text():
         "robustness_photos": 0,
         "data": {
             **{"root": "2024", "label_column": "true", "min_images": 3, "exclude": None},
-            "split": "größe",
+            **{"split": "größe", "table": "p (1).csv"},
         },
         "trainer": {"devices": [0, 1], "limit_test_batches": 0.5, "enable_progress_bar": False},
     }

@@ -174,8 +174,13 @@ def test_a_batch_that_the_devices_cannot_share_is_refused_with_the_nearest(build
     [
         ({"fit": "crop"}, r"data\.fit='crop' is unknown; pass squash or pad"),
         ({"split": "grouped2"}, r"data\.split='grouped2' is unknown; pass random"),
-        ({"rotation": -1}, r"data\.rotation=-1 must be 0 or more"),
-        ({"batch_size": 0}, r"data\.batch_size=0 must be 1 or more"),
+        ({"rotation": -1}, r"data\.rotation=-1 must be a number, 0 or more"),
+        ({"batch_size": 0}, r"data\.batch_size=0 must be a whole number, 1 or more"),
+        ({"batch_size": True}, r"data\.batch_size=True must be a whole number"),
+        (
+            {"label_column": None},
+            r"data\.label_column=null: a table has a column .* data\.table=null",
+        ),
         ({"batch_size": 4096}, r"data\.batch_size=4096 is larger than the training split of \d+"),
         ({"malformed_rows": "drop"}, r"data\.malformed_rows='drop' is unknown"),
         ({"sampler": "even"}, r"data\.sampler='even' is unknown; pass shuffle or sqrt or balanced"),
