@@ -146,6 +146,7 @@ def _check(key: str, value: str, is_multirun: bool) -> str:
         or "@" in key
         or key in settings.settings()
         or key in settings.nodes()
+        or key.removesuffix("._target_") in settings.nodes()
     ):
         raise ValueError(_unknown(key, _typeable()))
     return ""

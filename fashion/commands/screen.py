@@ -21,6 +21,7 @@ ADVICE = (
     r"It is recommended to use `self\.log\(",
     r"The '\w+' does not have many workers",
     r"Consider setting `persistent_workers=True`",
+    r"`ModelCheckpoint\(monitor=.*could not find the monitored key",  # before a first validation
 )
 
 

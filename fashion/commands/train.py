@@ -2,8 +2,10 @@
 
 import logging
 import os
+import re
 import signal
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning import Trainer, seed_everything
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from fashion.commands.configuration import check_words
@@ -34,11 +36,18 @@ from fashion.training.plugins import drop_redone_steps
 from fashion.training.record import RunRecord
 from fashion.training.resume import check_resumable, find_checkpoint, find_finished
 from fashion.training.run_folder import RunFolder
+from fashion.training.trainer_settings import (
+    check_batches,
+    check_callbacks,
+    check_trainer,
+    limited,
+)
 
 register_resolvers()
 log = logging.getLogger(__name__)
 # What a wrong setting, a missing file or a full disk raises; each says in a sentence what to do.
 USER_ERRORS = (ValueError, OSError, InstantiationException)
+DEVICE_KEYS = ("accelerator", "devices", "strategy", "precision")
 _typed: list[str] = []  # the command line, as Hydra's words
 
 
@@ -85,6 +94,8 @@ def main(cfg: DictConfig) -> float | None:
         trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
+    except MisconfigurationException as error:
+        raise CompactHydraException(f"Lightning can't train so: {error}") from error
     except FloatingPointError as error:  # in all processes
         raise CompactHydraException(record.describe_divergence(error)) from error
     best = record.folder.best
@@ -134,7 +145,10 @@ def prepare(
     if OmegaConf.is_missing(cfg.model, "backbone"):
         raise ValueError("model.backbone is not set; pass model.backbone=<a name that timm lists>.")
     check_robustness_photos(cfg.robustness_photos)
+    if not cfg.model.get("optimizer"):
+        raise ValueError("model.optimizer is null; leave it out for AdamW, or name another's keys.")
     config = settings_of(cfg)
+    check_trainer(config["trainer"])
     folder = RunFolder(Path(cfg.output_dir))
     ckpt_path = find_checkpoint("auto" if resumes(cfg) else cfg.ckpt_path, folder.path)
     ckpt_path = ckpt_path and latest(ckpt_path, folder)
@@ -145,8 +159,11 @@ def prepare(
     datamodule.trainer = trainer
     datamodule.plan.check()
     class_names = datamodule.load_catalogue().class_names
+    num_train, num_val = datamodule.num_batches("train"), datamodule.num_batches("val")
+    check_batches(config["trainer"], num_train, num_val)
     classifier = build_classifier(cfg, class_names)
     datamodule.setup()
+    _log_within_epochs(trainer, config["trainer"], datamodule.num_batches("train"))
     if datamodule.splits.class_names != class_names:  # unreadable photos made a class too rare
         classifier = build_classifier(cfg, datamodule.splits.class_names)
     if checkpoint:
@@ -163,19 +180,41 @@ def prepare(
 
 def build_trainer(cfg: DictConfig, record: RunRecord) -> Trainer:
     """Build Lightning's Trainer; a device that isn't there is an error that names the keys."""
-    callbacks = [record, *instantiate(cfg.callbacks).values()]
+    callbacks = [record, *build_callbacks(cfg)]
     try:
         trainer: Trainer = instantiate(
             cfg.trainer, callbacks=callbacks, **trainer_arguments(cfg.trainer)
         )
     except InstantiationException as error:
-        keys = ("accelerator", "devices", "strategy", "precision")
-        asked = ", ".join(f"trainer.{key}={cfg.trainer[key]!r}" for key in keys)
-        raise ValueError(
-            f"Lightning can't train with {asked}: {error.__cause__ or error} "
-            "Pass trainer.accelerator=auto to take what this machine has."
-        ) from error
+        raise ValueError(_refusal(cfg.trainer, str(error.__cause__ or error))) from error
     return trainer
+
+
+def build_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Build a run's own callbacks; early stopping counts validations where an epoch isn't one."""
+    nodes = deepcopy(cfg.callbacks or {})
+    each_epoch = cfg.trainer.get("check_val_every_n_epoch", 1) == 1
+    if not (each_epoch and cfg.trainer.get("val_check_interval") in (None, 1.0)):
+        for node in nodes.values():
+            if isinstance(node, DictConfig) and node.get("check_on_train_epoch_end"):
+                node.check_on_train_epoch_end = False
+    return check_callbacks(instantiate(nodes))
+
+
+def _refusal(settings: DictConfig, reason: str) -> str:
+    """Say which arguments Lightning refuses: those that it names, or what chooses the devices."""
+    words = set(re.findall(r"\w+", reason))
+    named = [str(key) for key in settings if key in words - set(DEVICE_KEYS)]
+    asked = ", ".join(f"trainer.{key}={settings[key]!r}" for key in named or DEVICE_KEYS)
+    way_out = "" if named else " Pass trainer.accelerator=auto to take what this machine has."
+    return f"Lightning can't train with {asked}: {reason}{way_out}"
+
+
+def _log_within_epochs(trainer: Any, settings: dict[str, Any], num_batches: int) -> None:  # noqa: ANN401
+    """Have a step of each epoch logged, however few it has."""
+    num_batches = limited(settings.get("limit_train_batches"), num_batches)
+    steps = max(1, num_batches // trainer.accumulate_grad_batches)
+    trainer.log_every_n_steps = min(trainer.log_every_n_steps, steps)
 
 
 def build_datamodule(cfg: DictConfig, settings: DataSettings) -> FashionDataModule:

@@ -42,6 +42,8 @@ from fashion.data.settings import SAMPLERS, DataSettings
 from fashion.files import size_text
 from fashion.models.cut import BoundaryTensor
 
+MAX_SEED = 2**32 - 1  # NumPy takes none above
+
 
 class FashionDataModule(LightningDataModule):
     """A catalogue as three loaders; nothing is read before `load_catalogue` or `setup`.
@@ -62,8 +64,10 @@ class FashionDataModule(LightningDataModule):
         self, settings: DataSettings, *, input_size: int, interpolation: str, seed: int
     ) -> None:
         super().__init__()
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed={seed!r} must be a whole number, 0 or more.")
+        if isinstance(seed, bool) or not (isinstance(seed, int) and 0 <= seed <= MAX_SEED):
+            raise ValueError(f"seed={seed!r} must be a whole number, 0 or more, up to {MAX_SEED}.")
+        if isinstance(input_size, bool) or not (isinstance(input_size, int) and input_size > 0):
+            raise ValueError(f"model.input_size={input_size!r} must be a number of pixels above 0.")
         self.settings = settings
         self.input_size = input_size
         self.interpolation = interpolation
@@ -139,6 +143,13 @@ class FashionDataModule(LightningDataModule):
         )
         batch_size = self.plan.enough_for(len(self._splits.table))
         self.settings = replace(self.settings, batch_size=batch_size)
+
+    def num_batches(self, split: str) -> int:
+        """Return how many batches of a split this process has in an epoch."""
+        num_rows = len(self.splits.rows(split))
+        plan = self.plan
+        sampler = plan.shuffled(num_rows, 0) if split == "train" else plan.ordered(num_rows)
+        return len(sampler)
 
     def facts(self) -> dict[str, object]:
         """Return what a summary says of the data: counts, settings, the hash of the splits."""

@@ -96,7 +96,7 @@ class BatchPlan:
             world_size=self.num_processes,
         )
 
-    def shuffled(self, num_rows: int, seed: int, chances: np.ndarray | None) -> BatchSampler:
+    def shuffled(self, num_rows: int, seed: int, chances: np.ndarray | None = None) -> BatchSampler:
         """Return the parts of training steps.
 
         Args:

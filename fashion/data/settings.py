@@ -1,6 +1,7 @@
 """DataSettings: the keys under `data` in a run's configuration, checked."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -117,9 +118,19 @@ class DataSettings:
         for key, lowest in LEAST.items():
             kinds = (int, float) if key == "rotation" else (int,)
             value = getattr(self, key)
-            if not isinstance(value, kinds) or isinstance(value, bool) or value < lowest:
-                number = "a number" if key == "rotation" else "a whole number"
-                raise ValueError(f"data.{key}={value!r} must be {number}, {lowest} or more.")
+            if isinstance(value, bool) or not (
+                isinstance(value, kinds) and lowest <= value < math.inf
+            ):
+                kind = "a number" if key == "rotation" else "a whole number"
+                raise ValueError(f"data.{key}={value!r} must be {kind}, {lowest} or more.")
+        workers = self.num_workers
+        if workers is not None and (
+            isinstance(workers, bool) or not isinstance(workers, int) or workers < 0
+        ):
+            raise ValueError(
+                f"data.num_workers={workers!r} must be a whole number, 0 or more, or null for one "
+                "less than the cores."
+            )
 
     @classmethod
     def from_config(cls, node: Mapping[str, Any]) -> "DataSettings":

@@ -27,7 +27,7 @@ def pretrained_cfg(backbone: str) -> PretrainedCfg:
     Raises:
         ValueError: timm has no such model or no such weight tag.
     """
-    architecture, _, tag = backbone.partition(".")
+    architecture, _, tag = str(backbone).partition(".")
     if not timm.is_model(architecture):
         similar = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         hint = f"Similar: {', '.join(similar)}" if similar else "timm.list_models() names all"
@@ -207,7 +207,7 @@ def _trainable_names(network: nn.Module, unfreeze: str | Sequence[str]) -> set[s
 
 
 def _match(names: Sequence[str], patterns: str | Sequence[str]) -> set[str]:
-    if isinstance(patterns, str):
+    if isinstance(patterns, str) or not isinstance(patterns, Sequence):
         raise ValueError(
             f"model.unfreeze={patterns!r} is neither all nor a list of regular expressions."
         )

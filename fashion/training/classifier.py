@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.amp.autocast_mode import is_autocast_available
@@ -20,6 +21,7 @@ from fashion.models.cut import NoCutError, find_cut
 from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_compile
 from fashion.models.network import PhotoClassifier, check_rate
 from fashion.training.continuation import is_between_epochs
+from fashion.training.optimizers import check_optimizer, fuse, settle_steps
 
 BETA = 0.9999
 # Of an optimiser's group: what it trains, and how the device computes a step.
@@ -84,7 +86,9 @@ class ProductClassifier(PhotoClassifier, LightningModule):
     ) -> None:
         check_rate("label_smoothing", label_smoothing)
         _check_imbalance(class_weights, logit_adjustment)
-        _check_optimizer(optimizer)
+        check_optimizer(optimizer)
+        if not isinstance(compile, (bool, type(None))):
+            raise ValueError(f"model.compile={compile!r} must be true, false or null.")
         super().__init__(
             class_names,
             backbone=backbone,
@@ -178,9 +182,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         if self.optimizer is None:
             raise RuntimeError("This ProductClassifier was built without an optimizer.")
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
-        for group in optimizer.param_groups:
-            if group.get("fused", False) is None and self.device.type in ("cpu", "cuda"):
-                group["fused"] = True  # PyTorch's fastest, which it takes only where it is told to
+        fuse(optimizer, self.optimizer, self.device)
         self._asked = [
             {key: value for key, value in group.items() if key not in NO_SETTINGS}
             for group in optimizer.param_groups
@@ -206,6 +208,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
             schedule.base_lrs[place] = asked["lr"]
             rate = asked["lr"] * self._cosine(schedule.last_epoch)
             group |= {**asked, "initial_lr": asked["lr"], "lr": rate}
+        settle_steps(optimizer)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by the batch, so that a resumed run draws what an unbroken one would."""
@@ -226,6 +229,8 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         trainer: Any = self.trainer
         steps = trainer.log_every_n_steps
         is_step = not trainer.fit_loop._should_accumulate()
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop = True  # so that an epoch which ends in its middle is validated
         if steps and is_step and trainer.global_step % steps == 0:
             # Lightning has divided it by the number of parts whose gradients it adds up.
             loss = outputs["loss"].cpu() * trainer.accumulate_grad_batches
@@ -327,7 +332,20 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         if step == 0:  # asked before Lightning has restored a run and may open its loaders
             return 1.0
         step += self.schedule_shift
-        return (1 + math.cos(math.pi * step / self.trainer.estimated_stepping_batches)) / 2
+        share = max(step / self.trainer.estimated_stepping_batches, self._share_of_time())
+        return (1 + math.cos(math.pi * min(share, 1))) / 2
+
+    def _share_of_time(self) -> float:
+        """Return how much of `trainer.max_time` is over, by the clock of the first process."""
+        trainer: Any = self.trainer
+        for timer in trainer.callbacks:
+            if not isinstance(timer, Timer):
+                continue
+            elapsed, left = timer.time_elapsed(), timer.time_remaining()
+            if left is not None:
+                share = elapsed / max(elapsed + left, 1e-9)
+                return float(trainer.strategy.broadcast(share))
+        return 0.0
 
     def _check_loss(self, is_finite: bool) -> None:
         """Refuse to go on with a loss that is no number, in all processes at once.
@@ -366,13 +384,5 @@ def _check_imbalance(class_weights: str | None, logit_adjustment: object) -> Non
         raise ValueError(
             f"model.class_weights={class_weights!r} is unknown; pass {choices} or null."
         )
-    if not (isinstance(logit_adjustment, (int, float)) and logit_adjustment >= 0):
+    if not (isinstance(logit_adjustment, (int, float)) and 0 <= logit_adjustment < math.inf):
         raise ValueError(f"model.logit_adjustment={logit_adjustment!r} must be 0 or more.")
-
-
-def _check_optimizer(build: Callable[[Iterable[nn.Parameter]], Optimizer] | None) -> None:
-    if build is not None:
-        try:
-            build([nn.Parameter(torch.zeros(1))])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"model.optimizer can't be built: {error}.") from error
