@@ -66,8 +66,8 @@ MAP = {
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
-        "locks cores defaults files tables wording models catalogue twins metrics data devices training "
-        "labelling",
+        "locks cores defaults files tables wording models catalogue twins metrics data devices "
+        "training labelling",
     ),
     "commands": (
         "The command line: one module a command.",
