@@ -175,12 +175,12 @@ class _Lock:
 
 def _open(path: Path, flags: int) -> int:
     """Open a file for a lock, another user's for reading alone, which most disks lock as well."""
-    for each in (flags, os.O_RDONLY):
-        try:
-            return os.open(path, each, 0o666)
-        except OSError as error:
-            reason = error
-    raise NoLocksError(reason.errno, reason.strerror) from reason
+    try:
+        return os.open(path, flags, 0o666)
+    except OSError as error:
+        with suppress(OSError):
+            return os.open(path, os.O_RDONLY)
+        raise NoLocksError(error.errno, error.strerror) from error
 
 
 def _flock(descriptor: int, kind: int, path: Path) -> bool:

@@ -131,12 +131,12 @@ def _delete(path: Path) -> bool:
         with unless_used(path, indices) as is_free:
             for part in _parts(path) if is_free else ():
                 remove(part)
-    except NoLocksError as error:
-        raise OSError(
-            f"The store {path} stays, for nobody can tell whether a run is using it ({error}). "
-            "Delete it by hand if none is."
-        ) from error
     except OSError as error:
+        if isinstance(error, NoLocksError) and error.errno is None:
+            raise OSError(
+                f"The store {path} stays: its disk has no locks, so nobody can tell whether a run "
+                "is using it. Delete it by hand if none is."
+            ) from error
         raise OSError(f"The store {path} can't be deleted ({error.strerror}).") from error
     return is_free
 
