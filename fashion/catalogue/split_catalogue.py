@@ -13,6 +13,7 @@ from fashion.catalogue.table import UNKNOWN, Catalogue
 from fashion.catalogue.table_cells import DROPPED_COLUMNS
 from fashion.files import write_file
 from fashion.tables import csv_text
+from fashion.wording import many
 
 TWIN_COLUMNS = ["group", "id", "label", "distance"]
 
@@ -141,8 +142,9 @@ class SplitCatalogue:
         leaked = facts["test_with_twin_in_train"]
         hint = "; data.split=grouped keeps twins together" if leaked else ""
         return (
-            f"{facts['twins']:,} photos are twins of others, in {facts['twin_groups']:,} groups; "
-            f"{leaked:,} of {len(self.rows('test')):,} test photos have a twin in train{hint}"
+            f"{many(facts['twins'], 'photo is a twin', 'photos are twins')} of others, in "
+            f"{many(facts['twin_groups'], 'group')}; {leaked:,} of "
+            f"{many(len(self.rows('test')), 'test photo')} with a twin in train{hint}"
         )
 
     def csv(self) -> bytes:

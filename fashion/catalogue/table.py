@@ -19,6 +19,7 @@ from fashion.catalogue.review import EXCLUDED, Review
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.table_cells import DROPPED_COLUMNS, Columns
 from fashion.catalogue.table_rows import no_file_name, read_table
+from fashion.wording import many
 
 RELABELLED_COLUMNS = ["line", "id", "label", "label_before"]
 RARE, UNKNOWN = "rare label", "unknown label"
@@ -97,8 +98,9 @@ class Catalogue:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "none"
         relabelled = f"; {len(self.relabelled):,} relabelled" if len(self.relabelled) else ""
         return (
-            f"{self.rows_in_file:,} rows in {self.source} = {len(self.table):,} kept in "
-            f"{self.table['label'].nunique()} classes + {len(self.dropped):,} dropped ({reasons})"
+            f"{many(self.rows_in_file, 'row')} in {self.source} = {len(self.table):,} kept in "
+            f"{many(self.table['label'].nunique(), 'class', 'classes')} + {len(self.dropped):,} "
+            f"dropped ({reasons})"
             f"{relabelled}"
         )
 

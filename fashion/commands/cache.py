@@ -6,7 +6,7 @@ from pathlib import Path
 from fashion.data.cache import delete_stores, list_stores
 from fashion.data.settings import default_cache_dir
 from fashion.files import size_text
-from fashion.wording import did_you_mean
+from fashion.wording import did_you_mean, many
 
 
 def run(settings: dict[str, str], words: list[str]) -> None:
@@ -24,7 +24,7 @@ def run(settings: dict[str, str], words: list[str]) -> None:
         if not keys:
             raise ValueError("delete needs the KEY of a store, or all; fashion cache lists them.")
         deleted = len(delete_stores(cache_dir, keys))
-        sys.stdout.write(f"deleted {deleted} {'store' if deleted == 1 else 'stores'}\n")
+        sys.stdout.write(f"deleted {many(deleted, 'store')}\n")
     sys.stdout.write(f"{cache_dir}\n{_listed(cache_dir)}\n")
 
 

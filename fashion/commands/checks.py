@@ -46,6 +46,7 @@ from fashion.models.backbone import (
 from fashion.models.weights import find_weights
 from fashion.training.classifier import ProductClassifier
 from fashion.training.facts import versions
+from fashion.wording import many
 
 OK, ABSENT, WRONG = "ok", "--", "!!"
 NAMES = {"tpu": "the TPU", "xla": "XLA's device", "gpu": "the GPU", "cpu": "the CPU"}
@@ -175,7 +176,11 @@ def _catalogue(
             return None
         table = loaded.catalogue.table
         photos, classes = len(table), len(loaded.class_names)
-        yield Finding(OK, f"catalogue: {photos:,} photos of {classes} classes in {settings.root}")
+        yield Finding(
+            OK,
+            f"catalogue: {many(photos, 'photo')} of {many(classes, 'class', 'classes')} in "
+            f"{settings.root}",
+        )
         interpolation = pretrained_cfg(cfg.model.backbone).interpolation
         how = (cfg.model.input_size, settings.fit, interpolation, settings.cache_folder)
         folder = store_folder(loaded.root, table, *how)
@@ -214,7 +219,9 @@ def _features(
     photos = int(train * views + val)
     dtype = PRECISIONS[cfg.data.views_precision]
     needed = photos * feature_bytes(cut_network.cut.boundary, dtype)
-    size = f"the features of {photos:,} photos ({views} views) take {size_text(needed)}"
+    size = (
+        f"the features of {many(photos, 'photo')} ({many(views, 'view')}) take {size_text(needed)}"
+    )
     way_out = "pass fewer data.views, data.cache_dir on a larger disk or a smaller model.input_size"
     return _room(f"{size} in {data.cache_folder}", needed, data.cache_folder, way_out)
 

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from fashion.labelling.label_files import label_files
+from fashion.wording import many
 
 
 def run(settings: dict[str, Any], paths: list[str]) -> None:
@@ -17,12 +18,13 @@ def run(settings: dict[str, Any], paths: list[str]) -> None:
         batch_size=_batch_size(settings.get("batch_size", "64")),
         precision=precision,
     )
-    refused = "" if precision is None else f"{counts['refused']} refused, "
+    labelled = counts["labelled"] + counts["refused"]
+    unsure = "" if precision is None else f"{counts['refused']:,} of them not sure, "
     sys.stdout.write(
-        f"{counts['labelled']} photos labelled, {refused}{counts['unreadable']} unreadable: "
+        f"{many(labelled, 'photo')} labelled, {unsure}{counts['unreadable']:,} unreadable: "
         f"{output}\n"
     )
-    if not counts["labelled"] + counts["refused"]:
+    if not labelled:
         sys.exit(1)  # a script is to notice
 
 

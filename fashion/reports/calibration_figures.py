@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from fashion.reports.figures import BLUE, INK, NAMED, SKY, VERMILION, new_figure, tidy
+from fashion.wording import many
 
 COLOURS = [colour for colour in NAMED if colour != BLUE]  # beside a curve in blue
 PALE = "#F2B48C"
@@ -185,7 +186,7 @@ def plot_unknowns(
     parts = (("known classes", BLUE, known), ("unknown", VERMILION, unknown))
     for name, colour, confidences in parts:
         shares = np.histogram(confidences, bins)[0] / max(len(confidences), 1)
-        label = f"{name}, {len(confidences):,} photos"
+        label = f"{name}, {many(len(confidences), 'photo')}"
         axes.stairs(shares, bins, fill=True, color=colour, alpha=0.3)
         axes.stairs(shares, bins, color=colour, linewidth=1.6, label=label)
     axes.set(xlim=(0, 1.004), xlabel="confidence", ylabel="share of the photos")

@@ -23,6 +23,7 @@ from fashion.reports.pages import Gallery, Sheet, array_uri
 from fashion.reports.parts import Parts
 from fashion.training.classifier import ProductClassifier
 from fashion.training.inference import predict_changed, predict_unknown
+from fashion.wording import many
 
 PAIRS, IN_PAIR = 10, 10  # confused pairs that are shown, and photos of each
 MAPS = 12  # mistakes whose class-activation maps are shown
@@ -221,7 +222,7 @@ def pair_sheets(
             for row in rows
         ]
         heading = (
-            f"{pair['true']} taken for {pair['predicted']}: {pair['count']:,} photos, "
+            f"{pair['true']} taken for {pair['predicted']}: {many(pair['count'], 'photo')}, "
             f"{pair['share']:.0%} of {pair['true']}"
         )
         sheets.append(Sheet(heading, tiles))

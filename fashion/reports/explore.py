@@ -25,6 +25,7 @@ from fashion.reports.label_warnings import label_warnings, suggested_names
 from fashion.reports.names import numbered
 from fashion.reports.pages import Gallery, Sheet, png, render, write_pictures
 from fashion.tables import csv_text
+from fashion.wording import many
 
 VALUES = range(2, 61)  # how many a column may have for its shares to be shown
 CROSSED = range(2, 9)  # and for each label to be divided by them
@@ -239,7 +240,7 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
     if few:
         least = kept.iloc[int(kept["test"].argmin())]
         sentences.append(
-            f"{_many(few, 'class has', 'classes have')} fewer than {FEW} test photos: one photo of "
+            f"{many(few, 'class has', 'classes have')} fewer than {FEW} test photos: one photo of "
             f"“{least['label']}”, which has {least['test']}, is {1 / least['test']:.0%} of its "
             "recall. Raise data.min_images, or read the scores of small classes with care."
         )
@@ -253,7 +254,7 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
     groups = audit["twin_groups_of_several_labels"]
     if groups:
         sentences.append(
-            f"{_many(groups, 'group of twins has', 'groups of twins have')} more than one label: "
+            f"{many(groups, 'group of twins has', 'groups of twins have')} more than one label: "
             "at least one of them is wrong, or the labels mean the same."
         )
     if audit["upscaled"]:
@@ -264,7 +265,7 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
         )
     if dropped.get("malformed"):
         sentences.append(
-            f"{_many(dropped['malformed'], 'row has', 'rows have')} more or fewer fields than the "
+            f"{many(dropped['malformed'], 'row has', 'rows have')} more or fewer fields than the "
             "header. data.malformed_rows=repair reads those whose last field holds unquoted commas."
         )
     for reason, one, several in (
@@ -272,7 +273,7 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
         ("no image", "row has no photo", "rows have no photo"),
     ):
         if dropped.get(reason):
-            sentences.append(f"{_many(dropped[reason], one, several)}; audit.csv names each.")
+            sentences.append(f"{many(dropped[reason], one, several)}; audit.csv names each.")
     return sentences
 
 
@@ -299,7 +300,7 @@ def twin_sheets(root: CatalogueRoot, splits: SplitCatalogue, twins: pd.DataFrame
             (gallery.uri(photos[str(id_)]), f"{id_} {label}")
             for id_, label in _mixed(rows)[["id", "label"]].itertuples(index=False)
         ]
-        sheets.append(Sheet(f"Group {group}: {len(rows):,} photos, {labels}", tiles))
+        sheets.append(Sheet(f"Group {group}: {many(len(rows), 'photo')}, {labels}", tiles))
     return sheets
 
 
@@ -311,10 +312,6 @@ def _mixed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _counts(images: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return images.groupby(columns).size().sort_values(ascending=False).reset_index(name="photos")
-
-
-def _many(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
 
 
 def _draw(

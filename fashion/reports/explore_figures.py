@@ -19,6 +19,7 @@ from fashion.reports.figures import (
     tidy,
 )
 from fashion.reports.names import figure_names, short_label, width
+from fashion.wording import many
 
 EMPTY = "(empty)"
 LEGEND = 90  # Latin letters that a line of a legend holds
@@ -41,7 +42,7 @@ def plot_long_tail(distribution: pd.DataFrame, min_images: int, title: str) -> F
         these = distribution["kept"].to_numpy(bool) == kept
         if these.any():
             photos = distribution["photos"][these].sum()
-            words = f"{these.sum():,} labels {word}, {photos:,} photos"
+            words = f"{many(int(these.sum()), 'label')} {word}, {many(int(photos), 'photo')}"
             axes.bar(rank[these], distribution["photos"][these], 0.85, color=colour, label=words)
     axes.axhline(min_images, color=VERMILION, linestyle="--", linewidth=1.2)
     axes.text(len(rank) + 0.6, min_images * 1.06, f"{min_images:,}", ha="right", color=VERMILION)

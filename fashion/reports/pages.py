@@ -18,6 +18,7 @@ from fashion.catalogue.images import open_image
 from fashion.catalogue.root import CatalogueRoot
 from fashion.metrics.intervals import wilson
 from fashion.reports.letters import use_fonts
+from fashion.wording import many
 
 SHOWN = (96, 128)  # largest width and height of a photo on a page, in pixels
 BLANK = "data:image/svg+xml," + quote(
@@ -38,7 +39,10 @@ class Sheet(NamedTuple):
 
 
 def render(template: str, **context: Any) -> str:
-    """Fill a template of `templates/`; text is escaped, `written` is the time, `wilson` at hand."""
+    """Fill a template of `templates/`, which has `wilson` and `many`; text is escaped.
+
+    `written` is the time.
+    """
     environment = Environment(
         loader=PackageLoader("fashion.reports"),
         autoescape=True,
@@ -46,7 +50,7 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["wilson"] = wilson
+    environment.globals |= {"wilson": wilson, "many": many}
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template(template).render(written=written, **context)
 

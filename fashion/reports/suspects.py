@@ -22,6 +22,7 @@ from fashion.models import checkpoints
 from fashion.reports.pages import Gallery, Sheet, render
 from fashion.tables import csv_text
 from fashion.training.run_folder import RunFolder
+from fashion.wording import many
 
 UNTRAINED_SPLITS = ("test", "val")
 PAIRS, IN_PAIR = 30, 12  # of labels, and photos of each, on the page
@@ -57,8 +58,8 @@ def gather(runs: Sequence[RunFolder]) -> Predictions:
     ids, counts = np.unique(gathered.image_ids, return_counts=True)
     if counts.max() > 1:
         raise ValueError(
-            f"{(counts > 1).sum()} photos are predicted by several of the runs, "
-            f"{str(ids[counts > 1][0])!r} for one. Pass one run, or the folds of one "
+            f"{many(int((counts > 1).sum()), 'photo is', 'photos are')} predicted by several of "
+            f"the runs, {str(ids[counts > 1][0])!r} for one. Pass one run, or the folds of one "
             "cross-validation."
         )
     return gathered
@@ -121,7 +122,7 @@ def write_suspects(
             )
             for row in rows[:IN_PAIR].to_dict("records")
         ]
-        sheets.append(Sheet(f"{given} → {suggested}? {len(rows):,} photos", tiles))
+        sheets.append(Sheet(f"{given} → {suggested}? {many(len(rows), 'photo')}", tiles))
     if gallery.unread:
         log.warning("The files of %d photos on the page can't be read", gallery.unread)
     page = render(

@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from fashion.files import replacing
 from fashion.models import checkpoints
 from fashion.training.run_folder import RunFolder
+from fashion.wording import many
 
 log = logging.getLogger(__name__)
 Rows = list[dict[str, float]]  # of the history
@@ -49,9 +50,9 @@ def latest(path: Path, folder: RunFolder) -> Path:
         return source.best
     if folder.best.exists() and folder.best.samefile(source.best):
         raise ValueError(
-            f"ckpt_path={str(path)!r} has {len(rows)} epochs behind it, of which {folder.best} is "
-            "none, and going on here would write over that. Pass another hydra.run.dir to go on "
-            "there, or move the file away."
+            f"ckpt_path={str(path)!r} has {many(len(rows), 'epoch')} behind it, of which "
+            f"{folder.best} is none, and going on here would write over that. Pass another "
+            "hydra.run.dir to go on there, or move the file away."
         )
     return path
 

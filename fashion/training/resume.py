@@ -20,6 +20,7 @@ from fashion.defaults import default_settings
 from fashion.models import checkpoints
 from fashion.training.continuation import is_between_epochs
 from fashion.training.run_folder import RunFolder
+from fashion.wording import many
 
 # Where a run is written and how it is shown: no figure depends on these.
 PLACES = (
@@ -167,8 +168,8 @@ def check_resumable(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     done, asked = len(checkpoint["run"]["epochs"]), config["trainer"]["max_epochs"]
     if isinstance(asked, int) and 0 <= asked < done:
         raise ValueError(
-            f"trainer.max_epochs={asked}: ckpt_path={str(path)!r} has {done} epochs behind it. "
-            f"Pass trainer.max_epochs above {done}, or leave ckpt_path out to start a new run."
+            f"trainer.max_epochs={asked}: ckpt_path={str(path)!r} has {many(done, 'epoch')} behind "
+            f"it. Pass trainer.max_epochs above {done}, or leave ckpt_path out to start a new run."
         )
     described = ", ".join(changed.values())
     if any(_is_among(key, REFUSED_TO_RESUME) for key in changed):

@@ -65,7 +65,7 @@ def test_runs_are_put_together_and_refused_where_they_overlap(planted, tmp_path)
         predictions(*share).save(tmp_path / part / "predictions.npz")
     gathered = gather([RunFolder(tmp_path / "0"), RunFolder(tmp_path / "1")])
     assert gathered.image_ids.tolist() == whole.image_ids.tolist()
-    with pytest.raises(ValueError, match="1500 photos are predicted by several of the runs, '0'"):
+    with pytest.raises(ValueError, match="1,500 photos are predicted by several of the runs, '0'"):
         gather([RunFolder(tmp_path / "0"), RunFolder(tmp_path / "0")])
     with pytest.raises(FileNotFoundError, match=r"nowhere' holds no predictions\.npz"):
         gather([RunFolder(tmp_path / "nowhere")])

@@ -116,7 +116,7 @@ def test_a_later_best_model_is_not_written_over_from_an_earlier_epoch(train, tmp
     kept = folder.checkpoints / "kept.ckpt"
     shutil.copy(folder.last, kept)
     train(tmp_path, 3, [0.5, 0.75], NO_PATIENCE, resume=True)
-    with pytest.raises(ValueError, match=r"kept\.ckpt' has 1 epochs behind it, of which .*best"):
+    with pytest.raises(ValueError, match=r"kept\.ckpt' has 1 epoch behind it, of which .*best"):
         train(tmp_path, 3, [], NO_PATIENCE, f"ckpt_path={kept}")
     train(tmp_path / "C", 2, [0.25], NO_PATIENCE, f"ckpt_path={kept}")
     assert best(tmp_path / "C") == (0, 0.3)
