@@ -43,7 +43,7 @@ from fashion.models.backbone import (
     count_trainable,
     pretrained_cfg,
 )
-from fashion.models.weights import find_weights
+from fashion.models.weights import check_weights
 from fashion.training.classifier import ProductClassifier
 from fashion.training.facts import versions
 from fashion.wording import many
@@ -241,8 +241,8 @@ def _weights(cfg: DictConfig) -> Finding:
     model = cfg.model
     if model.weights is not None:
         try:
-            return Finding(OK, f"weights: {find_weights(model.backbone, model.weights)}")
-        except FileNotFoundError as error:
+            return Finding(OK, f"weights: {check_weights(model.backbone, model.weights)}")
+        except (FileNotFoundError, ValueError) as error:
             return Finding(WRONG, f"weights: {error}")
     if not model.pretrained:
         return Finding(OK, "weights: random ones (model.pretrained=false)")

@@ -49,6 +49,19 @@ def find_weights(backbone: str, weights: str) -> Path:
     )
 
 
+def check_weights(backbone: str, weights: str) -> Path:
+    """Return what `find_weights` does, once it is known not to be another backbone's checkpoint.
+
+    Raises:
+        FileNotFoundError: As there.
+        ValueError: The checkpoint is damaged, or another backbone's.
+    """
+    path = find_weights(backbone, weights)
+    if zipfile.is_zipfile(path):
+        _of_checkpoint(backbone, path)
+    return path
+
+
 def load_weights(network: nn.Module, backbone: str, path: Path) -> None:
     """Fill a timm network but for its head from a safetensors file or a run's checkpoint.
 

@@ -12,6 +12,7 @@ from fashion.models import checkpoints
 from fashion.models.backbone import build_backbone, head_names
 from fashion.models.heads import is_in_head
 from fashion.models.network import PhotoClassifier
+from fashion.models.weights import check_weights
 
 
 def saved_weights(
@@ -201,6 +202,9 @@ def test_a_checkpoint_of_another_backbone_is_refused(tmp_path):
         r"'test_vit'\. Pass model\.backbone=test_resnet",
     ):
         begin("test_vit", path)
+    with pytest.raises(ValueError, match=r"Pass model\.backbone=test_resnet"):
+        check_weights("test_vit", str(tmp_path))  # as doctor asks, which builds no network
+    assert check_weights("test_resnet", str(tmp_path)) == path
 
 
 def test_a_file_that_is_no_checkpoint_of_ours_is_named_by_its_key(tmp_path):
