@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fashion.catalogue.splits import SPLITS, assign_folds, assign_grouped_splits, assign_splits
+from fashion.catalogue.given_splits import notes_on_absent, notes_on_given
+from fashion.catalogue.groups import groups_of_all, joined
+from fashion.catalogue.splits import (
+    SPLITS,
+    TWINS,
+    Ties,
+    assign_folds,
+    assign_given_splits,
+    assign_grouped_splits,
+    assign_splits,
+)
 from fashion.catalogue.table import UNKNOWN, Catalogue
 from fashion.catalogue.table_cells import DROPPED_COLUMNS
 from fashion.files import write_file
@@ -16,17 +26,6 @@ from fashion.tables import csv_text
 from fashion.wording import many
 
 TWIN_COLUMNS = ["group", "id", "label", "distance"]
-
-
-def groups_of_all(table: pd.DataFrame, twins: pd.DataFrame) -> "pd.Series[int]":
-    """Return a group for each row of a table: that of its twins, or one of its own.
-
-    Args:
-        table: The catalogue table.
-        twins: As `fashion.twins.groups.find_twins` returns it.
-    """
-    alone = pd.Series(-1 - np.arange(len(table)), index=table.index)
-    return table["id"].map(twins.set_index("id")["group"]).fillna(alone).astype(int)
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,18 @@ class SplitCatalogue:
         """The group of twins of each row of the table, or one of its own."""
         return groups_of_all(self.table, self.twins)
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the splits are those that the catalogue gives."""
+        return "given" in self.table
+
+    def notes(self) -> list[str]:
+        """Return what to mind of the splits, a sentence each."""
+        if not self.is_divided:
+            return []
+        given = notes_on_given(self.table) if self.is_given else ()
+        return [*given, *notes_on_absent(self.table)]
+
     def rows(self, split: str) -> pd.DataFrame:
         """Return the rows of one split, or of `all`."""
         return self.table if split == "all" else self.table[self.table["split"] == split]
@@ -114,13 +125,14 @@ class SplitCatalogue:
 
     def facts(self) -> dict[str, object]:
         """Return the counts that a summary gives of every row, split and twin."""
-        kept = self.catalogue.counts()
+        kept, products = self.catalogue.counts(), self.catalogue.num_products
         return {
             "rows_in_file": self.catalogue.rows_in_file,
             "rows_read": self.catalogue.rows_read,
             "rows_kept": kept.pop("kept"),
             "dropped": kept,
             "classes": len(self.class_names),
+            **({"products": products} if products else {}),
             **{split: len(self.rows(split)) for split in self.names},
             "relabelled": len(self.catalogue.relabelled),
             **self.twin_facts(),
@@ -140,11 +152,12 @@ class SplitCatalogue:
         """One line for the screen."""
         facts = self.twin_facts()
         leaked = facts["test_with_twin_in_train"]
-        hint = "; data.split=grouped keeps twins together" if leaked else ""
+        hint = "" if self.is_given else "; data.split=grouped keeps twins together"
         return (
             f"{many(facts['twins'], 'photo is a twin', 'photos are twins')} of others, in "
             f"{many(facts['twin_groups'], 'group')}; {leaked:,} of "
-            f"{many(len(self.rows('test')), 'test photo')} with a twin in train{hint}"
+            f"{many(len(self.rows('test')), 'test photo')} with a twin in train"
+            f"{hint if leaked else ''}"
         )
 
     def csv(self) -> bytes:
@@ -183,7 +196,8 @@ def split_catalogue(
     Args:
         catalogue: Its table has no splits yet.
         twins: As `fashion.twins.groups.find_twins` returns it; None: nobody has looked for any.
-        kind: `random` or `grouped`.
+        kind: `random`, `grouped` or `given`. Photos of one product are in one split but for those
+            that are given.
         seed: Decides the splits, and nothing else does.
         folds: How many folds take the place of the splits; None: none do.
         fold: Which of them is tested on, from 0.
@@ -193,13 +207,31 @@ def split_catalogue(
     """
     table = catalogue.table
     twins = pd.DataFrame(columns=TWIN_COLUMNS) if twins is None else twins
-    grouped = kind == "grouped"
-    alone = pd.Series(range(len(table)), index=table.index)
-    groups = groups_of_all(table, twins) if grouped else alone
-    if folds is not None:
-        table = assign_folds(table, groups, folds, fold, seed)
-    elif grouped:
-        table = assign_grouped_splits(table, groups, seed)
+    groups, ties = _groups(catalogue, twins, kind)
+    if kind == "given":
+        table = assign_given_splits(table, groups, seed)
+    elif folds is not None:
+        table = assign_folds(table, groups, folds, fold, seed, ties or TWINS)
+    elif ties:
+        table = assign_grouped_splits(table, groups, seed, ties)
     else:
         table = assign_splits(table, seed)
     return SplitCatalogue(catalogue, table, twins, catalogue.class_names)
+
+
+def _groups(
+    catalogue: Catalogue, twins: pd.DataFrame, kind: str
+) -> tuple["pd.Series[int]", Ties | None]:
+    """Return the group of each row that no split may part, and what they are, if they are any."""
+    table = catalogue.table
+    setting, product = catalogue.grouped_by, table.get("product", table["id"])
+    has_products = catalogue.num_products is not None
+    if kind == "random":
+        groups = pd.Series(pd.factorize(product)[0], index=table.index)
+        ties = Ties(setting, "products", f"another {setting.partition('=')[0]}")
+        return groups, ties if has_products else None
+    groups = groups_of_all(table, twins)
+    if not has_products:
+        return groups, TWINS
+    groups = pd.Series(joined(groups, product), index=table.index)
+    return groups, TWINS._replace(groups=f"groups of twins and products ({setting})")

@@ -3,12 +3,30 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 SPLITS = ("train", "val", "test")
-KINDS = ("random", "grouped")
+KINDS = ("random", "grouped", "given")
+
+
+class Ties(NamedTuple):
+    """What keeps photos together, in messages.
+
+    Attributes:
+        setting: What asks for it.
+        groups: What its groups are called.
+        way_out: What does without it.
+    """
+
+    setting: str
+    groups: str
+    way_out: str
+
+
+TWINS = Ties("data.split=grouped", "groups of twins", "data.split=random")
 
 
 def assign_splits(table: pd.DataFrame, split_seed: int = 0) -> pd.DataFrame:
@@ -37,7 +55,7 @@ def assign_splits(table: pd.DataFrame, split_seed: int = 0) -> pd.DataFrame:
 
 
 def assign_grouped_splits(
-    table: pd.DataFrame, groups: "pd.Series[int]", split_seed: int = 0
+    table: pd.DataFrame, groups: "pd.Series[int]", split_seed: int = 0, ties: Ties = TWINS
 ) -> pd.DataFrame:
     """Add the column `split` as `assign_splits` does, but never part photos of one group.
 
@@ -50,20 +68,26 @@ def assign_grouped_splits(
         table: The catalogue table.
         groups: The group of each row of `table`, by its index.
         split_seed: Decides the splits.
+        ties: What the groups are.
 
     Raises:
         ValueError: A class has fewer than 3 groups, or there are more classes than rows in a split.
     """
-    _check_groups(table, groups, len(SPLITS), "data.split=grouped")
+    _check_groups(table, groups, len(SPLITS), ties)
     held_out = _held_out(table)
     total = table["label"].value_counts().reindex(held_out.index)
     room = np.stack([total - 2 * held_out, held_out, held_out], axis=1)
-    part = _share_out(table, groups, room.astype(np.int64), split_seed)
+    part = _share_out(table, groups, room.astype(np.int64), split_seed, ties)
     return table.assign(split=np.array(SPLITS)[part])
 
 
 def assign_folds(
-    table: pd.DataFrame, groups: "pd.Series[int]", num_folds: int, fold: int, split_seed: int = 0
+    table: pd.DataFrame,
+    groups: "pd.Series[int]",
+    num_folds: int,
+    fold: int,
+    split_seed: int = 0,
+    ties: Ties = TWINS,
 ) -> pd.DataFrame:
     """Add the column `split` for cross-validation: one fold is `test`, a ninth of the rest `val`.
 
@@ -76,32 +100,66 @@ def assign_folds(
         num_folds: Number of folds, 2 or more.
         fold: Which one is tested on, from 0.
         split_seed: Decides the folds.
+        ties: As in `assign_grouped_splits`.
 
     Raises:
         ValueError: A class has fewer groups than folds, or fewer than 2 in the other folds.
     """
-    _check_groups(table, groups, max(num_folds, len(SPLITS)), f"data.folds={num_folds}")
-    folds = _share_out(table, groups, _equal_room(table, [1] * num_folds), split_seed)
+    ties = ties._replace(setting=f"data.folds={num_folds}")
+    _check_groups(table, groups, max(num_folds, len(SPLITS)), ties)
+    folds = _share_out(table, groups, _equal_room(table, [1] * num_folds), split_seed, ties)
     split = pd.Series("test", index=table.index)
     rest = table[folds != fold]
-    val = _share_out(rest, groups[rest.index], _equal_room(rest, [8, 1]), split_seed)
+    val = _share_out(rest, groups[rest.index], _equal_room(rest, NINTH), split_seed, ties)
     split[rest.index] = np.where(val == 1, "val", "train")
     return table.assign(split=split)
 
 
+def assign_given_splits(
+    table: pd.DataFrame, groups: "pd.Series[int]", split_seed: int = 0
+) -> pd.DataFrame:
+    """Add the column `split`: what `given` says, and a part of train for a split that isn't given.
+
+    A split that is missing gets a ninth of each class in train, as nearly as groups allow; a class
+    of one group stays in train.
+
+    Args:
+        table: The catalogue table with its column `given`; two splits of it or all three.
+        groups: As in `assign_grouped_splits`.
+        split_seed: Decides what is taken from train.
+
+    Raises:
+        ValueError: Train has no photo to spare.
+    """
+    split = table["given"].copy()
+    for missing in sorted(set(SPLITS[1:]) - set(split)):
+        train = table[split == "train"]
+        room = _equal_room(train, NINTH)
+        part = _share_out(train, groups[train.index], room, split_seed, ties=None)
+        if not part.any():
+            raise ValueError(
+                f"data.split=given: there is no {missing}, and of the {len(train)} photos of train "
+                "none can be spared for it, for each class has but one, or photos that belong "
+                "together. Give photos for it, or pass data.split=random."
+            )
+        split[train.index[part == 1]] = missing
+    return table.assign(split=split)
+
+
+NINTH = [8, 1]  # the weights of two parts, the second of which is one ninth
 Labels = tuple[tuple[int, int], ...]  # of a group: the place of a class and its photos
 
 
 def _check_groups(
-    table: pd.DataFrame, groups: "pd.Series[int]", num_parts: int, setting: str
+    table: pd.DataFrame, groups: "pd.Series[int]", num_parts: int, ties: Ties
 ) -> None:
     per_class = groups.groupby(table["label"]).nunique()
     if per_class.min() < num_parts:
         name = per_class.idxmin()
         raise ValueError(
-            f"{setting}: the class {name!r} has its {(table['label'] == name).sum()} photos in "
-            f"{per_class.min()} groups of twins, too few for {num_parts} parts. Pass a higher "
-            "data.min_images, data.split=random, or leave its photos out by data.exclude."
+            f"{ties.setting}: the class {name!r} has its {(table['label'] == name).sum()} photos "
+            f"in {per_class.min()} {ties.groups}, too few for {num_parts} parts. Pass a higher "
+            f"data.min_images, {ties.way_out}, or leave its photos out by data.exclude."
         )
 
 
@@ -116,7 +174,11 @@ def _equal_room(table: pd.DataFrame, weights: list[int]) -> np.ndarray:
 
 
 def _share_out(
-    table: pd.DataFrame, groups: "pd.Series[int]", room: np.ndarray, split_seed: int
+    table: pd.DataFrame,
+    groups: "pd.Series[int]",
+    room: np.ndarray,
+    split_seed: int,
+    ties: Ties | None,
 ) -> np.ndarray:
     """Return the part `(N,)` of each row, no group in two; see `assign_grouped_splits`.
 
@@ -125,12 +187,14 @@ def _share_out(
         groups: The group of each row.
         room: `(K, P)` the photos of each class, sorted by name, that a part takes.
         split_seed: As there.
+        ties: As there, to say so where a class can't be in every part; None: it may lack any but
+            the first.
     """
     classes = sorted(table["label"].unique())
     order, labels, draws = _groups_by_size(table, groups, classes, split_seed)
     left = room.copy()
     chosen = np.array([_choose(*group, left) for group in zip(labels, draws, strict=True)])
-    _give_each_class_all_parts(chosen, labels, classes, room.shape[1])
+    _give_each_class_all_parts(chosen, labels, classes, room.shape[1], ties)
     part: np.ndarray = groups.map(pd.Series(chosen, index=order)).to_numpy()
     return part
 
@@ -165,7 +229,11 @@ def _choose(labels: Labels, draw: float, room: np.ndarray) -> int:
 
 
 def _give_each_class_all_parts(
-    chosen: np.ndarray, groups: list[Labels], classes: list[str], num_parts: int
+    chosen: np.ndarray,
+    groups: list[Labels],
+    classes: list[str],
+    num_parts: int,
+    ties: Ties | None,
 ) -> None:
     """Move single groups, the smallest that can be spared, so that each class is in each part."""
     by_class: dict[int, list[int]] = {}
@@ -182,13 +250,16 @@ def _give_each_class_all_parts(
     for label in sorted(by_class, key=lambda label: len(by_class[label])):
         for part in set(range(num_parts)) - set(chosen[by_class[label]].tolist()):
             moved = next((place for place in by_class[label] if can_be_spared(place)), None)
-            if moved is None:
+            if moved is None and ties:
                 raise ValueError(
-                    f"data.split=grouped: twins tie the class {classes[label]!r} to others, so "
+                    f"{ties.setting}: {ties.groups} tie the class {classes[label]!r} to others, so "
                     "that it can't be in every split. Pass a higher data.min_images, or "
-                    "data.split=random."
+                    f"{ties.way_out}."
                 )
-            chosen[moved] = part
+            if moved is None and part == 0:
+                moved = by_class[label][0]
+            if moved is not None:
+                chosen[moved] = part
 
 
 def _draws(ids: Iterable[str], split_seed: int) -> list[bytes]:

@@ -2,21 +2,25 @@
 
 The catalogue table has one row a photo, in the order of styles.csv, with the columns `line` (in
 that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.read` takes),
-`product` (text: the id, but for photos that share one in the table, which share it here), `label`
-(text) and, after `assign_splits`, `split` (`train`, `val` or `test`).
+`product` (the id, but for photos that share one in the table, which share it here, or whatever else
+photos of one product share), `label` (text), `given` (a split, where those of the catalogue are
+kept) and, after `assign_splits`, `split` (`train`, `val` or `test`).
 """
 
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from fashion.catalogue.csv_rows import CsvForm
+from fashion.catalogue.folders import read_folders
+from fashion.catalogue.given_splits import ABSENT, check_given, check_words, read_given
+from fashion.catalogue.groups import joined
 from fashion.catalogue.labels import clean_text
 from fashion.catalogue.notes import why_dropped
 from fashion.catalogue.review import EXCLUDED, Review
 from fashion.catalogue.root import CatalogueRoot
+from fashion.catalogue.structure import Structure
 from fashion.catalogue.table_cells import DROPPED_COLUMNS, Columns
 from fashion.catalogue.table_rows import no_file_name, read_table
 from fashion.wording import many
@@ -38,6 +42,9 @@ class Catalogue:
         source: What the rows were read from, in messages.
         relabelled: Rows of `table` whose label a review replaced: `line`, `id`, `label` as it is
             and `label_before`.
+        labelled_by: What decides the labels, in messages.
+        way_out: What else could decide them, to go on with "Lower data.min_images".
+        grouped_by: What tells the products, in messages.
         notes: What to mind of how it was read, in sentences.
     """
 
@@ -49,6 +56,9 @@ class Catalogue:
     relabelled: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=RELABELLED_COLUMNS)
     )
+    labelled_by: str = ""
+    way_out: str = ""
+    grouped_by: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -65,6 +75,12 @@ class Catalogue:
     def of_no_class(self) -> pd.DataFrame:
         """The rows whose label a model of these classes can't know, rare ones among them."""
         return self._dropped_as(RARE, UNKNOWN)
+
+    @property
+    def num_products(self) -> int | None:
+        """The products in the table; None where each has one photo."""
+        products = self.table.get("product", self.table["id"])
+        return int(products.nunique()) if products.duplicated().any() else None
 
     @property
     def rows_read(self) -> int:
@@ -97,11 +113,13 @@ class Catalogue:
         dropped = self.dropped["reason"].value_counts()
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "none"
         relabelled = f"; {len(self.relabelled):,} relabelled" if len(self.relabelled) else ""
+        number = self.num_products
+        products = f"; photos of {many(number, 'product')}" if number else ""
         return (
             f"{many(self.rows_in_file, 'row')} in {self.source} = {len(self.table):,} kept in "
             f"{many(self.table['label'].nunique(), 'class', 'classes')} + {len(self.dropped):,} "
             f"dropped ({reasons})"
-            f"{relabelled}"
+            f"{relabelled}{products}"
         )
 
 
@@ -113,13 +131,13 @@ def load_catalogue(
     *,
     id_column: str | None = "id",
     image_column: str | None = None,
-    other_columns: dict[str, str] | None = None,
     form: CsvForm | None = None,
     review: Review | None = None,
+    structure: Structure | None = None,
 ) -> Catalogue:
     """Read the table and keep the rows with an image and a label of at least `min_images` rows.
 
-    Where each class has a folder of photos, the label is the name of a photo's own folder and the
+    Where each class has a folder of photos, the label is the name of a photo's folder and the
     columns are not asked for.
 
     Args:
@@ -131,11 +149,10 @@ def load_catalogue(
         id_column: Names each row; None takes the photo's path for a name.
         image_column: The photo's path, relative to the table or to images/; None: the photo is
             images/<id> with any ending.
-        other_columns: Further columns that the attributes have to hold, by the keys under `data`
-            that name them.
         form: How the table is written, where its bytes don't tell.
         review: Which photos to leave out, and which to label otherwise; without `min_images` what
             is not there is passed over.
+        structure: Levels of folders, products, given splits; None: as `Structure` is by default.
 
     Raises:
         ValueError: The table can't be used; the sentence names the key, the value and the way out.
@@ -144,25 +161,32 @@ def load_catalogue(
         raise ValueError(f"data.malformed_rows={malformed_rows!r} is unknown; pass skip or repair.")
     if min_images is not None and min_images < 1:
         raise ValueError(f"data.min_images={min_images} must be at least 1.")
+    structure = structure or Structure()
+    structure.check(root)
     columns = Columns(
-        id=id_column, image=image_column, label=label_column, others=other_columns or {}
+        id=id_column, image=image_column, label=label_column, others=structure.columns()
     )
     if root.csv_name is None:
-        catalogue, malformed = _from_folders(root), ""
+        catalogue, malformed = _from_folders(root, structure), ""
     else:
         catalogue, malformed = _from_table(root, columns, malformed_rows == "repair", form)
     if review:
         catalogue = _reviewed(catalogue, review, is_own=min_images is not None)
+    if root.csv_name is not None:
+        catalogue = _with_structure(catalogue, root, structure)
     catalogue = _drop_incomplete(catalogue, root, columns)
     notes = why_dropped(catalogue.dropped, catalogue.rows_in_file, root, columns, malformed)
     catalogue = replace(catalogue, notes=(*catalogue.notes, *notes))
     if catalogue.table.empty:
         raise ValueError(_nothing_left(catalogue, root, columns))
-    return _drop_rare(catalogue, min_images, label_column)
+    if structure.keeps_splits:
+        table = catalogue.table
+        catalogue = catalogue.without(table[table["given"] == ""], "no split", "")
+    return _drop_rare(catalogue, min_images)
 
 
 def drop_unreadable(
-    catalogue: Catalogue, unreadable: dict[str, str], min_images: int | None, label_column: str
+    catalogue: Catalogue, unreadable: dict[str, str], min_images: int | None
 ) -> Catalogue:
     """Drop rows whose photo can't be decoded, then labels that became rare by it.
 
@@ -170,26 +194,27 @@ def drop_unreadable(
         catalogue: As `load_catalogue` returned it.
         unreadable: Maps an id to what is wrong with its photo.
         min_images: As in `load_catalogue`.
-        label_column: For messages.
     """
     if not unreadable:
         return catalogue
     rows = catalogue.table[catalogue.table["id"].isin(unreadable.keys())]
     kept = catalogue.without(rows, "unreadable image", rows["id"].map(unreadable))
-    return _drop_rare(kept, min_images, label_column)
+    return _drop_rare(kept, min_images)
 
 
-def _from_folders(root: CatalogueRoot) -> Catalogue:
-    table = pd.DataFrame({"id": list(root.photos), "photo": list(root.photos.values())})
-    table.insert(0, "line", range(1, len(table) + 1))
-    table["product"] = table["id"]
-    table["label"] = [clean_text(PurePosixPath(id_).parent.name) for id_ in table["id"]]
+def _from_folders(root: CatalogueRoot, structure: Structure) -> Catalogue:
+    found = read_folders(root, structure)
+    level = structure.label_level
     return Catalogue(
-        table=table,
+        table=found.table if structure.keeps_splits else found.table.drop(columns="given"),
         dropped=pd.DataFrame(columns=DROPPED_COLUMNS),
-        rows_in_file=len(table),
-        attributes=pd.DataFrame(index=table["line"]),
+        rows_in_file=len(found.table),
+        attributes=pd.DataFrame(index=found.table["line"]),
         source=root.table_name,
+        labelled_by="the folders" if level == -1 else f"data.label_level={level}",
+        way_out=found.way_out,
+        grouped_by=f"data.group_level={structure.group_level}",
+        notes=tuple(found.notes),
     )
 
 
@@ -210,9 +235,30 @@ def _from_table(
         rows_in_file=rows.rows_in_file,
         attributes=rows.attributes,
         source=root.table_name,
+        labelled_by=f"data.label_column={columns.label!r}",
+        way_out="or pass another data.label_column.",
+        grouped_by=f"data.id_column={columns.id!r}",
         notes=tuple(notes),
     )
     return catalogue, rows.malformed
+
+
+def _with_structure(catalogue: Catalogue, root: CatalogueRoot, structure: Structure) -> Catalogue:
+    """Join products by a column of the table, and add the column `given`."""
+    attributes, table = catalogue.attributes, catalogue.table
+    if structure.group_column is not None:
+        values = attributes[clean_text(structure.group_column)].loc[table["line"]].map(clean_text)
+        own = [value or (id_,) for value, id_ in zip(values, table["id"], strict=True)]
+        table = table.assign(product=joined(table["product"], own))
+        catalogue = replace(catalogue, grouped_by=f"data.group_column={structure.group_column!r}")
+    if not structure.keeps_splits:
+        return replace(catalogue, table=table)
+    words, notes = None, catalogue.notes
+    if structure.split_column is not None:
+        words = attributes[clean_text(structure.split_column)].loc[table["line"]].map(clean_text)
+        subject = f"data.split_column={structure.split_column!r}"
+        notes = (*notes, *check_words(words[words != ""], subject))
+    return replace(catalogue, table=table.assign(given=read_given(root, table, words)), notes=notes)
 
 
 def _reviewed(catalogue: Catalogue, review: Review, is_own: bool) -> Catalogue:
@@ -261,23 +307,28 @@ def _nothing_left(catalogue: Catalogue, root: CatalogueRoot, columns: Columns) -
     return f"data.root={str(root.path)!r}: {wrong}. {way_out}"
 
 
-def _drop_rare(catalogue: Catalogue, min_images: int | None, label_column: str) -> Catalogue:
+def _drop_rare(catalogue: Catalogue, min_images: int | None) -> Catalogue:
+    """Drop labels of too few photos and, where the splits are given, those that train lacks."""
     if min_images is None:
         return catalogue
     table = catalogue.table
     counts = table["label"].map(table["label"].value_counts())
     rare = counts < min_images
     detail = counts[rare].map(lambda count: f"{count} photos, fewer than {min_images}")
-    without_rare = catalogue.without(table[rare], RARE, detail)
-    kept = without_rare.table
-    if kept["label"].nunique() < 2:
+    kept = catalogue.without(table[rare], RARE, detail)
+    if "given" in kept.table:
+        check_given(kept.table["given"])
+        in_train = kept.table.loc[kept.table["given"] == "train", "label"]
+        absent = kept.table[~kept.table["label"].isin(in_train)]
+        kept = kept.without(absent, ABSENT, "")
+    if kept.table["label"].nunique() < 2:
         largest = table["label"].value_counts().head(2)
         raise ValueError(
-            f"data.min_images={min_images} leaves {kept['label'].nunique()} of "
-            f"{table['label'].nunique()} classes of data.label_column={label_column!r}; a "
+            f"data.min_images={min_images} leaves {kept.table['label'].nunique()} of "
+            f"{table['label'].nunique()} classes of {catalogue.labelled_by}; a "
             "classifier needs two. The largest classes are "
             + ", ".join(f"{name!r} ({count})" for name, count in largest.items())
-            + ". Lower data.min_images or pass another data.label_column."
+            + f". Lower data.min_images {catalogue.way_out}"
             + "".join(f" {note}" for note in catalogue.notes)
         )
-    return without_rare
+    return kept

@@ -50,15 +50,15 @@ class LoadedCatalogue:
         return self.catalogue.class_names
 
     def provisional_splits(self) -> SplitCatalogue:
-        """Share the photos out at random, as if all could be decoded and none had a twin.
+        """Share the photos out as if all could be decoded and none had a twin.
 
         The sizes are those of the splits to come, as far as they can be known.
 
         Raises:
             ValueError: A class can't be in every split.
         """
-        seed = self.settings.split_seed
-        return split_catalogue(self.catalogue, None, kind="random", seed=seed)
+        kind = "given" if self.settings.split == "given" else "random"
+        return split_catalogue(self.catalogue, None, kind=kind, seed=self.settings.split_seed)
 
 
 def catalogue_facts(loaded: LoadedCatalogue, splits: SplitCatalogue) -> dict[str, Any]:
@@ -68,19 +68,27 @@ def catalogue_facts(loaded: LoadedCatalogue, splits: SplitCatalogue) -> dict[str
         "root": str(loaded.root.path),
         "drawn_sample": loaded.is_sample,
         **splits.facts(),
-        "label_column": settings.label_column,
+        **_labels(loaded),
         **(_division(settings, splits) if splits.is_divided else {}),
     }
 
 
 def _division(settings: DataSettings, splits: SplitCatalogue) -> dict[str, Any]:
+    asked = {key: getattr(settings, key) for key in ("split_column", "group_column", "group_level")}
     return {
         "min_images": settings.min_images,
         "split": settings.split,
         "split_seed": settings.split_seed,
         **({"folds": settings.folds, "fold": settings.fold} if settings.folds else {}),
+        **{key: column for key, column in asked.items() if column is not None},
         "splits_sha256": splits.sha256(),
     }
+
+
+def _labels(loaded: LoadedCatalogue) -> dict[str, Any]:
+    if loaded.root.csv_name is None:
+        return {"label_column": None, "label_level": loaded.settings.label_level}
+    return {"label_column": loaded.settings.label_column}
 
 
 def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
@@ -108,6 +116,7 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
         image_column=settings.image_column,
         form=CsvForm(parse_delimiter(settings.delimiter), settings.encoding),
         review=review,
+        structure=settings.structure.of_labels(root) if keep_rare else settings.structure,
     )
     for note in catalogue.notes:
         log.warning(note)
@@ -142,9 +151,7 @@ def split(loaded: LoadedCatalogue, unreadable: dict[str, str]) -> SplitCatalogue
         ValueError: A class is left with too few photos.
     """
     settings = loaded.settings
-    catalogue = drop_unreadable(
-        loaded.catalogue, unreadable, settings.min_images, settings.label_column
-    )
+    catalogue = drop_unreadable(loaded.catalogue, unreadable, settings.min_images)
     splits = split_catalogue(
         catalogue,
         find_twins(loaded.root, catalogue.table, settings.cache_folder),
@@ -155,6 +162,8 @@ def split(loaded: LoadedCatalogue, unreadable: dict[str, str]) -> SplitCatalogue
     )
     log.info(catalogue.describe())
     log.info(splits.describe_twins())
+    for note in splits.notes():
+        log.warning(note)
     return splits
 
 
@@ -190,7 +199,7 @@ def prepare_labelled(
         log.info("%d labels are unknown to the model: %s", len(strange), labels)
     loaded = replace(loaded, catalogue=known.catalogue)
     store = pack(loaded, input_size, interpolation)
-    catalogue = drop_unreadable(known.catalogue, store.unreadable, None, settings.label_column)
+    catalogue = drop_unreadable(known.catalogue, store.unreadable, None)
     if catalogue.table.empty:
         id_, reason = next(iter(store.unreadable.items()))
         raise ValueError(

@@ -12,6 +12,7 @@ import platformdirs
 from fashion.catalogue.csv_rows import check_encoding, parse_delimiter
 from fashion.catalogue.images import FITS
 from fashion.catalogue.splits import KINDS
+from fashion.catalogue.structure import Structure
 from fashion.defaults import default_settings
 from fashion.wording import did_you_mean
 
@@ -44,6 +45,11 @@ class DataSettings:
         id_column: The table's column that names each row; None takes the photo's path.
         image_column: The column of the photos' paths; None: the photo is images/<id>.
         label_column: The column to classify by.
+        label_level: Without a table: which folder of a photo's path is its label, see
+            `fashion.catalogue.structure.Structure`.
+        group_column: The table's column in which photos of one product have the same value; they
+            are in one split.
+        group_level: The same for the folders, where there is no table.
         min_images: Labels with fewer photos are dropped.
         malformed_rows: `skip` or `repair`.
         exclude: CSV of the ids to leave out, see `fashion.catalogue.review`.
@@ -52,7 +58,8 @@ class DataSettings:
         fit: `squash` or `pad`, see `fashion.catalogue.images.decode_image`.
         rotation: Largest angle of the random rotation, in degrees.
         split: How the splits are drawn, stratified by label: `random`, or `grouped`, which has no
-            photo's twins in another split.
+            photo's twins in another split; or `given`, those of the catalogue.
+        split_column: The column that gives the splits; None: folders train, val and test do.
         split_seed: Decides the splits, and nothing else does.
         folds: Cross-validate: so many folds take the place of the splits; None doesn't.
         fold: Which of them is tested on, from 0.
@@ -80,6 +87,9 @@ class DataSettings:
     id_column: str | None
     image_column: str | None
     label_column: str
+    label_level: int
+    group_column: str | None
+    group_level: int | None
     min_images: int
     malformed_rows: str
     exclude: str | None
@@ -88,6 +98,7 @@ class DataSettings:
     fit: str
     rotation: float
     split: str
+    split_column: str | None
     split_seed: int
     folds: int | None
     fold: int
@@ -115,6 +126,7 @@ class DataSettings:
         check_encoding(self.encoding)
         self._check_choices()
         self._check_folds()
+        self._check_structure()
         for key, lowest in LEAST.items():
             kinds = (int, float) if key == "rotation" else (int,)
             value = getattr(self, key)
@@ -159,6 +171,17 @@ class DataSettings:
         return cls(**given)
 
     @property
+    def structure(self) -> Structure:
+        """What belongs together, beside the labels."""
+        return Structure(
+            label_level=self.label_level,
+            group_level=self.group_level,
+            group_column=self.group_column,
+            keeps_splits=self.split == "given",
+            split_column=self.split_column,
+        )
+
+    @property
     def cache_folder(self) -> Path:
         """The folder of packed photos, features and the drawn sample."""
         return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache_dir()
@@ -176,6 +199,27 @@ class DataSettings:
         if not isinstance(self.views_on_device, (bool, type(None))):
             raise ValueError(
                 f"data.views_on_device={self.views_on_device!r}: pass true, false or null."
+            )
+
+    def _check_structure(self) -> None:
+        for key in ("label_level", "group_level"):
+            level = getattr(self, key)
+            is_level = isinstance(level, int) and not isinstance(level, bool) and level != 0
+            if not (is_level or (level is None and key == "group_level")):
+                raise ValueError(
+                    f"data.{key}={level!r}: pass 1 for the first folder below the root, 2 for the "
+                    "next, or -1 for the photo's own."
+                )
+        if self.split_column is not None and self.split != "given":
+            raise ValueError(
+                f"data.split_column={self.split_column!r} has no effect with "
+                f"data.split={self.split}; pass data.split=given."
+            )
+        if self.split == "given" and self.folds is not None:
+            raise ValueError(
+                f"data.folds={self.folds} draws splits of its own, but data.split=given keeps "
+                "those of the catalogue. Pass data.split=random or grouped, or leave data.folds "
+                "out."
             )
 
     def _check_folds(self) -> None:

@@ -45,7 +45,7 @@ def split_to_show(
             return split(loaded, unreadable), ""
         except ValueError as error:
             problem = str(error)
-    catalogue = drop_unreadable(loaded.catalogue, unreadable, None, settings.label_column)
+    catalogue = drop_unreadable(loaded.catalogue, unreadable, None)
     if catalogue.table.empty:
         id_, reason = next(iter(unreadable.items()))
         raise ValueError(

@@ -214,7 +214,9 @@ def summarise(
         "largest_class": {"label": largest["label"], "photos": int(largest["photos"])},
         "smallest_class": {"label": smallest["label"], "photos": int(smallest["photos"])},
         "imbalance_ratio": round(largest["photos"] / smallest["photos"], 2),
-        "classes_with_few_test_photos": int((kept["test"] < FEW).sum()) if "test" in kept else 0,
+        "classes_with_few_test_photos": (
+            int(kept["test"].between(1, FEW - 1).sum()) if "test" in kept else 0
+        ),
         "twin_groups_of_several_labels": int(disagreeing["group"].nunique()),
         "largest_twin_group": int((twins["group"] == 0).sum()),  # they come by size
         "modes": dict(tables["image_modes"].to_numpy().tolist()),
@@ -222,7 +224,7 @@ def summarise(
         "bytes": int(images["bytes"].sum()),
         "upscaled": int(small.sum()),
     }
-    sentences = [*label_warnings(tables["rename"]), *warnings(audit, kept)]
+    sentences = [*splits.notes(), *label_warnings(tables["rename"]), *warnings(audit, kept)]
     return {**audit, "notes": list(loaded.catalogue.notes), "warnings": sentences}
 
 
@@ -238,7 +240,8 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
         )
     few = audit["classes_with_few_test_photos"]
     if few:
-        least = kept.iloc[int(kept["test"].argmin())]
+        tested = kept[kept["test"] > 0]
+        least = tested.iloc[int(tested["test"].argmin())]
         sentences.append(
             f"{many(few, 'class has', 'classes have')} fewer than {FEW} test photos: one photo of "
             f"“{least['label']}”, which has {least['test']}, is {1 / least['test']:.0%} of its "
@@ -249,7 +252,11 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
         sentences.append(
             f"{audit['test_with_twin_in_train']:,} of {audit['test']:,} test photos ({share:.1%}) "
             "have a twin in the training split, so that a model is tested on what it has seen. "
-            "data.split=grouped keeps twins together."
+            + (
+                "The given splits are kept as they are; data.exclude leaves photos out."
+                if audit["split"] == "given"
+                else "data.split=grouped keeps twins together."
+            )
         )
     groups = audit["twin_groups_of_several_labels"]
     if groups:

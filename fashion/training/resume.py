@@ -65,9 +65,13 @@ MAY_DIFFER_BETWEEN_SEEDS = (*PLACES, "seed")
 # Settings without which a checkpoint's weights or splits mean something else.
 REFUSED_TO_RESUME = (
     "data.label_column",
+    "data.label_level",
+    "data.group_column",
+    "data.group_level",
     "data.min_images",
     "data.malformed_rows",
     "data.split",
+    "data.split_column",
     "data.split_seed",
     "data.folds",
     "data.fold",

@@ -263,9 +263,9 @@ def test_a_wrong_setting_is_named(tiny_root, settings, message):
 
 def test_unreadable_photos_are_dropped_and_can_make_a_label_rare(tiny_root):
     catalogue = load_catalogue(open_root(tiny_root), min_images=40)
-    assert drop_unreadable(catalogue, {}, 40, "articleType") is catalogue
+    assert drop_unreadable(catalogue, {}, 40) is catalogue
     jeans = catalogue.table[catalogue.table["label"] == "Jeans"]["id"].iloc[0]
-    dropped = drop_unreadable(catalogue, {jeans: "empty file"}, 40, "articleType")
+    dropped = drop_unreadable(catalogue, {jeans: "empty file"}, 40)
     assert dropped.class_names == ["Shirts", "Watches"]
     assert dropped.counts() == {
         "kept": 80, "malformed": 1, "no image": 1, "rare label": 2 + 39, "unreadable image": 1,

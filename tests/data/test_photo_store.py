@@ -319,7 +319,7 @@ def test_unreadable_photos_become_dropped_rows_with_their_reason(copy, pack, no_
     assert pack(copy).unreadable == store.unreadable
 
     catalogue = load_catalogue(open_root(copy), min_images=10)
-    kept = drop_unreadable(catalogue, store.unreadable, 10, "articleType")
+    kept = drop_unreadable(catalogue, store.unreadable, 10)
     dropped = kept.dropped[kept.dropped["reason"] == "unreadable image"]
     assert dict(zip(dropped["id"], dropped["detail"], strict=True)) == store.unreadable
     assert kept.counts()["kept"] == 117

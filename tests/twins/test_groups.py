@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fashion.catalogue.groups import groups_of_all
 from fashion.catalogue.root import open_root
-from fashion.catalogue.split_catalogue import groups_of_all
 from fashion.catalogue.table import load_catalogue
 from fashion.twins import groups as module
 from fashion.twins.alignment import compare
