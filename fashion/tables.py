@@ -26,6 +26,15 @@ def csv_text(table: "pd.DataFrame", **options: Any) -> str:
     return text
 
 
+def list_text(table: "pd.DataFrame", **options: Any) -> str:
+    """Return a table as `csv_text` does, to be edited in a spreadsheet and read again.
+
+    Without a mark spreadsheets take UTF-8 for a code page, and save it so.
+    """
+    text = csv_text(table, **options)
+    return text if text.isascii() else f"\ufeff{text}"
+
+
 def mark_text(cell: object) -> object:
     """Return a cell such that no spreadsheet computes it; numbers are no text."""
     if isinstance(cell, str) and cell.startswith((*FORMULA, MARK)):

@@ -153,7 +153,7 @@ def open_rows(
             names = [clean_text(name) for name in wanted]
             delimiter = form.delimiter or (marked and marked[1]) or _delimiter_of(head, names)
             rows = _numbered(chain(head, lines), delimiter, subject, 2 if marked else 1)
-            header = next((row for row in rows if any(map(str.strip, row.fields))), Row(0, []))
+            header = next((row for row in rows if not _is_blank(row.fields)), Row(0, []))
             yield CsvTable([clean_text(name) for name in header.fields], rows, delimiter)
     except OSError as error:
         raise ValueError(f"{subject} can't be read ({error}).") from error
@@ -207,12 +207,15 @@ def _delimiter_of(head: list[str], wanted: list[str]) -> str:
 
     def columns(delimiter: str) -> tuple[int, int]:
         rows = csv.reader(head, delimiter=delimiter)
-        header = [
-            clean_text(n) for n in next((row for row in rows if any(map(str.strip, row))), [])
-        ]
+        header = [clean_text(name) for name in next((r for r in rows if not _is_blank(r)), [])]
         return sum(name in header for name in wanted), len(header)
 
     return max(DELIMITERS, key=columns)
+
+
+def _is_blank(cells: list[str]) -> bool:
+    """Return whether a row above the header holds nothing but delimiters, of whatever kind."""
+    return not "".join(cells).strip(" ,;\t\r\n")
 
 
 def _numbered(lines: Iterable[str], delimiter: str, subject: str, line: int) -> Iterator[Row]:

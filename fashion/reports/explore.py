@@ -24,7 +24,7 @@ from fashion.reports.figures import plot_class_distribution
 from fashion.reports.label_warnings import label_warnings, suggested_names
 from fashion.reports.names import numbered
 from fashion.reports.pages import Gallery, Sheet, png, render, write_pictures
-from fashion.tables import csv_text
+from fashion.tables import csv_text, list_text
 from fashion.wording import many
 
 VALUES = range(2, 61)  # how many a column may have for its shares to be shown
@@ -74,7 +74,8 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
     with rewriting(output_dir) as write:
         splits.write_tables(output_dir)
         for name, table in tables.items():
-            write(f"{name}.csv", csv_text(table, float_format="%.6g"))
+            as_text = list_text if name == "rename" else csv_text
+            write(f"{name}.csv", as_text(table, float_format="%.6g"))
         text = json.dumps(audit, indent=2, ensure_ascii=False, allow_nan=False)
         write("audit.json", f"{text}\n")
         page = render(

@@ -20,7 +20,7 @@ from fashion.files import write_file
 from fashion.metrics.predictions import Predictions
 from fashion.models import checkpoints
 from fashion.reports.pages import Gallery, Sheet, render
-from fashion.tables import csv_text
+from fashion.tables import list_text
 from fashion.training.run_folder import RunFolder
 from fashion.wording import many
 
@@ -107,7 +107,7 @@ def write_suspects(
         output_dir: Made when missing.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    text = csv_text(suspects, float_format="%.4f")
+    text = list_text(suspects, float_format="%.4f")
     write_file(output_dir / "suspect_labels.csv", text)
     photos = loaded.catalogue.table.set_index("id")["photo"].to_dict()
     gallery = Gallery(loaded.root)

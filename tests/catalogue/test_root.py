@@ -176,6 +176,19 @@ def test_every_way_a_deflated_entry_breaks_is_a_value_error(tmp_path):
             root.read(root.photos["1"])
 
 
+def test_a_table_that_is_packed_too_well_is_refused_before_it_is_read(tmp_path):
+    cell = "x" * 2**21
+    path = zip_entries(tmp_path / "bomb.zip", **{"styles.csv": f"{HEADER}1,{cell}\n"})
+    message = (
+        r"bomb\.zip': styles\.csv can't be read \(its 2,\d+,\d+ bytes are packed into 2,\d+, mo"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_catalogue(open_root(path))
+    small = zip_entries(tmp_path / "small.zip", **{"styles.csv": f"{HEADER}1,{cell[: 2**19]}\n"})
+    with open_root(small).open("styles.csv") as file:
+        assert len(file.read()) == len(HEADER) + 2 + 2**19 + 1
+
+
 def test_a_damaged_table_in_a_zip_is_named(tmp_path):
     rows = "".join(f"{i},{'Shirts' if i % 2 else 'Jeans'}\n" for i in range(500))
     path = zip_entries(tmp_path / "damaged.zip", **{"styles.csv": HEADER + rows})

@@ -26,7 +26,7 @@ def run(root, folder, **changes):
 
 
 def read(folder, name):
-    with open(folder / "out" / name, newline="", encoding="utf-8") as file:
+    with open(folder / "out" / name, newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -229,3 +229,27 @@ def test_what_cannot_be_trained_on_can_be_looked_at(
     page = (tmp_path / "out" / "index.html").read_text()
     assert "shared out into splits" in page
     assert page.count("data:image/jpeg") >= len(rows)
+
+
+def test_labels_that_look_alike_or_like_none_are_told_with_a_list_that_mends_them(
+    write_catalogue, tmp_path
+):
+    spellings = ["Shirts", "Shirts", "shirts", "Jeans", "nan"] * 12 + ["SHÍRTS"]
+    rows = [{"id": str(i), "articleType": label} for i, label in enumerate(spellings)]
+    folder = write_catalogue(tmp_path / "catalogue", rows)
+    audit = run(folder, tmp_path, min_images=5)
+    assert read(tmp_path, "rename.csv") == [
+        {"old": "shirts", "new": "Shirts", "photos": "12"},
+        {"old": "SHÍRTS", "new": "Shirts", "photos": "1"},
+        {"old": "nan", "new": "", "photos": "12"},
+    ]
+    alike, none = audit["warnings"][:2]
+    assert alike.startswith(
+        "“Shirts” and “shirts” (12), “Shirts” and “SHÍRTS” (1) differ in case, "
+    )
+    assert none.startswith("“nan” (12) looks like no label at all.")
+    names = shutil.copy(tmp_path / "out" / "rename.csv", tmp_path / "rename.csv")
+    mended = run(folder, tmp_path, min_images=5, rename=str(names))
+    assert (mended["classes"], mended["dropped"]) == (2, {"no label": 12})
+    assert mended["relabelled"] == 13
+    assert not any("data.rename" in warning for warning in mended["warnings"])
