@@ -1,6 +1,8 @@
 """The jobs of a sweep: where each is written, and what became of it."""
 
+import gc
 import logging
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,12 +62,21 @@ class Sweep(Callback):
             # One that would not write over an earlier run leaves that run as it was.
             if not isinstance(error.__cause__, FileExistsError):
                 write_file(error_path, f"{words}\n")
+            _forget(error)
         else:
             error_path.unlink(missing_ok=True)
+        gc.collect()  # trainer and model refer to each other
         sweep_dir = Path(config.hydra.sweep.dir)
         table = write_comparison([sweep_dir], sweep_dir)
         shown = table[["run", "status", *FIGURES]]
         log.info("%s\n%s", sweep_dir / "index.html", shown.to_string(index=False))
+
+
+def _forget(error: BaseException | None) -> None:
+    """Free what the frames of an error hold, such as model and photos: Hydra keeps the error."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _in_words(error: BaseException) -> str:

@@ -18,8 +18,10 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
+from fashion.commands.apart import run_apart, starts_processes
 from fashion.commands.configuration import check_words
 from fashion.commands.folders import register_resolvers
+from fashion.commands.lifeline import tie, watch
 from fashion.commands.overrides import read_overrides
 from fashion.commands.screen import hide_advertisements
 from fashion.data.datamodule import FashionDataModule
@@ -53,6 +55,7 @@ _typed: list[str] = []  # the command line, as Hydra's words
 
 def run(words: list[str]) -> None:
     """Train as the words of a command line say."""
+    tie()
     overrides = read_overrides(words)
     check_words(overrides)
     command = sys.argv[:2] if sys.argv[1:2] == ["train"] else sys.argv[:1]
@@ -65,6 +68,7 @@ def run(words: list[str]) -> None:
 def job(cfg: DictConfig) -> float | None:
     """Train what Hydra composed; alone, a user's error ends the process in a sentence."""
     hide_advertisements()
+    watch()
     if _typed:  # Lightning starts the other processes of a run with these words
         sys.argv = list(_typed)
     try:
@@ -86,6 +90,12 @@ def main(cfg: DictConfig) -> float | None:
         if finished:
             log.info("%s is finished: nothing is left to do.", cfg.output_dir)
             return finished.get("best_val_macro_auprc")
+        if in_sweep() and starts_processes(cfg.trainer):
+            check_trainer(settings_of(cfg)["trainer"])
+            run_apart(cfg)
+            return (find_finished(settings_of(cfg), cfg.output_dir) or {}).get(
+                "best_val_macro_auprc"
+            )
         ckpt_path, record, trainer, datamodule, classifier = prepare(cfg)
     except USER_ERRORS as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
@@ -122,8 +132,12 @@ def main(cfg: DictConfig) -> float | None:
 
 def resumes(cfg: DictConfig) -> bool:
     """Return whether the run is to go on with what its folder holds, as those of a sweep do."""
-    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
-    return bool(cfg.ckpt_path == "auto" or (cfg.ckpt_path is None and in_sweep))
+    return bool(cfg.ckpt_path == "auto" or (cfg.ckpt_path is None and in_sweep()))
+
+
+def in_sweep() -> bool:
+    """Return whether this is a job of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:

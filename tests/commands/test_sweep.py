@@ -4,10 +4,12 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from hydra.core.utils import JobReturn, JobStatus
@@ -129,6 +131,36 @@ def test_a_job_that_would_not_write_over_a_run_leaves_it_as_it_was(folder):
     assert table.loc["resnet50", "status"] == "missing"
 
 
+class Model:
+    """Something large that refers to itself, as a trainer does."""
+
+    def __init__(self):
+        self.trainer = self
+
+
+def test_a_failed_job_leaves_no_memory_behind(folder):
+    seen = []
+
+    def train():
+        model = Model()
+        seen.append(weakref.ref(model))
+        raise MemoryError("no room on the device")
+
+    def job():
+        try:
+            train()
+        except MemoryError as error:
+            raise RuntimeError("it failed") from error
+
+    try:
+        job()
+    except RuntimeError as error:
+        kept = error  # as Hydra does until the sweep ends
+    job_end(folder, "resnet50", JobStatus.FAILED, kept)
+    assert seen[0]() is None
+    assert (folder / "resnet50" / "error.txt").read_text().startswith("RuntimeError: it failed")
+
+
 def test_a_single_run_writes_no_comparison(folder):
     job_end(folder, "resnet50", JobStatus.COMPLETED, mode="RUN")
     assert not (folder / "comparison.csv").exists()
@@ -187,6 +219,84 @@ def test_a_sweep_killed_and_started_again_ends_as_one_that_was_not(tiny_root, ca
     history = pd.read_csv(second / "history.csv").drop(columns="seconds")
     unbroken = pd.read_csv(whole / second.name / "history.csv").drop(columns="seconds")
     pd.testing.assert_frame_equal(history, unbroken)
+
+
+DDP = ["model.backbone=test_resnet", "trainer.devices=2", "trainer.strategy=ddp"]
+
+
+def left_over(sweep_dir):
+    """The processes that still have a sweep's folder among their words, after a moment."""
+    for _ in range(100):
+        left = [
+            each.pid
+            for each in psutil.process_iter(["cmdline", "status"])
+            if str(sweep_dir) in " ".join(each.info["cmdline"] or ())
+            and each.info["status"] != psutil.STATUS_ZOMBIE
+        ]
+        if not left:
+            return []
+        time.sleep(0.2)
+    return left
+
+
+def second_processes(folder):
+    """The processes that train a run beside its first."""
+    return [
+        each
+        for each in psutil.process_iter(["cmdline"])
+        if "hydra.job.name=train_ddp_process_1" in (each.info["cmdline"] or ())
+        and str(folder) in " ".join(each.info["cmdline"])
+    ]
+
+
+@pytest.mark.slow
+def test_jobs_of_two_processes_are_runs_of_their_own(tiny_root, cache_dir, tmp_path):
+    words = [*DDP, "model.optimizer.lr=bad,1e-3", "trainer.max_epochs=1", "robustness_photos=0"]
+    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    assert returncode == 1, output
+    table = pd.read_csv(tmp_path / "comparison.csv").set_index("run")
+    failed = table.loc["timm,model.optimizer.lr=bad"]
+    assert (failed["status"], failed["error"]) == (
+        "failed",
+        "model.optimizer.lr='bad' must be a number.",
+    )
+    trained = tmp_path / "timm,model.optimizer.lr=0.001"
+    assert table.loc[trained.name, "status"] == "finished"
+    assert (trained / "train_ddp_process_1.log").exists()  # the second process
+    assert len(pd.read_csv(trained / "history.csv")) == 1
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.long
+def test_jobs_of_two_processes_end_with_the_sweep_and_go_on_with_it(tiny_root, cache_dir, tmp_path):
+    words = [*DDP, "seed=0,1", "trainer.max_epochs=4", "robustness_photos=0"]
+    first, second = (tmp_path / f"timm,seed={seed}" for seed in (0, 1))
+
+    def wait_for(path, process):
+        while process.poll() is None and not path.exists():
+            time.sleep(0.05)
+        assert process.poll() is None, "it ended before it was killed"
+
+    process = start(tmp_path, tiny_root, cache_dir, *words, catch=subprocess.DEVNULL)
+    wait_for(second / "checkpoints" / "last.ckpt", process)
+    os.kill(process.pid, signal.SIGKILL)  # the sweep alone: the others find out
+    process.wait()
+    assert left_over(tmp_path) == []
+    before = (first / "report" / "summary.json").stat().st_mtime_ns
+    process = start(tmp_path, tiny_root, cache_dir, *words)
+    while not (ranks := second_processes(second)):
+        time.sleep(0.05)
+    ranks[0].kill()  # one of the two fails: its job does, and the sweep goes on to its table
+    returncode, output = finish(process)
+    assert returncode == 1, output
+    assert left_over(tmp_path) == []
+    assert pd.read_csv(tmp_path / "comparison.csv")["error"].str.contains("signal 9").any()
+    spread = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words, *spread))
+    assert returncode == 0, output
+    assert (first / "report" / "summary.json").stat().st_mtime_ns == before
+    assert set(pd.read_csv(tmp_path / "comparison.csv")["status"]) == {"finished"}
+    assert left_over(tmp_path) == []
 
 
 @pytest.mark.slow
