@@ -1,7 +1,11 @@
-"""Which lines of Lightning stay off the user's screen: advertisements, devices there aren't."""
+"""What Lightning shows: no advertisements, no devices there aren't, epochs counted from one."""
 
 import logging
 import warnings
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
 
 # How they begin, by the logger that writes them.
 HIDDEN = {
@@ -33,6 +37,27 @@ def hide_advertisements() -> None:
             logger.addFilter(_Hide(beginnings))
     for message in ADVICE:
         warnings.filterwarnings("ignore", message)
+
+
+def progress_bar() -> ProgressBar:
+    """Return the bar that Lightning would choose, but for its epochs, which count from one."""
+    try:
+        return _RichBar()
+    except ModuleNotFoundError:  # rich is no dependency
+        return _PlainBar()
+
+
+class _RichBar(RichProgressBar):
+    def _get_train_description(self, current_epoch: int) -> str:
+        last = self.trainer.max_epochs
+        words = f"Epoch {current_epoch + 1}" + (f"/{last}" if last and last > 0 else "")
+        return words.ljust(len(self.validation_description))  # or the bar would flicker
+
+
+class _PlainBar(TQDMProgressBar):
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")
 
 
 class _Hide(logging.Filter):

@@ -15,6 +15,7 @@ from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,7 +24,7 @@ from fashion.commands.configuration import check_words
 from fashion.commands.folders import register_resolvers
 from fashion.commands.lifeline import tie, watch
 from fashion.commands.overrides import read_overrides
-from fashion.commands.screen import hide_advertisements
+from fashion.commands.screen import hide_advertisements, progress_bar
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.settings import DataSettings
 from fashion.defaults import CONF
@@ -195,6 +196,9 @@ def prepare(
 def build_trainer(cfg: DictConfig, record: RunRecord) -> Trainer:
     """Build Lightning's Trainer; a device that isn't there is an error that names the keys."""
     callbacks = [record, *build_callbacks(cfg)]
+    is_shown = OmegaConf.select(cfg, "trainer.enable_progress_bar") is not False
+    if is_shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        callbacks.append(progress_bar())
     try:
         trainer: Trainer = instantiate(
             cfg.trainer, callbacks=callbacks, **trainer_arguments(cfg.trainer)

@@ -48,7 +48,8 @@ def plot_validation(histories: Mapping[str, pd.DataFrame], labels: Mapping[str, 
         history = history.dropna(subset=["val/accuracy"])
         if history.empty:
             continue
-        epochs, values = history["epoch"].to_numpy(float), history["val/accuracy"].to_numpy(float)
+        epochs = history["epoch"].to_numpy(float) + 1
+        values = history["val/accuracy"].to_numpy(float)
         axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.6, label=labels[name])
         best = history["val/macro_auprc"].fillna(-1).to_numpy().argmax()
         axes.plot(epochs[best], values[best], "o", color=colour, markersize=6)

@@ -32,7 +32,7 @@ def plot_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> F
     Args:
         history: One row per epoch: `epoch` and any of `train/loss`, `val/loss`, `train/accuracy`,
             `val/accuracy`, `val/macro_f1`, `val/macro_auprc`, `lr`; gaps may be NaN.
-        best_epoch: In the numbering of `epoch`, or None.
+        best_epoch: In the numbering of `epoch`, from 0, or None; the figure counts from 1.
         title: Heading of the figure.
     """
     figure = new_figure(11, 7.4, title)
@@ -61,7 +61,7 @@ def _plot_panel(
     lines: Mapping[str, tuple[str, str]],
     best_epoch: int | None,
 ) -> None:
-    epochs = history["epoch"].to_numpy(float)
+    epochs = history["epoch"].to_numpy(float) + 1
     marker = "o" if len(epochs) <= 40 else ""
     for column, (label, colour) in lines.items():
         values = history.get(column, pd.Series(dtype=float)).to_numpy(float)
@@ -74,7 +74,11 @@ def _plot_panel(
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="#777777")
     elif best_epoch is not None:
         axes.axvline(
-            best_epoch, color=INK, linestyle=":", linewidth=1.2, label=f"best epoch, {best_epoch}"
+            best_epoch + 1,
+            color=INK,
+            linestyle=":",
+            linewidth=1.2,
+            label=f"best epoch, {best_epoch + 1}",
         )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9)

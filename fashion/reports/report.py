@@ -191,7 +191,7 @@ def render_report(
         refusal=records(tables["refusal"]) if "refusal" in tables else [],
         pairs=tables["confused_pairs"].to_dict("records"),
         beside=beside_study(summary, table, every_pair) if comparable else None,
-        first_epoch=int(history["epoch"].min()) if len(history) else None,
+        has_history=len(history) > 0,
         pictures=pictures,
         numbered=numbered(predictions.class_names),
         config=_flatten(summary["config"]),

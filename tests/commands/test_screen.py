@@ -2,7 +2,10 @@ import logging
 import warnings
 
 import pytest
+from lightning import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 
+from fashion.commands import screen
 from fashion.commands.screen import hide_advertisements
 
 
@@ -51,3 +54,24 @@ def test_advice_on_loaders_stays_off_and_other_warnings_are_seen():
         warnings.warn("Consider setting `persistent_workers=True` in 'val'", stacklevel=1)
         warnings.warn("the photos are dark", stacklevel=1)
     assert [str(warning.message) for warning in caught] == ["the photos are dark"]
+
+
+@pytest.mark.parametrize("bar", [screen._RichBar, screen._PlainBar])
+def test_the_bar_counts_epochs_from_one(bar, tmp_path, capsys):
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary"), False)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        limit_train_batches=1,
+        limit_val_batches=0,
+        callbacks=[bar()],
+        default_root_dir=tmp_path,
+        **quiet,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(BoringModel())
+    shown = "".join(capsys.readouterr())
+    assert "Epoch 2" in shown
+    assert "Epoch 0: 100%" not in shown
+    assert "Epoch 0/" not in shown

@@ -70,7 +70,7 @@ def test_the_epoch_that_was_kept_is_marked():
     axes = plot_validation(histories, {"a": "a"}).axes[0]
     curve, best = axes.lines[:2]
     assert curve.get_ydata().tolist() == [0.5, 0.7, 0.9, 0.8]
-    assert (best.get_xdata().item(), best.get_ydata().item()) == (1, 0.7)
+    assert (best.get_xdata().item(), best.get_ydata().item()) == (2, 0.7)
 
 
 def test_a_cost_that_nobody_measured_is_said_to_be_missing():

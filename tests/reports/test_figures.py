@@ -143,8 +143,8 @@ def test_a_history_may_be_short_long_and_full_of_holes(epochs):
 
 def test_the_best_epoch_is_marked():
     axes = history_figure(54).axes[0]
-    assert [line.get_xdata() for line in axes.lines][-1] == [27, 27]
-    assert "best epoch, 27" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [line.get_xdata() for line in axes.lines][-1] == [28, 28]
+    assert "best epoch, 28" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_the_macro_mean_is_drawn_over_all_recalls():
