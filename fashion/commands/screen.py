@@ -22,6 +22,7 @@ HIDDEN = {
 ADVICE = (
     r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
     r"Checkpoint directory .* exists and is not empty",
+    r"The dirpath has changed from",  # of a best model that was moved or copied
     r"It is recommended to use `self\.log\(",
     r"The '\w+' does not have many workers",
     r"Consider setting `persistent_workers=True`",

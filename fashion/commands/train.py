@@ -107,7 +107,9 @@ def main(cfg: DictConfig) -> float | None:
         sys.exit(128 + signal.SIGTERM)
     except MisconfigurationException as error:
         raise CompactHydraException(f"Lightning can't train so: {error}") from error
-    except FloatingPointError as error:  # in all processes
+    except FloatingPointError as error:  # in all processes, of which the first one speaks
+        if not trainer.is_global_zero:
+            sys.exit(1)
         raise CompactHydraException(record.describe_divergence(error)) from error
     best = record.folder.best
     try:

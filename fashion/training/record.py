@@ -134,7 +134,7 @@ class RunRecord(Callback):
             if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
                 _validate_on_resume(trainer)
             try:
-                trainer.save_checkpoint(self.folder.last)
+                trainer.save_checkpoint(self.folder.last, weights_only=False)
             except FloatingPointError as error:
                 log.error("%s", self.describe_divergence(error))
             else:

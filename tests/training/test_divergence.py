@@ -55,7 +55,7 @@ def assert_first_epoch_s(folder):
     ("place", "steps", "what"),
     [
         ("batch", 1, r"after step 7, the loss$"),
-        ("batch", 99, r"the model's logits$"),
+        ("batch", 99, r"after step 8, the loss$"),  # of an epoch's last step, at the latest
         ("validation", 99, r"the model's logits$"),
         ("saving", 99, r"In epoch 1, after step 8, backbone\.fc\."),
     ],
@@ -69,7 +69,7 @@ def test_a_diverged_run_stops_before_it_writes_a_checkpoint(place, steps, what, 
 
 def test_a_diverged_run_that_is_asked_to_stop_keeps_its_last_good_checkpoint(fit, tmp_path, caplog):
     with pytest.raises(SystemExit):
-        fit(tmp_path, Spoil("stopping"), words=[*WORDS, "trainer.log_every_n_steps=99"])
+        fit(tmp_path, Spoil("stopping"), words=WORDS)
     assert_first_epoch_s(tmp_path)
     assert f"The last good checkpoint is {RunFolder(tmp_path).last}" in caplog.text
 
