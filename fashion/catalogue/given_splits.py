@@ -9,6 +9,7 @@ from fashion.catalogue.folders import divide
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.splits import SPLITS
 from fashion.catalogue.structure import SPLIT_WORDS, split_named
+from fashion.wording import many
 
 ODD = 20  # one photo in so many may have another word for a split
 ABSENT = "label not in train"  # a reason in the audit
@@ -117,6 +118,6 @@ def notes_on_absent(table: pd.DataFrame) -> Iterator[str]:
         if absent:
             shown = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
             yield (
-                f"{len(absent):,} of {len(counts):,} classes have no {name} photo ({shown}): "
-                f"figures of {name} say nothing of them."
+                f"{many(len(absent), 'class has', 'classes have')} no {name} photo ({shown}): "
+                f"the figures of {name} say nothing of {'it' if len(absent) == 1 else 'them'}."
             )

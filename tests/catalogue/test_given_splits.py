@@ -8,6 +8,7 @@ from fashion.catalogue.split_catalogue import split_catalogue
 from fashion.catalogue.splits import SPLITS, assign_given_splits
 from fashion.catalogue.structure import Structure
 from fashion.catalogue.table import Catalogue, load_catalogue
+from fashion.data.preparation import catalogue_facts, load
 
 
 def table_of(rng, num_classes=4, largest=60, names=SPLITS):
@@ -139,7 +140,7 @@ def test_a_class_without_train_photos_is_left_out_and_one_without_test_is_told(
     assert catalogue.counts() == {"kept": 16, "label not in train": 8}
     splits = split_catalogue(catalogue, None, kind="given", seed=0)
     assert splits.notes() == [
-        "1 of 2 classes have no test photo (Watches): figures of test say nothing of them."
+        "1 class has no test photo (Watches): the figures of test say nothing of it."
     ]
     assert splits.class_counts()["Watches"]["test"] == 0
 
@@ -231,3 +232,26 @@ def test_a_column_of_products_keeps_them_together(tmp_path, write_catalogue):
     assert catalogue.describe().endswith("; photos of 20 products")
     blank = load_catalogue(open_root(root), min_images=3, structure=Structure(group_column="usage"))
     assert blank.num_products == 2 + 20  # each photo without a value is of its own
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split_column": "part"}, "data.split_column='part' has no effect with data.split=random"),
+        ({"split": "given", "folds": 5}, "data.folds=5 draws splits of its own"),
+        ({"label_level": 0}, "data.label_level=0: pass 1 for the first folder"),
+        ({"group_level": "two"}, "data.group_level='two': pass 1 for the first folder"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(data_settings, changes, message):
+    with pytest.raises(ValueError, match=message):
+        data_settings("anywhere", **changes)
+
+
+def test_given_splits_reach_the_summary_of_a_catalogue(tmp_path, write_catalogue, data_settings):
+    root = write(write_catalogue, tmp_path / "a", sorted(["train", "val", "test"] * 12))
+    settings = data_settings(root, min_images=3, split="given", split_column="season")
+    loaded = load(settings)
+    facts = catalogue_facts(loaded, loaded.provisional_splits())
+    assert (facts["split"], facts["split_column"]) == ("given", "season")
+    assert [facts[name] for name in SPLITS] == [12, 12, 12]
