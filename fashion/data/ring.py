@@ -20,7 +20,8 @@ class BatchRing:
     PyTorch hands a batch over in fresh shared memory, whose page faults cost many times what
     copying the photos does. Here a worker writes it into a free slot and sends the slot's number.
     The slot is free again when the last tensor over it is gone, so a batch may be kept for as long
-    as anyone likes; while all slots of a worker are taken, its batches go PyTorch's way.
+    as anyone likes; while all slots of a worker are taken, its batches go through the queue itself:
+    PyTorch's shared memory may be too small for one, as it is in a container.
 
     Args:
         num_workers: Workers of the loader.
@@ -58,7 +59,8 @@ class BatchRing:
         slot_bytes = self.photos[0, 0].nbytes
         place, offset = divmod(images.data_ptr() - self.photos.ctypes.data, slot_bytes)
         if offset or not 0 <= place < self.taken.size:
-            return batch
+            photos = images.permute(0, 2, 3, 1).contiguous().numpy()
+            return _HandedOver(_unpack, type(batch), photos, [part.numpy() for part in others])
         return _HandedOver(
             _receive, self.number, place, type(batch), [part.numpy() for part in others]
         )
@@ -87,6 +89,10 @@ class _HandedOver:
 
 def _receive(number: int, place: int, kind: type, others: list[np.ndarray]) -> object:
     return kind(_rings[number].receive(place), *map(torch.from_numpy, others))
+
+
+def _unpack(kind: type, photos: np.ndarray, others: list[np.ndarray]) -> object:
+    return kind(torch.from_numpy(photos).permute(0, 3, 1, 2), *map(torch.from_numpy, others))
 
 
 def _shared(shape: tuple[int, ...]) -> np.ndarray:

@@ -84,6 +84,8 @@ def test_batches_that_are_kept_are_never_overwritten(make_loader):
     assert len(addresses(batches)) == len(batches)
     kept = [in_ring(loader, batch) for batch in batches]
     assert sum(kept) == loader.prefetch_factor + 2
+    # Nor do the others lie in PyTorch's shared memory, which a container has little of.
+    assert not any(part.is_shared() for batch in batches for part in batch)
     del batches
     assert not loader.dataset.ring.taken.any()
 
