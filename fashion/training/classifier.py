@@ -21,7 +21,7 @@ from fashion.models.cut import NoCutError, find_cut
 from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_compile
 from fashion.models.network import PhotoClassifier, check_rate
 from fashion.training.continuation import is_between_epochs
-from fashion.training.optimizers import check_optimizer, fuse, settle_steps
+from fashion.training.optimizers import check_optimizer, forget_device, fuse, settle_steps
 
 BETA = 0.9999
 # Of an optimiser's group: what it trains, and how the device computes a step.
@@ -277,6 +277,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the training figures of an interrupted epoch, and along the schedule."""
+        forget_device(checkpoint.get("optimizer_states", []))
         self.schedule_shift = checkpoint.get("schedule_shift", 0)
         self._resumed_between_epochs = is_between_epochs(checkpoint)
         self.train_sums.copy_(torch.tensor(checkpoint["train_sums"]))

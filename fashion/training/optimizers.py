@@ -1,7 +1,7 @@
 """Any of PyTorch's optimisers: checked before the work, fused where it can be, at home anywhere."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,6 +72,16 @@ def _can_fuse(build: Build, device: torch.device) -> bool:
     except (RuntimeError, NotImplementedError):
         return False
     return True
+
+
+def forget_device(states: Sequence[dict[str, Any]]) -> None:
+    """Have optimisers load a checkpoint's states without what its device had them do.
+
+    Adagrad, once told that its step was fused, checks for ever whether the device has such a step.
+    """
+    for state in states:
+        for group in state["param_groups"]:
+            group |= {key: False for key in ("fused", "capturable") if key in group}
 
 
 def settle_steps(optimizer: Optimizer) -> None:

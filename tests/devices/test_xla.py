@@ -229,6 +229,25 @@ def test_a_run_goes_on_on_another_device_with_the_same_figures(first, second, ru
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["SGD", "Adagrad"])
+def test_any_optimiser_goes_on_there_and_back(optimizer, run):
+    chosen = (
+        *SMALL,
+        f"model.optimizer._target_=torch.optim.{optimizer}",
+        "model.optimizer.lr=1e-3",
+        *(["+model.optimizer.momentum=0.9"] if optimizer == "SGD" else []),
+        "callbacks.last.filename='epoch{epoch}'",
+        "+callbacks.last.save_top_k=-1",
+        "+callbacks.last.auto_insert_metric_name=false",
+    )
+    whole = run("cpu", *chosen)
+    there = run("xla-1", *chosen, f"ckpt_path={whole / 'checkpoints' / 'epoch0.ckpt'}")
+    assert_same_answer(there, whole)
+    back = run("cpu", *chosen, f"ckpt_path={there / 'checkpoints' / 'epoch1.ckpt'}")
+    assert_same_answer(back, whole)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ON_XLA)
 def test_averaged_weights_are_the_same_and_part_of_the_training_step(device, run):
     averaged = (*SMALL, "callbacks.averaging.decay=0.9", "model.optimizer.lr=3e-5")

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from fashion.training.optimizers import UNSUITED, check_optimizer, fuse, settle_steps
+from fashion.training.optimizers import (
+    UNSUITED,
+    check_optimizer,
+    forget_device,
+    fuse,
+    settle_steps,
+)
 
 CPU = torch.device("cpu")
 ALL = {
@@ -89,7 +95,9 @@ def test_a_checkpoint_of_another_device_goes_on_as_if_it_were_of_this_one(name, 
     for group in state["param_groups"]:
         group |= {key: was_fused for key in ("fused", "capturable") if key in group}
     resumed = build(copies)
+    forget_device([state])
     resumed.load_state_dict(state)
+    assert not getattr(resumed, "_need_device_dtype_check_for_fused", False)
     for group, settings in zip(resumed.param_groups, asked, strict=True):
         group |= settings
     for each in resumed.state.values():
