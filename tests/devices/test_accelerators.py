@@ -147,7 +147,6 @@ def test_a_strategy_of_the_user_s_own_stays(monkeypatch):
     ]
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         cfg = compose("config", overrides)
-    cfg.callbacks = {}
     trainer = build_trainer(cfg, None)
     assert type(trainer.strategy) is LightningXLAStrategy
 
