@@ -156,8 +156,8 @@ PRIVATE = {
     "torch_xla._XLAC._get_xla_sharding_spec": ("torch-xla", None),
     "torch_xla.core.xla_model._maybe_convert_to_cpu": ("torch-xla", ["data", "convert"]),
 }  # fmt: skip
-# Attributes that look private and are not: those of named tuples.
-PUBLIC = {"_asdict", "_replace", "_fields"}
+# Attributes that look private and are not: those of named tuples, and os._exit.
+PUBLIC = {"_asdict", "_replace", "_fields", "_exit"}
 
 
 def private_names():

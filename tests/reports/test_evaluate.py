@@ -201,7 +201,7 @@ def test_the_command_takes_paths_with_commas_and_equals_signs(ckpt_path, tmp_pat
         (["ckpt_path=CKPT", "data=sample"], r"data='sample' is no setting; pass data\.KEY=VALUE"),
         (
             ["ckpt_path=CKPT", "trainer.devces=2"],
-            r"trainer\.devces is unknown \(did you mean trainer\.devices\?\); there are accelerator",
+            r"trainer\.devces is unknown \(did you mean trainer\.devices\?\); there are acc",
         ),
         (["ckpt_path=CKPT", "trainer.accelerator=quantum"], r"trainer\.accelerator='quantum'"),
         (
