@@ -43,7 +43,8 @@ test-long: $(READY)
 # The quick tests with the oldest versions that pyproject.toml admits, in an environment of their own.
 # Old versions tell of what new ones of other libraries will drop, which is no fault of theirs.
 test-oldest: $(OLDEST)/.installed
-	FASHION_OLDEST=1 $(OLDEST)/bin/pytest -m 'not slow and not long' -W ignore::DeprecationWarning
+	FASHION_OLDEST=1 PYTEST_ADDOPTS='-W ignore::DeprecationWarning' \
+		$(OLDEST)/bin/pytest -m 'not slow and not long'
 
 $(OLDEST)/.installed: pyproject.toml
 	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
