@@ -1,12 +1,11 @@
 """Ids that a spreadsheet has changed, beside what they were."""
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from fashion.catalogue.containers import is_photo
 from fashion.catalogue.labels import likeness
+from fashion.catalogue.listing import stem
 
 TRIED = 20  # unknown ids that are compared with the known ones
 NUMBER = re.compile(r"0*(\d+?)([.,]0{1,2})?")
@@ -82,7 +81,7 @@ def _digits(id_: str) -> str | None:
 
 
 def _stem(id_: str) -> str:
-    return os.path.splitext(id_)[0] if is_photo(id_) else id_
+    return stem(id_)
 
 
 FORMS: tuple[tuple[Callable[[str], str | None], Callable[[str, str], str]], ...] = (

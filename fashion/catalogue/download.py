@@ -17,6 +17,8 @@ def download(size: str, folder: Path) -> Path:
     try:
         import kagglehub
     except ImportError as error:
-        raise ImportError("kagglehub is missing: run pip install 'fashion[kaggle]'.") from error
+        raise ImportError(
+            "kagglehub is missing: in a checkout, run pip install -e '.[kaggle]'."
+        ) from error
     kagglehub.dataset_download(HANDLES[size], output_dir=str(folder))
     return folder

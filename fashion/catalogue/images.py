@@ -1,12 +1,25 @@
 """Decode one photo of any kind into upright RGB on white and fit it to a square."""
 
 import io
+import re
 from collections.abc import Callable
+from importlib.util import find_spec
+from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb
+# What is tried on a file, whatever its ending: Pillow's other decoders are older, rarer, or, as
+# that of EPS, run programs.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "HEIF")
+HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb: 256 MiB of RGB
+# A JPEG of one scan is decoded in strips at an eighth of its size; phones take 200 megapixels.
+MAX_JPEG_PIXELS = 2**28
+MAX_SCANS = 100  # of a progressive JPEG, each of which goes over all of it; usual are ten
+SCAN = b"\xff\xda"
+MAX_TEXT_BYTES = 2**26  # of a PNG's notes, unpacked
+MARKS = b"\xef\xbb\xbf\r\n\t "  # that some programs write before a file
 WHITE = (255, 255, 255)
 FITS = ("squash", "pad")
 UPRIGHT = {
@@ -18,6 +31,21 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+# This module measures for itself, after reduced decoding.
+Image.MAX_IMAGE_PIXELS = None
+_formats_there: list[str] = []
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT_BYTES
+PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
+
+
+class PhotoFacts(NamedTuple):
+    """What a photo's file holds: width and height in pixels, and Pillow's mode."""
+
+    width: int
+    height: int
+    mode: str
 
 
 class UnreadableImageError(ValueError):
@@ -45,10 +73,14 @@ def decode_image(content: bytes, input_size: int, fit: str, interpolation: str) 
 
 
 def decode_or_say_why(decode: Callable[[], np.ndarray]) -> np.ndarray | str:
-    """Return the decoded photo, or in words why it can't be read or decoded."""
+    """Return the decoded photo, or in words what is wrong with its file.
+
+    Raises:
+        OSError: It can't be read now, which says nothing of the file.
+    """
     try:
         return decode()
-    except (UnreadableImageError, OSError, ValueError) as error:
+    except ValueError as error:
         return str(error)
 
 
@@ -62,20 +94,66 @@ def open_image(content: bytes, least_px: int) -> Image.Image:
     Raises:
         UnreadableImageError: The content is no complete photo of at most `MAX_PIXELS` pixels.
     """
+    return _decode(content, least_px)[0]
+
+
+def photo_facts(content: bytes) -> PhotoFacts:
+    """Return what a photo's file holds, once it has been decoded.
+
+    Raises:
+        UnreadableImageError: As `open_image`.
+    """
+    return _decode(content, 1)[1]
+
+
+def _decode(content: bytes, least_px: int) -> tuple[Image.Image, PhotoFacts]:
+    content = content.lstrip(MARKS) if content[:1] in (b"\xef", b"\r", b"\n") else content
     try:
-        file = Image.open(io.BytesIO(content))
-        if file.width * file.height > MAX_PIXELS:
-            raise UnreadableImageError(f"{file.width} x {file.height} pixels are too many")
+        file = Image.open(io.BytesIO(content), formats=_formats())
+        facts = PhotoFacts(file.width, file.height, file.mode)
+        _check_effort(file, content)
         file.draft("RGB", (least_px, least_px))
+        if file.width * file.height > MAX_PIXELS:
+            raise UnreadableImageError(f"{facts.width} x {facts.height} pixels are too many")
         file.load()
-        return _to_rgb(_upright(file))
+        return _to_rgb(_upright(file)), facts
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
-        what = "not a photo of a known format" if content else "empty file"
-        raise UnreadableImageError(what) from error
+        raise UnreadableImageError(_what_it_is(content)) from error
     except Exception as error:  # damaged files draw almost any error from Pillow's decoders
         raise UnreadableImageError(str(error).strip() or type(error).__name__) from error
+
+
+def _check_effort(file: Image.Image, content: bytes) -> None:
+    """Refuse a JPEG that takes far more work or memory than its pixels at a reduced scale."""
+    if file.format not in ("JPEG", "MPO"):
+        return
+    most = MAX_PIXELS if file.info.get("progressive") else MAX_JPEG_PIXELS
+    if file.width * file.height > most:
+        raise UnreadableImageError(f"{file.width} x {file.height} pixels are too many")
+    if file.info.get("progressive") and (scans := content.count(SCAN)) > MAX_SCANS:
+        raise UnreadableImageError(f"a JPEG of {scans} scans, where {MAX_SCANS} are plenty")
+
+
+def _what_it_is(content: bytes) -> str:
+    if not content:
+        return "empty file"
+    if HEIF.match(content):
+        return "a HEIC photo: pip install pillow-heif, or convert it to JPEG"
+    return "not a photo of a known format"
+
+
+def _formats() -> list[str]:
+    """Return those of `FORMATS` that this Pillow decodes, HEIC by pillow-heif where that is."""
+    if not _formats_there:
+        if find_spec("pillow_heif"):
+            from pillow_heif import register_heif_opener
+
+            register_heif_opener()
+        Image.init()
+        _formats_there.extend(name for name in FORMATS if name in Image.OPEN)
+    return list(_formats_there)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -85,14 +163,23 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit greyscale, which Pillow's own conversion clips
-        scaled = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):  # which Pillow's own conversion clips
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.new("RGB", layer.size, WHITE)
         image.paste(layer, mask=layer.getchannel("A"))
     return image.convert("RGB")
+
+
+def _to_8_bits(grey: np.ndarray) -> np.ndarray:
+    """Return greys of more bits, or fractions of white, as `(H, W)` uint8."""
+    if grey.dtype.kind == "f":
+        grey = np.nan_to_num(grey)
+        scaled = grey * 255 if grey.max(initial=0) <= 1 else grey
+    else:  # cameras and scanners also write 12 bits into 16
+        scaled = grey.astype(np.int64) >> (4 if 255 < grey.max(initial=0) < 4096 else 8)
+    return scaled.clip(0, 255).astype(np.uint8)
 
 
 def _fit(image: Image.Image, input_size: int, fit: str, interpolation: str) -> Image.Image:

@@ -35,6 +35,8 @@ def why_dropped(
         if reason == "no image" and columns.image is None:
             what = _beside_photos(rows, root, is_most)
             sentences += [f"{count} have no photo: {what}."] if what else []
+        elif is_most and reason == "no image":
+            sentences.append(f"{count} have no photo: {_path_looked_for(rows, root, columns)}.")
         elif is_most and reason == "malformed":
             sentences.append(
                 f"{count} are malformed: {malformed}. data.malformed_rows=repair reads rows with "
@@ -58,10 +60,27 @@ def _beside_photos(rows: pd.DataFrame, root: CatalogueRoot, is_most: bool) -> st
     if change:
         line = rows.loc[rows["id"] == change.id, "line"].iloc[0]
         name = PurePosixPath(root.photos[change.known]).name
-        return f"id {change.id!r} of line {line}; images/ holds {name!r}: {change.what}"
+        return f"id {change.id!r} of line {line}; {_where(root)} holds {name!r}: {change.what}"
     if not is_most:
         return ""
     line, id_ = rows[["line", "id"]].iloc[0]
     photo = next(iter(root.photos.values()), None)
     holds = repr(PurePosixPath(photo).name) if photo else "no photos"
-    return f"id {id_!r} of line {line}; images/ holds {holds}"
+    return f"id {id_!r} of line {line}; {_where(root)} holds {holds}"
+
+
+def _path_looked_for(rows: pd.DataFrame, root: CatalogueRoot, columns: Columns) -> str:
+    """Return a path of the table, and where it was looked for."""
+    line, written = rows[["line", "detail"]].iloc[0]
+    key = f"data.image_column={columns.image!r}"
+    paths = root.finder.paths_looked_for(written)
+    if not paths:
+        return f"line {line} has {written!r} in {key}, which is no path below data.root"
+    places = " and in ".join(["beside the table", *filter(None, [root.photo_folder])])
+    fetch = "; photos on the web have to be fetched first" if "://" in written else ""
+    looked = " or ".join(map(repr, paths[:3]))
+    return f"{written!r} of line {line} was looked for as {looked}, {places}{fetch}"
+
+
+def _where(root: CatalogueRoot) -> str:
+    return root.photo_folder or "the folder of the table"

@@ -4,22 +4,28 @@ A catalogue is a table (`styles.csv`, or `data.table`) with photos beside it, or
 for each class.
 """
 
-import os
+import difflib
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
 from pathlib import Path, PurePath, PurePosixPath
 
-from fashion.catalogue.containers import Archive, Folder, is_photo, stays_inside
+from fashion.catalogue.archives import Archive
+from fashion.catalogue.containers import UNREADABLE, Folder
+from fashion.catalogue.listing import readable, stem
+from fashion.catalogue.photo_finder import PhotoFinder
 
 # The full set has 44,000 files in each of these; none of them is a table.
 WITHOUT_TABLES = ("images", "styles")
-NOT_THERE = (
+PUBLISHED = "data/fashion-product-images"  # data.root where nothing is passed
+NOT_FETCHED = (
     "data.root={root!r} does not exist. The Fashion Product Images catalogue is published on "
     "Kaggle, small (paramaggarwal/fashion-product-images-small, about 0.6 GB) and in full "
-    "(paramaggarwal/fashion-product-images-dataset, 15 to 25 GB): fetch it with "
-    "pip install 'fashion[kaggle]' && fashion download, or pass "
+    "(paramaggarwal/fashion-product-images-dataset, 15 to 25 GB): in a checkout, "
+    "pip install -e '.[kaggle]' && fashion download fetches it; or pass "
     "data.root=<folder or zip>; data=sample needs no download."
 )
 
@@ -32,31 +38,45 @@ class CatalogueRoot:
         path: The folder or zip the user named.
         csv_name: The name of the table that `read` takes; None where each class has a folder.
         photos: Maps an id to the name that `read` takes: beside a table the id is the name of a
-            file in images/ without its ending, without a table the file's path in `path`.
-        find: Returns the name that `read` takes of a photo whose path is written in the table,
-            relative to the table or to images/; None where there is none inside `path`.
-        stamp: Returns of that name a string that changes when the file's content does: checksum
-            and size in a zip, size and modification time in a folder.
-        read: Returns a file's bytes. Raises OSError or ValueError when it can't be read.
+            file in the photos' folder without its ending, without a table the file's path in
+            `path`.
+        photo_folder: The photos' folder in messages, such as `images/`.
+        finder: Finds a photo by what the table says of it.
+        stamp: Returns of a name that `read` takes a string that changes when the file's content
+            does: checksum and size in a zip, size and modification time in a folder.
+        read: Returns a file's bytes. Raises ValueError when it is damaged or too large, and OSError
+            when it can't be read now, which says nothing of the file.
         open: Opens a file of any size, to be read in parts. Raises OSError, and so may reading.
+        listing_notes: What was passed over, in sentences.
     """
 
     path: Path
     csv_name: str | None
     photos: dict[str, str]
-    find: Callable[[str], str | None]
+    photo_folder: str
+    finder: PhotoFinder
     stamp: Callable[[str], str]
     read: Callable[[str], bytes]
     open: Callable[[str], BufferedReader]
+    listing_notes: tuple[str, ...] = ()
 
     @property
     def table_name(self) -> str:
         """The table's file name in messages."""
         return PurePosixPath(self.csv_name).name if self.csv_name else "the folders"
 
+    def find(self, written: str) -> str | None:
+        """Return the name of the photo that a path in the table means; None where there is none."""
+        return self.finder.find(written)
+
 
 def open_root(
-    root: str | Path, table: str | None = "styles.csv", least_folders: int = 2
+    root: str | Path,
+    table: str | None = "styles.csv",
+    least_folders: int = 2,
+    *,
+    photo_folder: str | None = None,
+    zip_encoding: str | None = None,
 ) -> CatalogueRoot:
     """Find a table and its photos in a folder or zip, also nested or repeated as published.
 
@@ -65,47 +85,129 @@ def open_root(
         table: The table's file name; None has each folder of photos be a class. A root without
             any table, but with folders of photos, is read like that, too.
         least_folders: How many of them there have to be.
+        photo_folder: The folder beside the table that holds the photos; None: images/, in any case,
+            or the only folder of photos there is, or the table's own.
+        zip_encoding: See `Archive`.
 
     Raises:
         FileNotFoundError: Nothing lies at `root`, or neither the table nor folders of photos in it.
         ValueError: The zip is damaged or unsafe, or several tables of that name differ.
+        OSError: A folder can't be read.
     """
     path = Path(root).expanduser()
     if not path.exists():
-        raise FileNotFoundError(NOT_THERE.format(root=str(root)))
+        raise FileNotFoundError(_not_there(str(root), path))
     path = path.absolute()  # so that it is the same catalogue wherever it is read from
-    files = Folder(path) if path.is_dir() else _open_archive(path)
+    files = Folder(path) if path.is_dir() else _open_archive(path, zip_encoding)
     csv_name = _find_table(files, path, table) if table else None
     base = csv_name.parent if csv_name else files.top
+    if csv_name:
+        folder = _photo_folder(files, base, photo_folder)
+        photos = _photos_by_id(files, folder)
+    else:
+        folder, photos = base, _photos_by_path(files, path, table, least_folders)
     return CatalogueRoot(
         path=path,
         csv_name=str(csv_name) if csv_name else None,
-        photos=(
-            _photos_by_id(files, base)
-            if csv_name
-            else _photos_by_path(files, path, table, least_folders)
-        ),
-        find=partial(_find_photo, files, base),
+        photos=photos,
+        photo_folder=f"{folder.relative_to(base).as_posix()}/" if folder != base else "",
+        finder=PhotoFinder(files, base, folder),
         stamp=files.stamp,
-        read=files.read,
+        read=partial(_read, files),
         open=files.open,
+        listing_notes=_listing_notes(files, path),
     )
 
 
-def _open_archive(path: Path) -> Archive:
+def open_archive(path: Path, encoding: str | None = None, key: str = "") -> Archive:
+    """Open a zip in which every file can be read.
+
+    Args:
+        path: The zip.
+        encoding: See `Archive`.
+        key: The setting that names it, for messages.
+
+    Raises:
+        ValueError: It is damaged, unsafe, or needs a password or a method that isn't there.
+    """
+    said = f"{key}={str(path)!r}" if key else repr(str(path))
     try:
-        archive = Archive(path)
+        archive = Archive(path, encoding)
     except ValueError as error:
         raise ValueError(
-            f"data.root={str(path)!r} is neither a folder nor a complete zip file ({error}). "
-            "Fetch the file again, or pass data.root=<folder with a table and images/>."
+            f"{said} is neither a folder nor a complete zip file ({error}). "
+            "Fetch the file again, or pass a folder."
         ) from error
     for name in archive.names_outside():
         raise ValueError(
-            f"data.root={str(path)!r} holds the entry {name!r}, which leaves the archive. "
-            "Remove that entry, or pass another data.root."
+            f"{said} holds the entry {name!r}, which leaves the archive. Remove that entry, or "
+            "pass another zip."
         )
+    if wrong := archive.unreadable():
+        raise ValueError(f"{said}: {wrong[0]!r} {wrong[1]}.")
     return archive
+
+
+def describe_passed_over(files: Folder | Archive) -> list[str]:
+    """Return what was not listed of a folder or zip, a sentence each kind."""
+    kinds = Counter(files.passed_over.values())
+    examples = {reason: name for name, reason in reversed(files.passed_over.items())}
+    sentences = [
+        f"{count:,} passed over as {reason}, {readable(examples[reason])!r} for one."
+        for reason, count in kinds.items()
+    ]
+    strange = files.strange_names if isinstance(files, Archive) else []
+    if strange:
+        sentences.append(
+            f"{len(strange):,} names in the zip are in no known code page, {strange[0]!r} for one. "
+            "If that is garbled, pass zip_encoding=cp866 (Cyrillic), cp932 (Japanese), gbk "
+            "(Chinese) or the one of the machine that wrote it."
+        )
+    return sentences
+
+
+def _open_archive(path: Path, encoding: str | None) -> Archive:
+    return open_archive(path, encoding, "data.root")
+
+
+def _not_there(written: str, path: Path) -> str:
+    """Return the sentence for a root that isn't there."""
+    if written == PUBLISHED or path == Path(PUBLISHED).absolute():
+        return NOT_FETCHED.format(root=written)
+    beside = path.absolute().parent
+    names = [entry.name for entry in beside.iterdir()] if beside.is_dir() else []
+    nearest = difflib.get_close_matches(path.name, names, n=1)
+    way_out = f"Is it {str(Path(written).parent / nearest[0])!r}?" if nearest else ""
+    if not nearest and not beside.is_dir():
+        way_out = f"There is no folder {str(beside)!r} either."
+    return f"data.root={written!r} does not exist. {way_out or 'Correct the path.'}"
+
+
+def _listing_notes(files: Folder | Archive, path: Path) -> tuple[str, ...]:
+    """Return what was passed over; a folder that can't be read is no such thing.
+
+    Raises:
+        OSError: There is one: with it the classes and splits would be others.
+    """
+    unreadable = [name for name, reason in files.passed_over.items() if reason == UNREADABLE]
+    if unreadable:
+        raise OSError(
+            f"data.root={str(path)!r}: the folder {unreadable[0]!r} can't be read. Allow yourself "
+            "to, or move it elsewhere."
+        )
+    notes = describe_passed_over(files)
+    return tuple(note.replace(" zip_encoding=", " data.zip_encoding=") for note in notes)
+
+
+def _read(files: Folder | Archive, name: str) -> bytes:
+    """Read a file; a fault that may pass is told as one."""
+    try:
+        return files.read(name)
+    except OSError as error:
+        raise OSError(
+            f"The photo {readable(name)!r} can't be read now ({error.strerror or error}). See "
+            "that its disk is there, and type the command again."
+        ) from error
 
 
 def _find_table(files: Folder | Archive, root: Path, table: str) -> PurePath | None:
@@ -139,14 +241,42 @@ def _refuse_other_tables(root: Path, table: str, names: Iterable[PurePath]) -> N
         )
 
 
-def _photos_by_id(files: Folder | Archive, base: PurePath) -> dict[str, str]:
-    """Return the photos in images/ by their ids; where two endings share one, .jpg comes first."""
+def _photo_folder(files: Folder | Archive, base: PurePath, asked: str | None) -> PurePath:
+    """Return the folder of the photos beside a table.
+
+    Raises:
+        FileNotFoundError: The one asked for isn't there.
+    """
+    folders = files.folders_in(base)
+    if asked is not None:
+        folder = base.joinpath(*PurePosixPath(asked.replace("\\", "/")).parts)
+        if ".." in folder.parts or not (files.names_in(folder) or files.folders_in(folder)):
+            raise FileNotFoundError(
+                f"data.photo_folder={asked!r}: there is no such folder beside the table; there "
+                f"are {', '.join(folders) or 'none'}."
+            )
+        return folder
+    named = sorted(name for name in folders if name.lower() == "images")
+    if named:
+        return base / ("images" if "images" in named else named[0])
+    holding = [name for name in folders if _holds_photos(files, base / name)]
+    return base / holding[0] if len(holding) == 1 else base
+
+
+def _holds_photos(files: Folder | Archive, folder: PurePath) -> bool:
+    return any(files.is_photo(folder / name) for name in files.names_in(folder))
+
+
+def _photos_by_id(files: Folder | Archive, folder: PurePath) -> dict[str, str]:
+    """Return a folder's photos by their ids; where two endings share one, .jpg comes first."""
     photos: dict[str, str] = {}
-    for name in files.names_in(base / "images"):
-        stem, suffix = os.path.splitext(name)
-        if is_photo(name) and (stem not in photos or suffix == ".jpg"):
-            photos[stem] = str(base / "images" / name)
-    return photos
+    composed: dict[str, str] = {}
+    for name in files.names_in(folder):
+        id_ = stem(name)
+        if files.is_photo(folder / name) and (id_ not in photos or name == f"{id_}.jpg"):
+            photos[id_] = str(folder / name)
+            composed[unicodedata.normalize("NFC", readable(id_))] = photos[id_]
+    return {**composed, **photos}
 
 
 def _photos_by_path(
@@ -157,18 +287,19 @@ def _photos_by_path(
     Raises:
         FileNotFoundError: There are none.
     """
-    names = [path.relative_to(files.top).as_posix() for path in files.names()]
-    photos = {name: str(files.top / name) for name in names if is_photo(name)}
+    listed = list(files.names())
+    chosen = [path for path in listed if files.is_photo(path)]
+    photos = {readable(path.relative_to(files.top).as_posix()): str(path) for path in chosen}
+    for path in set(listed) - set(chosen):
+        files.passed_over[str(path)] = "no photos"
     if len({PurePosixPath(name).parent for name in photos} - {PurePosixPath()}) < least_folders:
-        zips = [name for name in names if name.lower().endswith(".zip")] if root.is_dir() else []
-        hint = f"; it holds {zips[0]}, pass data.root={root / zips[0]}" if zips else ""
+        zips = [str(path) for path in listed if path.suffix.lower() == ".zip"]
+        hint = f"; it holds {PurePath(zips[0]).name}" if zips else ""
+        way_out = ". Pass the folder or zip that does"
+        if zips:
+            way_out = f", pass data.root={zips[0]}" if root.is_dir() else ": unpack it"
         raise FileNotFoundError(
             f"data.root={str(root)!r} holds {f'no {table}, nor' if table else 'not'} a folder of "
-            f"photos for each class{hint or '. Pass the folder or zip that does'}."
+            f"photos for each class{hint}{way_out}."
         )
     return photos
-
-
-def _find_photo(files: Folder | Archive, base: PurePath, name: str) -> str | None:
-    places = (base / name, base / "images" / name) if stays_inside(name) else ()
-    return next((str(place) for place in places if files.holds(str(place))), None)

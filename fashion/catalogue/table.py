@@ -176,7 +176,8 @@ def load_catalogue(
         catalogue = _with_structure(catalogue, root, structure)
     catalogue = _drop_incomplete(catalogue, root, columns)
     notes = why_dropped(catalogue.dropped, catalogue.rows_in_file, root, columns, malformed)
-    catalogue = replace(catalogue, notes=(*catalogue.notes, *notes))
+    notes = [*root.listing_notes, *catalogue.notes, *root.finder.notes(columns.image), *notes]
+    catalogue = replace(catalogue, notes=tuple(notes))
     if catalogue.table.empty:
         raise ValueError(_nothing_left(catalogue, root, columns))
     if structure.keeps_splits:
@@ -290,12 +291,14 @@ def _drop_incomplete(catalogue: Catalogue, root: CatalogueRoot, columns: Columns
     detail = pd.Series("", index=rows.index)
     if root.csv_name and columns.image is None:
         detail = detail.mask(no_file_name(rows["id"]), "the id is no file name")
+    elif columns.image is not None:  # what no photo was found by
+        detail = catalogue.attributes.loc[rows["line"], columns.image].set_axis(rows.index)
     return catalogue.without(rows, "no image", detail)
 
 
 def _nothing_left(catalogue: Catalogue, root: CatalogueRoot, columns: Columns) -> str:
     """Return the sentence for a catalogue in which no row is whole."""
-    where = "images/<id>.jpg beside it"
+    where = f"{root.photo_folder}<id>.jpg beside it"
     if columns.image:
         where = f"where data.image_column={columns.image!r} says"
     wrong = f"no row of {root.table_name} has a photo {where}"

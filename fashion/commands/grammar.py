@@ -69,6 +69,7 @@ COMMANDS = {
             ),
             "output": Key("the CSV file to write", "predictions.csv", expand),
             "batch_size": Key("photos labelled at a time", "64"),
+            "zip_encoding": Key("the code page of a zip's names that aren't UTF-8", "cp866"),
             "precision": Key(
                 "add a column that says which labels are sure enough to be right that often", "0.98"
             ),

@@ -17,6 +17,7 @@ def run(settings: dict[str, Any], paths: list[str]) -> None:
         output,
         batch_size=_batch_size(settings.get("batch_size", "64")),
         precision=precision,
+        zip_encoding=settings.get("zip_encoding"),
     )
     labelled = counts["labelled"] + counts["refused"]
     unsure = "" if precision is None else f"{counts['refused']:,} of them not sure, "

@@ -46,8 +46,15 @@ def unknown_loader(datamodule: FashionDataModule, photos: Iterable[str]) -> Batc
         fit=datamodule.settings.fit,
         interpolation=datamodule.interpolation,
     )
+
+    def decode_if_there(name: str) -> np.ndarray | str:
+        try:
+            return decode_or_say_why(lambda: decode(root.read(name)))
+        except OSError as error:  # a report on other photos isn't to be lost by it
+            return str(error)
+
     with ThreadPoolExecutor(usable_cores()) as pool:
-        outcomes = pool.map(lambda name: decode_or_say_why(lambda: decode(root.read(name))), photos)
+        outcomes = pool.map(decode_if_there, photos)
         decoded = [photo for photo in outcomes if not isinstance(photo, str)]
     if not decoded:
         return None

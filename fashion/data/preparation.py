@@ -106,7 +106,13 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
     if folder is None:
         folder = str(draw_sample(settings.cache_folder))
     review = read_review(settings.exclude, settings.relabel, settings.rename, settings.encoding)
-    root = open_root(folder, settings.table, least_folders=1 if keep_rare else 2)
+    root = open_root(
+        folder,
+        settings.table,
+        least_folders=1 if keep_rare else 2,
+        photo_folder=settings.photo_folder,
+        zip_encoding=settings.zip_encoding,
+    )
     catalogue = load_catalogue(
         root,
         settings.label_column,

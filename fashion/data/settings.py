@@ -27,6 +27,7 @@ LEAST = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "view
 TEXTS = (
     *("root", "table", "id_column", "image_column", "label_column", "cache_dir"),
     *("exclude", "relabel", "rename", "delimiter", "encoding"),
+    *("photo_folder", "zip_encoding"),
 )
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class DataSettings:
         encoding: Of a table or list without a mark; None is UTF-8. A list in UTF-8 is read as that.
         id_column: The table's column that names each row; None takes the photo's path.
         image_column: The column of the photos' paths; None: the photo is images/<id>.
+        photo_folder: The folder of the photos beside the table; None finds it.
+        zip_encoding: The code page of a zip's names that are no UTF-8.
         label_column: The column to classify by.
         label_level: Without a table: which folder of a photo's path is its label, see
             `fashion.catalogue.structure.Structure`.
@@ -86,6 +89,8 @@ class DataSettings:
     encoding: str | None
     id_column: str | None
     image_column: str | None
+    photo_folder: str | None
+    zip_encoding: str | None
     label_column: str
     label_level: int
     group_column: str | None

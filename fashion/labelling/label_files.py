@@ -17,6 +17,7 @@ def label_files(
     *,
     batch_size: int = 64,
     precision: float | None = None,
+    zip_encoding: str | None = None,
 ) -> dict[str, int]:
     """Label photos and write `output`; see `fashion.labelling.labels_table.write_labels`.
 
@@ -25,6 +26,7 @@ def label_files(
         ckpt_paths: Of one model, or of several whose probabilities are averaged.
         output: The CSV.
         batch_size: Photos that are computed at once.
+        zip_encoding: The code page of names in a zip that are no UTF-8.
         precision: Marks the labels that are sure enough to be right this often; None marks none.
 
     Returns:
@@ -35,7 +37,7 @@ def label_files(
         ValueError: A setting, a zip or a checkpoint is wrong; see `Labeller.threshold`, too.
     """
     output = Path(output)
-    photos = find_photos(paths)
+    photos = find_photos(paths, zip_encoding)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be a whole number of 1 or more.")
     if not output.name or output.is_dir():

@@ -1,11 +1,18 @@
 """Find the photos in files, folders and zips."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from fashion.catalogue.containers import PHOTO_SUFFIXES, Archive, Folder, is_photo
+from fashion.catalogue.archives import Archive
+from fashion.catalogue.containers import Folder
+from fashion.catalogue.listing import PHOTO_SUFFIXES
+from fashion.catalogue.root import describe_passed_over, open_archive
+
+ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".xz", ".bz2")  # the first alone
+log = logging.getLogger(__name__)
 
 
 class Photo(NamedTuple):
@@ -20,14 +27,20 @@ class Photo(NamedTuple):
     read: Callable[[], bytes]
 
 
-def find_photos(paths: Sequence[str | Path]) -> list[Photo]:
+def find_photos(paths: Sequence[str | Path], zip_encoding: str | None = None) -> list[Photo]:
     """List the photos of files, folders and zips, those of each in the order of their names.
+
+    What is passed over in them is logged.
+
+    Args:
+        paths: Where they are.
+        zip_encoding: The code page of names in a zip that are no UTF-8.
 
     Raises:
         FileNotFoundError: A path doesn't exist, or there is no photo at all.
-        ValueError: A zip is damaged.
+        ValueError: A zip is damaged, or of another kind.
     """
-    photos = [photo for path in paths for photo in _photos_of(Path(path))]
+    photos = [photo for path in paths for photo in _photos_of(Path(path), zip_encoding)]
     if not photos:
         kinds = ", ".join(PHOTO_SUFFIXES)
         asked = ", ".join(repr(str(path)) for path in paths)
@@ -35,22 +48,23 @@ def find_photos(paths: Sequence[str | Path]) -> list[Photo]:
     return photos
 
 
-def _photos_of(path: Path) -> list[Photo]:
+def _photos_of(path: Path, zip_encoding: str | None) -> list[Photo]:
+    path = path.expanduser()
     if not path.exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist; pass photo files, folders or zips.")
     if path.is_dir():
-        folder = Folder(path)
-        files = [str(file) for file in sorted(folder.names()) if is_photo(file.name)]
-        return [Photo(file, partial(folder.read, file)) for file in files]
-    if path.suffix.lower() == ".zip":
-        return _photos_in_zip(path)
-    return [Photo(str(path), path.read_bytes)]
+        return _photos_in(Folder(path), "")
+    if path.suffix.lower() in ARCHIVE_SUFFIXES:
+        return _photos_in(open_archive(path, zip_encoding), f"{path}/")
+    return [Photo(str(path), partial(Folder(path.parent).read, str(path)))]
 
 
-def _photos_in_zip(path: Path) -> list[Photo]:
-    try:
-        archive = Archive(path)
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is not a complete zip file ({error}).") from error
-    names = [str(name) for name in archive.names() if is_photo(name.name)]
-    return [Photo(f"{path}/{name}", partial(archive.read, name)) for name in names]
+def _photos_in(files: Folder | Archive, prefix: str) -> list[Photo]:
+    listed = list(files.names())
+    chosen = [path for path in listed if files.is_photo(path)]
+    for path in set(listed) - set(chosen):
+        files.passed_over[str(path)] = "no photos"
+    for note in describe_passed_over(files):
+        log.warning("%s", note)
+    names = sorted(map(str, chosen))
+    return [Photo(f"{prefix}{name}", partial(files.read, name)) for name in names]

@@ -1,6 +1,5 @@
 """Show a catalogue before a model is trained on it: a page, figures, `audit.json`, CSV files."""
 
-import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,10 +7,9 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 from tqdm import tqdm
 
-from fashion.catalogue.images import UnreadableImageError, open_image
+from fashion.catalogue.images import photo_facts
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
 from fashion.cores import usable_cores
@@ -114,10 +112,8 @@ def look_at_photos(root: CatalogueRoot, table: pd.DataFrame) -> pd.DataFrame:
     def look(photo: str) -> tuple[int, int, str, int, str]:
         try:
             content = root.read(photo)
-            open_image(content, 1)
-            with Image.open(io.BytesIO(content)) as file:
-                return file.width, file.height, file.mode, len(content), ""
-        except (UnreadableImageError, OSError, ValueError) as error:
+            return *photo_facts(content), len(content), ""
+        except ValueError as error:
             return 0, 0, "", 0, str(error) or type(error).__name__
 
     with ThreadPoolExecutor(usable_cores()) as pool:

@@ -54,6 +54,8 @@ MAY_DIFFER_TO_RESUME = (
     "data.root",  # the splits' hash is compared instead, here and in the next two
     "data.delimiter",
     "data.encoding",
+    "data.photo_folder",
+    "data.zip_encoding",
     "data.exclude",
     "data.relabel",
     "data.rename",

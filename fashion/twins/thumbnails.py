@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from fashion.catalogue.images import UnreadableImageError, open_image
+from fashion.catalogue.images import open_image
 from fashion.cores import usable_cores
 
 SIDE, INNER = 48, 42  # of a thumbnail, and of the product in it, in pixels
@@ -140,7 +140,7 @@ def _look(read: Callable[[int], bytes], i: int) -> Look:
     )
     try:
         image = open_image(read(i), 4 * SIDE)
-    except (UnreadableImageError, OSError, ValueError):
+    except ValueError:  # no photo; a fault that may pass ends the search
         return look
     inked = np.asarray(image).min(axis=2) < PAPER
     boxes = [_product_box(inked, view) for view in views]

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from fashion.catalogue.images import decode_image
-from fashion.catalogue.root import open_root
+from fashion.catalogue.root import PUBLISHED, open_root
 from fashion.catalogue.table import load_catalogue
+from fashion.defaults import default_settings
 
 HEADER = "id,articleType\n"
 
@@ -107,16 +108,30 @@ def test_a_zip_that_writes_the_folder_it_was_made_in_is_read(tiny_root, tmp_path
     assert root.find("1000.jpg") == root.photos["1000"]
 
 
-def test_a_missing_root_names_the_sets_their_sizes_and_the_sample(tmp_path):
+def test_the_published_catalogue_is_told_where_to_come_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist") as caught:
-        open_root(tmp_path / "nowhere")
+        open_root(PUBLISHED)
+    assert default_settings()["data"]["root"] == PUBLISHED
     for word in (
-        f"data.root='{tmp_path}/nowhere'",
+        f"data.root='{PUBLISHED}'",
+        "pip install -e '.[kaggle]'",
         "paramaggarwal/fashion-product-images-small, about 0.6 GB",
         "paramaggarwal/fashion-product-images-dataset, 15 to 25 GB",
         "data=sample",
     ):
         assert word in str(caught.value)
+
+
+def test_another_missing_root_is_named_beside_what_is_there(tmp_path):
+    (tmp_path / "archive.zip").write_bytes(b"")
+    with pytest.raises(FileNotFoundError) as caught:
+        open_root(tmp_path / "archiv.zip")
+    assert str(caught.value) == (
+        f"data.root='{tmp_path}/archiv.zip' does not exist. Is it '{tmp_path}/archive.zip'?"
+    )
+    with pytest.raises(FileNotFoundError, match=rf"There is no folder '{tmp_path}/no' either\."):
+        open_root(tmp_path / "no" / "where")
 
 
 def test_a_folder_without_table_points_at_the_zip_in_it(tmp_path):
@@ -145,7 +160,9 @@ def test_a_truncated_zip_and_a_file_that_is_no_zip_are_refused(tiny_root, tmp_pa
         open_root(path)
 
 
-@pytest.mark.parametrize("name", ["../out.jpg", "images/../../out.jpg", "/out.jpg", "a\\out.jpg"])
+@pytest.mark.parametrize(
+    "name", ["../out.jpg", "images/../../out.jpg", "/out.jpg", "a\\..\\..\\out.jpg", "C:\\out.jpg"]
+)
 def test_a_zip_entry_that_leaves_the_archive_is_refused(tmp_path, name):
     path = zip_entries(tmp_path / "unsafe.zip", **{"styles.csv": HEADER, name: b""})
     with pytest.raises(ValueError, match=rf"data\.root='{path}' holds the entry .*out\.jpg'"):
@@ -198,7 +215,7 @@ def test_a_damaged_table_in_a_zip_is_named(tmp_path):
 
 
 def test_an_oversized_file_is_not_read(tiny_root, tmp_path, monkeypatch):
-    monkeypatch.setattr("fashion.catalogue.containers.MAX_FILE_BYTES", 100)
+    monkeypatch.setattr("fashion.catalogue.archives.MAX_FILE_BYTES", 100)
     for root in (open_root(tiny_root), open_root(zip_folder(tiny_root, tmp_path / "tiny.zip"))):
         with pytest.raises(ValueError, match="larger than"):
             root.read(root.photos["1000"])

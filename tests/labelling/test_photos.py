@@ -38,7 +38,7 @@ def test_nothing_to_label_is_an_error(tmp_path):
         find_photos([str(tmp_path)])
     broken = tmp_path / "x.zip"
     broken.write_bytes(b"PK broken")
-    with pytest.raises(ValueError, match=r"x\.zip' is not a complete zip file"):
+    with pytest.raises(ValueError, match=r"x\.zip' is neither a folder nor a complete zip file"):
         find_photos([str(broken)])
 
 

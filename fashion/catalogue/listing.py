@@ -1,0 +1,61 @@
+"""Which files of a folder or a zip are listed, and which of them are photos."""
+
+import re
+from collections.abc import Callable
+
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".avif", ".gif"),
+    *(".bmp", ".tif", ".tiff", ".jp2", ".heic", ".heif"),
+)
+# Endings of files that lie among photos and are none; of another ending the content decides.
+OTHER_SUFFIXES = (
+    *(".csv", ".tsv", ".json", ".jsonl", ".txt", ".xml", ".yaml", ".yml", ".html", ".md"),
+    *(".zip", ".tar", ".gz", ".7z", ".rar", ".pdf", ".ini", ".db", ".log", ".py", ".npy", ".npz"),
+    *(".xls", ".xlsx", ".mp4", ".mov", ".pt", ".ckpt", ".safetensors", ".svg", ".aae", ".lnk"),
+)
+HEAD_BYTES = 16
+MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*|"
+    rb"\0\0\0\x0cjP  |....ftyp(avi|hei|hev|mif1|msf1)",
+    re.DOTALL,
+)
+# What operating systems and programs leave behind; hidden names begin with a dot beside these.
+SYSTEM_NAMES = frozenset(
+    {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is hidden, or one that a system made for itself."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def is_photo(name: str, head: Callable[[], bytes] | None = None) -> bool:
+    """Return whether a file is a photo: by its ending or, where that says nothing, its content.
+
+    Args:
+        name: Its name; what follows a question mark, as files fetched from the web keep it, isn't
+            part of the ending.
+        head: Returns its first `HEAD_BYTES`; without it such a file is none.
+    """
+    plain = without_query(name).lower()
+    if plain.endswith(PHOTO_SUFFIXES):
+        return True
+    return bool(head and not plain.endswith(OTHER_SUFFIXES) and MAGIC.match(head()))
+
+
+def without_query(name: str) -> str:
+    """Return a name without what follows a question mark."""
+    return name.split("?", 1)[0]
+
+
+def stem(name: str) -> str:
+    """Return a photo's name without its ending."""
+    plain = without_query(name)
+    suffix = next((end for end in PHOTO_SUFFIXES if plain.lower().endswith(end)), "")
+    return plain.removesuffix(plain[len(plain) - len(suffix) :]) if suffix else plain
+
+
+def readable(name: str) -> str:
+    """Return a name as text that can be written: bytes that are no UTF-8 as backslash and code."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,109 @@
+"""From what a shop writes of a photo, a path, an address or an id, to the file that it means."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import PurePath
+from urllib.parse import unquote
+
+from fashion.catalogue.archives import Archive
+from fashion.catalogue.containers import Folder
+from fashion.catalogue.listing import stem
+
+SEPARATORS = re.compile(r"[;|\n]|,\s*(?=\S)")  # between several photos in a cell
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*", re.IGNORECASE)
+DRIVE = re.compile(r"[a-z]:/", re.IGNORECASE)
+
+
+class PhotoFinder:
+    """Finds photos among the files beside a table.
+
+    A path is taken as it is written first. Only then other slashes, a question mark and what
+    follows it, percent signs, another case, another form of accents, and a missing ending are
+    looked past. Of an address and of a path from a disk's root the last parts count.
+
+    Args:
+        files: The catalogue's folder or zip.
+        base: Where the table lies in it.
+        photo_folder: Where photos are looked for beside `base`.
+
+    Attributes:
+        firsts: How many cells named several photos, of which the first was taken.
+    """
+
+    def __init__(self, files: Folder | Archive, base: PurePath, photo_folder: PurePath) -> None:
+        self.firsts = 0
+        self._files = files
+        self._base = base
+        self._places = list(dict.fromkeys([base, photo_folder]))
+
+    def find(self, written: str) -> str | None:
+        """Return the name that the files' `read` takes; None where nothing is meant by it."""
+        text = written.strip()
+        found = self._find_one(text)
+        if found is not None or not text:
+            return found
+        several = [part for part in map(str.strip, SEPARATORS.split(text)) if part]
+        if len(several) < 2:
+            return None
+        found = self._find_one(several[0])
+        self.firsts += found is not None
+        return found
+
+    def paths_looked_for(self, written: str) -> list[str]:
+        """Return the paths that `find` looks for, relative to the table or the photos' folder."""
+        parts = [part for part in map(str.strip, SEPARATORS.split(written)) if part]
+        return list(dict.fromkeys(_readings(parts[0]))) if parts else []
+
+    def notes(self, column: str | None) -> list[str]:
+        """Return what to know of the photos found by a column, a sentence each."""
+        if not self.firsts:
+            return []
+        return [
+            f"{self.firsts:,} cells of data.image_column={column!r} name several photos; the first "
+            "of each is taken."
+        ]
+
+    def _find_one(self, text: str) -> str | None:
+        readings = list(dict.fromkeys(_readings(text)))
+        for path in readings:
+            for place in self._places:
+                if self._files.holds(name := str(place / path)):
+                    return name
+        for path in readings:
+            if found := self._by_form.get(_form(path)):
+                return found
+        return None
+
+    @cached_property
+    def _by_form(self) -> dict[str, str]:
+        """The photos by path in one form, with and without ending; the first of equal ones."""
+        by_form: dict[str, str] = {}
+        listed = [p for p in self._files.names() if p.is_relative_to(self._base)]
+        photos = [path for path in listed if self._files.is_photo(path)]
+        for place in self._places:
+            below = [path for path in photos if path.is_relative_to(place)]
+            for ending in (True, False):
+                for path in below:
+                    name = path.relative_to(place).as_posix()
+                    by_form.setdefault(_form(name if ending else stem(name)), str(path))
+        return by_form
+
+
+def _readings(text: str) -> Iterator[str]:
+    """Yield the relative paths that a text may mean, the likeliest first; none leads upwards."""
+    plain = text if ADDRESS.match(text) else text.replace("\\", "/")
+    forms = [text, plain, plain.split("?", 1)[0], plain.split("?", 1)[0].split("#", 1)[0]]
+    forms += [unquote(form) for form in forms[1:]]
+    for form in dict.fromkeys(forms):
+        path, is_anywhere = ADDRESS.sub("/", form), bool(ADDRESS.match(form) or DRIVE.match(form))
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if not parts or ".." in parts or "\0" in path:
+            continue
+        for start in range(len(parts)) if is_anywhere or path.startswith("/") else (0,):
+            yield "/".join(parts[start:])
+
+
+def _form(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
