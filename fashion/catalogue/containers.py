@@ -46,7 +46,8 @@ class Folder:
 
     def folders_in(self, folder: PurePath) -> list[str]:
         """Return the sorted names, without the path, of the folders right in one folder."""
-        return [entry.name for entry in self._entries(Path(folder)) if entry.is_dir()]
+        entries = self._entries(Path(folder)) if os.path.isdir(folder) else []
+        return [entry.name for entry in entries if entry.is_dir()]
 
     def holds(self, name: str) -> bool:
         """Return whether there is a file of a name."""
