@@ -17,6 +17,7 @@ from fashion.catalogue.archives import Archive
 from fashion.catalogue.containers import UNREADABLE, Folder
 from fashion.catalogue.listing import readable, stem
 from fashion.catalogue.photo_finder import PhotoFinder
+from fashion.wording import many
 
 # The full set has 44,000 files in each of these; none of them is a table.
 WITHOUT_TABLES = ("images", "styles")
@@ -153,13 +154,15 @@ def describe_passed_over(files: Folder | Archive) -> list[str]:
     kinds = Counter(files.passed_over.values())
     examples = {reason: name for name, reason in reversed(files.passed_over.items())}
     sentences = [
-        f"{count:,} passed over as {reason}, {readable(examples[reason])!r} for one."
+        f"{many(count, 'file or folder is', 'files or folders are')} passed over: {reason}, "
+        f"{readable(examples[reason])!r} for one."
         for reason, count in kinds.items()
     ]
     strange = files.strange_names if isinstance(files, Archive) else []
     if strange:
         sentences.append(
-            f"{len(strange):,} names in the zip are in no known code page, {strange[0]!r} for one. "
+            f"{many(len(strange), 'name in the zip is', 'names in the zip are')} in no known code "
+            f"page, {strange[0]!r} for one. "
             "If that is garbled, pass zip_encoding=cp866 (Cyrillic), cp932 (Japanese), gbk "
             "(Chinese) or the one of the machine that wrote it."
         )
@@ -176,9 +179,9 @@ def _not_there(written: str, path: Path) -> str:
         return NOT_FETCHED.format(root=written)
     beside = path.absolute().parent
     names = [entry.name for entry in beside.iterdir()] if beside.is_dir() else []
-    nearest = difflib.get_close_matches(path.name, names, n=1)
-    way_out = f"Is it {str(Path(written).parent / nearest[0])!r}?" if nearest else ""
-    if not nearest and not beside.is_dir():
+    like = difflib.get_close_matches(path.name, names, n=1)
+    way_out = f"Is it {str(Path(written).parent / like[0])!r}?" if like else ""
+    if not like and not beside.is_dir():
         way_out = f"There is no folder {str(beside)!r} either."
     return f"data.root={written!r} does not exist. {way_out or 'Correct the path.'}"
 

@@ -3,12 +3,21 @@ import random
 import struct
 import warnings
 import zlib
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
-from fashion.catalogue.images import MAX_PIXELS, UnreadableImageError, decode_image
+from fashion.catalogue.images import (
+    MAX_PIXELS,
+    SCAN,
+    UnreadableImageError,
+    decode_image,
+    decode_or_say_why,
+    photo_facts,
+)
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -309,3 +318,78 @@ def test_a_photo_that_is_all_length_is_not_lost_in_its_padding(size):
     black = encode(Image.new("RGB", size), "PNG")
     photo = decode_image(black, 16, "pad", "bilinear")
     assert ((photo == 0).all(2).sum(), (photo == 255).all(2).sum()) == (16, 240)
+
+
+def test_a_phones_photo_of_200_megapixels_is_read_at_a_reduced_scale():
+    content = encode(Image.new("L", (16_384, 12_288), 200), "JPEG", quality=20)
+    assert np.abs(decode(content).astype(int) - 200).max() < 4
+    assert photo_facts(content) == (16_384, 12_288, "L")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"size": (17_000, 16_000)}, "17000 x 16000 pixels are too many"),
+        ({"size": (10_000, 9_000), "progressive": True}, "10000 x 9000 pixels are too many"),
+    ],
+)
+def test_a_jpeg_of_too_many_pixels_is_refused(changes, reason):
+    size = changes.pop("size")
+    content = encode(Image.new("L", size), "JPEG", quality=5, **changes)
+    with pytest.raises(UnreadableImageError, match=reason):
+        decode(content)
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    content = encode(noise(), "JPEG", progressive=True)
+    scan = content[content.rindex(SCAN) : -2]
+    assert decode(content).shape == (32, 32, 3)
+    with pytest.raises(UnreadableImageError, match=r"a JPEG of \d+ scans"):
+        decode(content[:-2] + scan * 200 + content[-2:])
+
+
+def test_a_png_with_megabytes_of_notes_is_read():
+    info = PngInfo()
+    info.add_text("XML:com.adobe.xmp", "x" * 2_000_000, zip=True)
+    assert corners(decode(encode(quarters(), pnginfo=info)))[0] == RED
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
+def test_formats_that_people_use_are_read_whatever_their_name(format_):
+    photo = decode(encode(Image.new("RGB", (64, 64), RED), format_))
+    assert np.abs(photo.astype(int) - RED).max() < 12
+
+
+@pytest.mark.parametrize("format_", ["EPS", "PPM", "ICNS", "PCX", "PDF", "SGI"])
+def test_no_other_decoder_of_pillow_is_tried(format_):
+    with pytest.raises(UnreadableImageError, match="not a photo of a known format"):
+        decode(encode(Image.new("RGB", (128, 128), RED), format_))
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="pillow-heif reads it")
+def test_a_heic_photo_says_what_to_install():
+    with pytest.raises(UnreadableImageError, match="pip install pillow-heif, or convert it"):
+        decode(b"\0\0\0\x18ftypheic" + bytes(100))
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\n", b"\r\n"])
+def test_marks_before_a_jpeg_are_passed_over(before):
+    assert corners(decode(before + encode(quarters(), "JPEG", quality=95, subsampling=0)))
+
+
+def test_fractions_of_white_and_twelve_bits_are_scaled():
+    half = np.full((8, 8), 0.5, np.float32)
+    assert (decode(encode(Image.fromarray(half), "TIFF")) == 127).all()
+    assert (decode(encode(Image.fromarray(half * 200), "TIFF")) == 100).all()
+    twelve = np.full((8, 8), 2_048, np.uint16)
+    assert (decode(encode(Image.fromarray(twelve), "PNG")) == 128).all()
+
+
+def test_a_fault_that_may_pass_is_no_verdict_on_a_photo():
+    def fails(error):
+        raise error
+
+    assert decode_or_say_why(lambda: fails(UnreadableImageError("torn"))) == "torn"
+    for error in (PermissionError("no"), TimeoutError("late")):
+        with pytest.raises(type(error)):
+            decode_or_say_why(lambda error=error: fails(error))
