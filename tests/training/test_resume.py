@@ -71,7 +71,10 @@ MAY_DIFFER = {
         MAY_DIFFER_TO_RESUME,
         EVERYWHERE
         | DEVICES
-        | {f"data.{key}" for key in ("root", "delimiter", "encoding")}
+        | {
+            f"data.{key}"
+            for key in ("root", "delimiter", "encoding", "photo_folder", "zip_encoding")
+        }
         | {f"data.{key}" for key in ("exclude", "relabel", "rename")}
         | {"model.pretrained", "model.weights"},
     ),
