@@ -93,9 +93,9 @@ def undeclared(found, declared):
 def test_what_the_package_imports_is_declared():
     found = imported("fashion/**/*.py", "train.py")
     assert {"torch", "torchvision", "omegaconf", "filelock"} <= {*found}
-    optional = {**OF_EXTRAS["xla"], **OF_EXTRAS["kaggle"]}
+    optional = {**OF_EXTRAS["xla"], **OF_EXTRAS["kaggle"], **OF_EXTRAS["heic"]}
     assert undeclared(found, {**DECLARED, **optional}) == {}
-    assert {*undeclared(found, DECLARED)} <= {"torch_xla", "kagglehub"}
+    assert {*undeclared(found, DECLARED)} <= {"torch_xla", "kagglehub", "pillow_heif"}
 
 
 def test_what_tests_and_benchmarks_import_is_declared():
@@ -249,7 +249,7 @@ def test_the_versions_that_were_tested_together_are_among_those_declared():
     for extra in (DECLARED, *OF_EXTRAS.values()):
         for name, each in extra.items():
             if name not in pinned:
-                assert each.marker or name in ("kagglehub",), f"{name} is not in constraints.txt"
+                assert each.marker or name in ("kagglehub", "pillow-heif"), f"{name} is not in constraints.txt"
                 continue
             (exact,) = pinned[name].specifier
             assert each.specifier.contains(exact.version, prereleases=True), f"{each}, {exact}"
