@@ -35,7 +35,7 @@ class PhotoFinder:
     def __init__(self, files: Folder | Archive, base: PurePath, photo_folder: PurePath) -> None:
         self.firsts = 0
         self._files = files
-        self._base = base
+        self._table_folder = base
         self._places = list(dict.fromkeys([base, photo_folder]))
 
     def find(self, written: str) -> str | None:
@@ -80,7 +80,7 @@ class PhotoFinder:
     def _by_form(self) -> dict[str, str]:
         """The photos by path in one form, with and without ending; the first of equal ones."""
         by_form: dict[str, str] = {}
-        listed = [p for p in self._files.names() if p.is_relative_to(self._base)]
+        listed = [p for p in self._files.names() if p.is_relative_to(self._table_folder)]
         photos = [path for path in listed if self._files.is_photo(path)]
         for place in self._places:
             below = [path for path in photos if path.is_relative_to(place)]

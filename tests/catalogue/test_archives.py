@@ -18,7 +18,7 @@ class Plain(zipfile.ZipInfo):
 
     codec = "utf-8"
 
-    def _encodeFilenameFlags(self):  # noqa: N802 - zipfile calls it so
+    def _encodeFilenameFlags(self):  # noqa: N802
         return self.filename.encode(self.codec), self.flag_bits & ~0x800
 
 
