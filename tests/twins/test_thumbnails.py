@@ -44,7 +44,7 @@ def test_the_paper_round_a_product_is_outline(encoded):
 def test_photos_that_cant_be_read_have_no_size_and_the_others_keep_their_places(product, encoded):
     def read(i):
         if i == 1:
-            raise OSError("gone")
+            raise ValueError("gone")
         return (encoded(product(1)), None, b"no photo", encoded(product(2)))[i]
 
     thumbnails = make_thumbnails(read, 4)
