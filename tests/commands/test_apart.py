@@ -6,6 +6,7 @@ import time
 import psutil
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
 from fashion.commands import apart, lifeline
@@ -36,6 +37,8 @@ def test_a_process_that_others_started_starts_none(monkeypatch):
         "LOCAL_WORLD_SIZE": "2",
     }.items():
         monkeypatch.setenv(name, value)
+    # Lightning's own note of the rank, which would outlive this test.
+    monkeypatch.setattr(rank_zero_only, "rank", getattr(rank_zero_only, "rank", 0), raising=False)
     settings = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
     assert not apart.starts_processes(OmegaConf.create(settings))
 
