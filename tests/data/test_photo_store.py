@@ -338,13 +338,16 @@ def test_a_damaged_zip_entry_is_an_unreadable_photo(copy, pack, tmp_path):
     assert "damaged zip entry" in store.unreadable["1000"]
 
 
-def test_a_photo_that_vanished_is_unreadable(copy, tmp_path):
+def test_a_photo_that_vanished_ends_the_packing_and_none_is_called_unreadable(copy, tmp_path):
+    """Its disk may be away for a moment; a colleague's splits would be others."""
     root = open_root(copy)
     table = load_catalogue(root, min_images=10).table
-    (copy / "images" / "1003.jpg").unlink()
-    store = open_store(root, table, **SETTINGS, cache_dir=tmp_path)
-    assert store.unreadable.keys() == {"1003"}
-    assert "No such file" in store.unreadable["1003"]
+    (copy / "images" / "1003.jpg").rename(tmp_path / "1003.jpg")
+    with pytest.raises(OSError, match=r"1003\.jpg' can't be read now \(No such file"):
+        open_store(root, table, **SETTINGS, cache_dir=tmp_path / "cache")
+    assert list_stores(tmp_path / "cache")["state"].tolist() == ["unfinished"]
+    (tmp_path / "1003.jpg").rename(copy / "images" / "1003.jpg")
+    assert open_store(root, table, **SETTINGS, cache_dir=tmp_path / "cache").unreadable == {}
 
 
 def test_stores_are_listed_with_their_facts(copy, pack, tmp_path):
