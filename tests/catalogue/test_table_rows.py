@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from fashion.catalogue import containers, table_cells
+from fashion.catalogue import archives, table_cells
 from fashion.catalogue.csv_rows import CsvForm
 from fashion.catalogue.root import open_root
 from fashion.catalogue.structure import Structure
@@ -112,7 +112,7 @@ def test_photos_of_a_product_take_its_label_and_have_ids_of_their_own(shop):
         (6, "p0", "Shirts", "repeated id", "stands in line 2"),
         (9, "", "Hats", "no id", ""),
         (10, "p3", "", "no label", ""),
-        (12, "p0##3", "Shirts", "no image", ""),
+        (12, "p0##3", "Shirts", "no image", "gone.jpg"),
     ]
     assert catalogue.notes[0].startswith("4 rows of styles.csv have no label and take that of the")
     unnamed = load_catalogue(root, "kind", 1, id_column=None, image_column="file")
@@ -211,7 +211,7 @@ def test_columns_of_too_many_values_are_kept_only_if_asked_for(shop, monkeypatch
 
 
 def test_a_table_may_be_larger_than_a_photo(shop, monkeypatch):
-    monkeypatch.setattr(containers, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(archives, "MAX_FILE_BYTES", 10)
     root = shop(text(GOOD))
     with pytest.raises(ValueError, match="larger than"):
         root.read(root.csv_name)

@@ -228,7 +228,7 @@ def test_accumulated_gradients_keep_the_batch_of_a_step(finished, data, tmp_path
 
 
 USER_ERRORS = {
-    "data.root=nowhere": r"data\.root='nowhere' does not exist\..*data=sample",
+    "data.root=nowhere": r"data\.root='nowhere' does not exist\. Correct the path\.$",
     "data.label_column=colour": r"data\.label_column='colour':.*its columns are id, gender",
     "data.min_images=41": r"data\.min_images=41 leaves 0 of 4 classes",
     "data.malformed_rows=drop": r"data\.malformed_rows='drop' is unknown; pass skip or repair",
