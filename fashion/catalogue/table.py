@@ -29,6 +29,10 @@ RELABELLED_COLUMNS = ["line", "id", "label", "label_before"]
 RARE, UNKNOWN = "rare label", "unknown label"
 
 
+class TooFewClassesError(ValueError):
+    """A catalogue that can be looked at, but not trained on."""
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The kept rows and the account of all others.
@@ -326,7 +330,7 @@ def _drop_rare(catalogue: Catalogue, min_images: int | None) -> Catalogue:
         kept = kept.without(absent, ABSENT, "")
     if kept.table["label"].nunique() < 2:
         largest = table["label"].value_counts().head(2)
-        raise ValueError(
+        raise TooFewClassesError(
             f"data.min_images={min_images} leaves {kept.table['label'].nunique()} of "
             f"{table['label'].nunique()} classes of {catalogue.labelled_by}; a "
             "classifier needs two. The largest classes are "

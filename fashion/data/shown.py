@@ -1,7 +1,7 @@
 """A catalogue to look at: what keeps it from being trained on is told, not a reason to fail."""
 
 from fashion.catalogue.split_catalogue import SplitCatalogue
-from fashion.catalogue.table import drop_unreadable
+from fashion.catalogue.table import TooFewClassesError, drop_unreadable
 from fashion.data.preparation import LoadedCatalogue, load, split
 from fashion.data.settings import DataSettings
 from fashion.twins.groups import find_twins
@@ -19,7 +19,7 @@ def load_to_show(settings: DataSettings) -> tuple[LoadedCatalogue, str]:
     """
     try:
         return load(settings), ""
-    except (FileNotFoundError, ValueError) as error:
+    except (TooFewClassesError, FileNotFoundError) as error:  # the latter of a single folder
         return load(settings, keep_rare=True), str(error)
 
 

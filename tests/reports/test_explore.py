@@ -231,6 +231,17 @@ def test_what_cannot_be_trained_on_can_be_looked_at(
     assert page.count("data:image/jpeg") >= len(rows)
 
 
+@pytest.mark.parametrize("key", ["label_column", "group_column", "rename"])
+def test_a_mistake_is_no_catalogue_to_look_at(tiny_root, tmp_path, key):
+    mistyped = tmp_path / "colour.csv"
+    mistyped.write_text("old,new\nnone,Hats\n")
+    given = {"root": str(tiny_root), "cache_dir": str(tmp_path), "min_images": 10}
+    given[key] = str(mistyped) if key == "rename" else "colour"
+    with pytest.raises(ValueError, match=rf"data\.{key}"):
+        explore(DataSettings.from_config(given), 48, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_labels_that_look_alike_or_like_none_are_told_with_a_list_that_mends_them(
     write_catalogue, tmp_path
 ):
