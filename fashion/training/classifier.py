@@ -24,8 +24,6 @@ from fashion.training.continuation import is_between_epochs
 from fashion.training.optimizers import check_optimizer, forget_device, fuse, settle_steps
 
 BETA = 0.9999
-# Of an optimiser's group: what it trains, and how the device computes a step.
-NO_SETTINGS = {"params", "fused", "foreach", "capturable", "differentiable"}
 CLASS_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
     "balanced": lambda counts: 1 / counts,
     "effective": lambda counts: (1 - BETA) / (1 - BETA**counts),
@@ -184,7 +182,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
         fuse(optimizer, self.optimizer, self.device)
         self._asked = [
-            {key: value for key, value in group.items() if key not in NO_SETTINGS}
+            {key: value for key, value in group.items() if key != "params"}
             for group in optimizer.param_groups
         ]
         schedule = LambdaLR(optimizer, self._cosine)
@@ -194,7 +192,10 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         }
 
     def on_train_start(self) -> None:
-        """Have a run that goes on take the optimiser's settings, and the steps, of now."""
+        """Have a run that goes on take the optimiser's settings, and the steps, of now.
+
+        How this device computes a step is among them: another way rounds otherwise.
+        """
         trainer: Any = self.trainer
         if not trainer.ckpt_path:
             return
