@@ -21,7 +21,7 @@ from fashion.models.cut import NoCutError, find_cut
 from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_compile
 from fashion.models.network import PhotoClassifier, check_rate
 from fashion.training.continuation import is_between_epochs
-from fashion.training.optimizers import check_optimizer, forget_device, fuse, settle_steps
+from fashion.training.optimizers import check_optimizer, forget_device, fuse, settle_state
 
 BETA = 0.9999
 CLASS_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -209,7 +209,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
             schedule.base_lrs[place] = asked["lr"]
             rate = asked["lr"] * self._cosine(schedule.last_epoch)
             group |= {**asked, "initial_lr": asked["lr"], "lr": rate}
-        settle_steps(optimizer)
+        settle_state(optimizer)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by the batch, so that a resumed run draws what an unbroken one would."""

@@ -84,16 +84,22 @@ def forget_device(states: Sequence[dict[str, Any]]) -> None:
             group |= {key: False for key in ("fused", "capturable") if key in group}
 
 
-def settle_steps(optimizer: Optimizer) -> None:
-    """Bring counts of steps, which another device has kept, to where this one wants them.
+def settle_state(optimizer: Optimizer) -> None:
+    """Bring what an optimiser has kept on another device to how this one wants it.
 
-    They lie with the weights where a step is fused or captured, and else on the host. On XLA those
-    of Adam and its kin are the strategy's to place.
+    Counts of steps lie with the weights where a step is fused or captured, and else on the host;
+    on XLA those of Adam and its kin are the strategy's to place. Averages lie in memory as the
+    weights do: PyTorch's fused step on a CPU goes through both in the order of their memory, and
+    would take one weight's average for another's.
     """
     for group in optimizer.param_groups:
         is_on_device = bool(group.get("fused") or group.get("capturable"))
         for parameter in group["params"]:
             state: dict[str, Any] = optimizer.state.get(parameter, {})
-            step = state.get("step")
-            if isinstance(step, torch.Tensor):
-                state["step"] = step.float().to(parameter.device if is_on_device else "cpu")
+            for key, value in state.items():
+                if not isinstance(value, torch.Tensor):
+                    continue
+                if key == "step":
+                    state[key] = value.float().to(parameter.device if is_on_device else "cpu")
+                elif value.shape == parameter.shape and value.stride() != parameter.stride():
+                    state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -11,7 +11,7 @@ from fashion.training.optimizers import (
     check_optimizer,
     forget_device,
     fuse,
-    settle_steps,
+    settle_state,
 )
 
 CPU = torch.device("cpu")
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_another_device_goes_on_as_if_it_were_of_this_one(name, 
     for each in resumed.state.values():
         if isinstance(each.get("step"), torch.Tensor):
             each["step"] = each["step"].double()
-    settle_steps(resumed)
+    settle_state(resumed)
     train(unbroken, weights, 2, 2)
     train(resumed, copies, 2, 2)
     for weight, copy in zip(weights, copies, strict=True):
@@ -114,14 +114,14 @@ def test_counts_of_steps_lie_with_the_weights_where_a_step_is_fused():
     meta = nn.Parameter(torch.zeros(2, device="meta"))
     optimizer = torch.optim.AdamW([meta], lr=0.1)
     optimizer.state[meta] = {"step": torch.tensor(3.0)}
-    settle_steps(optimizer)
+    settle_state(optimizer)
     assert optimizer.state[meta]["step"].device.type == "cpu"
     optimizer.param_groups[0]["fused"] = True
-    settle_steps(optimizer)
+    settle_state(optimizer)
     assert optimizer.state[meta]["step"].device.type == "meta"
     optimizer.state[meta]["step"] = torch.tensor(3.0)
     optimizer.param_groups[0] |= {"fused": False, "capturable": True}
-    settle_steps(optimizer)
+    settle_state(optimizer)
     assert optimizer.state[meta]["step"].device.type == "meta"
 
 
@@ -147,3 +147,32 @@ def test_an_optimiser_that_trains_no_network_here_is_refused(name):
 def test_a_setting_that_an_optimiser_does_not_take_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         check_optimizer(partial(torch.optim.AdamW, **settings))
+
+
+@pytest.mark.parametrize("name", SUITED)
+def test_averages_of_another_order_in_memory_are_those_of_the_same_weights(name):
+    def steps(parameter, optimizer, seed):
+        torch.manual_seed(seed)
+        for _ in range(2):
+            parameter.grad = torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)
+            optimizer.step()
+
+    def fused():
+        optimizer = build([weight := nn.Parameter(images.clone())])
+        fuse(optimizer, build, CPU)
+        return weight, optimizer
+
+    images = torch.ones(4, 3, 3, 3).to(memory_format=torch.channels_last)
+    build = builder(name)
+    weight, unbroken = fused()
+    steps(weight, unbroken, 1)
+    copy, resumed = fused()
+    state = deepcopy(unbroken.state_dict())
+    for kept in state["state"].values():  # as XLA keeps them
+        kept |= {key: each.contiguous() for key, each in kept.items() if torch.is_tensor(each)}
+    resumed.load_state_dict(state)
+    copy.data.copy_(weight.data)
+    settle_state(resumed)
+    for parameter, optimizer in ((weight, unbroken), (copy, resumed)):
+        steps(parameter, optimizer, 2)
+    torch.testing.assert_close(copy, weight, rtol=0, atol=0)
