@@ -34,6 +34,11 @@ MAP = {
         "Locks between processes that share a folder: taken alone to make or delete, held to read.",
         "",
     ),
+    "shards": (
+        "Records on disk that are found by their keys, in shards that never change once they are "
+        "whole.",
+        "cache_folder files locks",
+    ),
     "models": (
         "Networks: built with timm, cut where gradients stop, read from and written to "
         "checkpoints.",
@@ -45,7 +50,7 @@ MAP = {
     ),
     "twins": (
         "Photos of a catalogue that show the same picture.",
-        "cache_folder locks cores files wording catalogue",
+        "cache_folder locks cores files shards wording catalogue",
     ),
     "metrics": (
         "From arrays to figures and tables: what predictions are worth.",
@@ -53,7 +58,7 @@ MAP = {
     ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",
-        "cache_folder locks cores defaults files wording models catalogue twins",
+        "cache_folder locks cores defaults files shards wording models catalogue twins",
     ),
     "devices": ("Which devices a run takes, and Lightning's parts for XLA's.", "cores models data"),
     "training": (
