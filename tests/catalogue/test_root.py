@@ -326,3 +326,18 @@ def test_photos_are_found_by_the_paths_in_a_column(tmp_path, zipped):
     assert set(loaded.dropped["reason"]) == {"no image"}
     unnamed = load_catalogue(root, "kind", 1, id_column=None, image_column="file")
     assert unnamed.table["id"].tolist() == list(rows.values())[:3]
+
+
+def test_a_key_changes_with_a_photo_and_with_nothing_else(tiny_root, tmp_path):
+    copy = shutil.copytree(tiny_root, tmp_path / "copy")
+    before = open_root(copy)
+    names = [before.photos[id_] for id_ in ("1000", "1001", "1002")]
+    keys = before.keys(names)
+    assert (keys.shape, keys.dtype) == ((3,), "V16")
+    assert len({key.tobytes() for key in keys}) == 3
+    moved = open_root(copy.rename(tmp_path / "moved"))
+    names = [moved.photos[id_] for id_ in ("1000", "1001", "1002")]
+    assert (moved.keys(names) == keys).all()
+    (tmp_path / "moved" / "images" / "1001.jpg").write_bytes(b"other")
+    assert (moved.keys(names) == keys).tolist() == [True, False, True]
+    assert moved.keys([]).shape == (0,)
