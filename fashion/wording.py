@@ -15,6 +15,12 @@ def many(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
+def first_of(names: Iterable[str], most: int = 5) -> str:
+    """Return names with commas between them, and dots in place of those above a number."""
+    names = list(names)
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """Return which of some words is most like one, whatever its case.
 

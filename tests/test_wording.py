@@ -1,6 +1,6 @@
 import pytest
 
-from fashion.wording import did_you_mean, many
+from fashion.wording import did_you_mean, first_of, many
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,9 @@ def test_a_text_is_asked_for_in_its_own_case_and_with_its_dots():
     assert did_you_mean("t.shirt", labels, quoted=True) == " (did you mean 'T.Shirts'?)"
     assert did_you_mean("Umbrella", labels, quoted=True) == ""
     assert did_you_mean("Data.Rooot", ["data.root", "root"]) == " (did you mean data.root?)"
+
+
+def test_the_first_of_many_names_are_said():
+    assert first_of("abc") == "a, b, c"
+    assert first_of("abcdef") == "a, b, c, d, e, …"
+    assert first_of(iter("abc"), 2) == "a, b, …"

@@ -81,12 +81,12 @@ def _digits(id_: str) -> str | None:
 
 
 def _stem(id_: str) -> str:
-    return stem(id_)
+    return stem(id_.replace("\\", "/").rpartition("/")[2])
 
 
 FORMS: tuple[tuple[Callable[[str], str | None], Callable[[str, str], str]], ...] = (
     (_number, _what_of_number),
     (_digits, lambda *_: "a spreadsheet parted its thousands. Save that column as text"),
-    (_stem, lambda *_: "it has a file's ending; data.image_column takes such names"),
+    (_stem, lambda *_: "it is a file's name; data.image_column takes such"),
     (lambda id_: likeness(id_.strip("'")), lambda *_: "they differ in case, spaces or accents"),
 )

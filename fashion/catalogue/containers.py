@@ -101,12 +101,12 @@ class Folder:
             folder = waiting.pop()
             try:
                 stat = os.stat(folder)
+                if (stat.st_dev, stat.st_ino) in seen:
+                    self.passed_over[str(folder)] = "links to a folder that is listed already"
+                    continue
                 entries = self._entries(folder)
             except OSError:
                 self.passed_over[str(folder)] = UNREADABLE
-                continue
-            if (stat.st_dev, stat.st_ino) in seen:
-                self.passed_over[str(folder)] = "links to a folder that is listed already"
                 continue
             seen.add((stat.st_dev, stat.st_ino))
             folders = [e for e in entries if e.is_dir() and e.name not in skipped]
@@ -122,7 +122,8 @@ class Folder:
                 if is_hidden(entry.name):
                     self.passed_over[str(folder / entry.name)] = "hidden or a system's"
                 elif not (entry.is_file() or entry.is_dir()):
-                    self.passed_over[str(folder / entry.name)] = "broken links"
+                    kind = "broken links" if entry.is_symlink() else "neither files nor folders"
+                    self.passed_over[str(folder / entry.name)] = kind
                 else:
                     listed.append(entry)
         return sorted(listed, key=lambda entry: entry.name)

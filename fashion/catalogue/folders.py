@@ -16,6 +16,7 @@ import pandas as pd
 from fashion.catalogue.labels import clean_text
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.structure import Structure, split_named
+from fashion.wording import first_of
 
 Folders = tuple[str, ...]  # of a photo, the outermost first
 TINY = 10  # photos of a class, below which it may be a product
@@ -197,8 +198,7 @@ def _other_level(levels: Iterable[Folders]) -> str:
     for level in range(1, max(map(len, paths), default=0)):
         names = dict.fromkeys(path[level - 1] for path in sorted(paths) if len(path) >= level)
         if len(names) > 1:
-            first = ", ".join(list(names)[:3]) + (", …" if len(names) > 3 else "")
-            return f"; data.label_level={level} takes {first} instead."
+            return f"; data.label_level={level} takes {first_of(names, 3)} instead."
     return "."
 
 

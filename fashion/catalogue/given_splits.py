@@ -9,7 +9,7 @@ from fashion.catalogue.folders import divide
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.splits import SPLITS
 from fashion.catalogue.structure import SPLIT_WORDS, split_named
-from fashion.wording import many
+from fashion.wording import first_of, many
 
 ODD = 20  # one photo in so many may have another word for a split
 ABSENT = "label not in train"  # a reason in the audit
@@ -116,8 +116,8 @@ def notes_on_absent(table: pd.DataFrame) -> Iterator[str]:
     for name in SPLITS[1:]:
         absent = counts.index[counts[name] == 0].tolist()
         if absent:
-            shown = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
             yield (
-                f"{many(len(absent), 'class has', 'classes have')} no {name} photo ({shown}): "
+                f"{many(len(absent), 'class has', 'classes have')} no {name} photo "
+                f"({first_of(absent)}): "
                 f"the figures of {name} say nothing of {'it' if len(absent) == 1 else 'them'}."
             )

@@ -48,10 +48,16 @@ def why_dropped(
                 "with several photos, pass data.image_column=<the column of their paths>."
             )
         elif is_most and reason == "no label":
-            sentences.append(
-                f"{count} have nothing in data.label_column={columns.label!r}, line {line} for one."
-            )
+            sentences.append(_without_label(count, line, id_, root, columns))
     return sentences
+
+
+def _without_label(
+    count: str, line: int, id_: str, root: CatalogueRoot, columns: Columns
+) -> str:
+    if root.csv_name is None:
+        return f"{count} have no folder that names a label, {id_!r} for one."
+    return f"{count} have nothing in data.label_column={columns.label!r}, line {line} for one."
 
 
 def _beside_photos(rows: pd.DataFrame, root: CatalogueRoot, is_most: bool) -> str:

@@ -21,10 +21,11 @@ from fashion.catalogue.archives import Archive
 from fashion.catalogue.containers import UNREADABLE, Folder
 from fashion.catalogue.listing import readable, stem
 from fashion.catalogue.photo_finder import PhotoFinder
-from fashion.wording import many
+from fashion.wording import first_of, many
 
 # The full set has 44,000 files in each of these; none of them is a table.
 WITHOUT_TABLES = ("images", "styles")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xls", ".xlsx")
 PUBLISHED = "data/fashion-product-images"  # data.root where nothing is passed
 NOT_FETCHED = (
     "data.root={root!r} does not exist. The Fashion Product Images catalogue is published on "
@@ -117,6 +118,11 @@ def open_root(
     if not path.exists():
         raise FileNotFoundError(_not_there(str(root), path))
     path = path.absolute()  # so that it is the same catalogue wherever it is read from
+    if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir():
+        raise ValueError(
+            f"data.root={str(root)!r} is a table. Pass the folder or zip of the photos as data.root, "
+            f"and the table's name in it: data.root={str(path.parent)!r} data.table={path.name!r}."
+        )
     files = Folder(path) if path.is_dir() else _open_archive(path, zip_encoding)
     csv_name = _find_table(files, path, table) if table else None
     base = csv_name.parent if csv_name else files.top
@@ -247,7 +253,7 @@ def _find_table(files: Folder | Archive, root: Path, table: str) -> PurePath | N
     if len(tables) > 1 and len({files.digest(str(path)) for path in tables}) > 1:
         raise ValueError(
             f"data.root={str(root)!r} holds {len(tables)} {table} that differ: "
-            f"{', '.join(map(str, tables))}. Pass the folder of the one you mean as data.root."
+            f"{first_of(map(str, tables))}. Pass the folder of the one you mean as data.root."
         )
     return tables[0]
 
@@ -256,9 +262,11 @@ def _refuse_other_tables(root: Path, table: str, names: Iterable[PurePath]) -> N
     """Have the user say which table is meant, where one of another name is there."""
     others = sorted({path.name for path in names if path.suffix.lower() == ".csv"})
     if others:
+        name = PurePath(table).name  # of a table whose path was given
+        meant = [name] if name in others else difflib.get_close_matches(name, others, n=1)
         raise FileNotFoundError(
-            f"data.root={str(root)!r} holds no {table}, but {', '.join(others)}. Pass "
-            f"data.table={others[0]}, or data.table=null to take each folder of photos as a class."
+            f"data.root={str(root)!r} holds no {table}, but {first_of(others)}. Pass "
+            f"data.table={(meant or others)[0]}, or data.table=null to take each folder of photos as a class."
         )
 
 

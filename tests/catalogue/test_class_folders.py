@@ -142,6 +142,12 @@ def test_classes_that_are_products_end_in_the_level_to_pass(tmp_path):
     assert "label_column" not in str(raised.value)
 
 
+def test_a_level_below_all_folders_is_told_with_a_photo(tmp_path):
+    message = r"80 of 80 rows of the folders have no folder that names a label, 'Hats/.*jpg' for one"
+    with pytest.raises(ValueError, match=message.replace("80", r"\d+")):
+        read(write(tmp_path / "a", {"Hats": 3, "Jeans": 3}), 1, label_level=5)
+
+
 def test_photos_of_a_product_s_folder_stay_in_one_split(tmp_path):
     root = write(tmp_path / "a", dict.fromkeys(PRODUCTS, 3))
     (note,) = read(root, label_level=1).notes

@@ -116,9 +116,13 @@ def test_classes_behind_links_are_read_and_circles_are_not(tmp_path):
     (tmp_path / "shop" / "Jeans").symlink_to(tmp_path / "disk" / "Jeans")
     (tmp_path / "shop" / "Bags" / "round").symlink_to(tmp_path / "shop")
     (tmp_path / "shop" / "Bags" / "gone.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "shop" / ".hidden").touch()
+    os.mkfifo(tmp_path / "shop" / "pipe")
     root = open_root(tmp_path / "shop")
     assert list(root.photos) == ["Bags/1.jpg", "Jeans/1.jpg"]
     assert [note.split(",")[0] for note in root.listing_notes] == [
+        "1 file or folder is passed over: hidden or a system's",
+        "1 file or folder is passed over: neither files nor folders",
         "1 file or folder is passed over: broken links",
         "1 file or folder is passed over: links to a folder that is listed already",
     ]

@@ -303,6 +303,18 @@ def test_a_table_of_another_name_has_to_be_named(tmp_path, zipped):
     assert open_root(path, None).csv_name is None
 
 
+def test_the_path_of_a_table_is_answered_with_the_words_to_type(tmp_path):
+    path = write_folders(tmp_path / "shop")
+    for name in (*map("{}.csv".format, "abcdef"), "products.csv"):
+        (path / name).write_text("sku,kind,file\n1,Hat,Hats/a.jpg\n")
+    with pytest.raises(ValueError, match=r"data\.root='[^']*shop' data\.table='products\.csv'"):
+        open_root(path / "products.csv")
+    for table in (str(path / "products.csv"), "product.csv"):
+        message = r"but a\.csv, .*, e\.csv, …\. Pass data\.table=products\.csv"
+        with pytest.raises(FileNotFoundError, match=message):
+            open_root(path, table)
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_photos_are_found_by_the_paths_in_a_column(tmp_path, zipped):
     path = write_folders(tmp_path / "shop")
