@@ -52,9 +52,7 @@ def why_dropped(
     return sentences
 
 
-def _without_label(
-    count: str, line: int, id_: str, root: CatalogueRoot, columns: Columns
-) -> str:
+def _without_label(count: str, line: int, id_: str, root: CatalogueRoot, columns: Columns) -> str:
     if root.csv_name is None:
         return f"{count} have no folder that names a label, {id_!r} for one."
     return f"{count} have nothing in data.label_column={columns.label!r}, line {line} for one."
