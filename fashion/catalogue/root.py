@@ -120,8 +120,8 @@ def open_root(
     path = path.absolute()  # so that it is the same catalogue wherever it is read from
     if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir():
         raise ValueError(
-            f"data.root={str(root)!r} is a table. Pass the folder or zip of the photos as "
-            f"data.root, and the table's name in it: data.root={str(path.parent)!r} data.table={path.name!r}."
+            f"data.root={str(root)!r} is a table. Pass the folder or zip that holds it: "
+            f"data.root={str(path.parent)!r} data.table={path.name!r}."
         )
     files = Folder(path) if path.is_dir() else _open_archive(path, zip_encoding)
     csv_name = _find_table(files, path, table) if table else None
@@ -266,8 +266,8 @@ def _refuse_other_tables(root: Path, table: str, names: Iterable[PurePath]) -> N
         meant = [name] if name in others else difflib.get_close_matches(name, others, n=1)
         raise FileNotFoundError(
             f"data.root={str(root)!r} holds no {table}, but {first_of(others)}. Pass "
-            f"data.table={(meant or others)[0]}, or data.table=null to take each folder of photos as "
-            "a class."
+            f"data.table={(meant or others)[0]}, or data.table=null to take each folder of photos "
+            "as a class."
         )
 
 
