@@ -67,7 +67,7 @@ MAP = {
     ),
     "labelling": (
         "From a trained model and photos to labels.",
-        "cores files tables wording models catalogue metrics",
+        "cores files locks tables wording models catalogue metrics",
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",

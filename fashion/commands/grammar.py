@@ -59,7 +59,8 @@ COMMANDS = {
         "Label photos with the five likeliest classes each.",
         "fashion predict ckpt_path=outputs/mine/checkpoints/best.ckpt photos/ more.zip "
         "output=labels.csv",
-        "PHOTOS are photo files, folders (searched through) and zips.",
+        "PHOTOS are photo files, folders (searched through) and zips. What is labelled is kept in "
+        "output.part: killed and typed again, it goes on from there.",
         {
             "ckpt_path": Key(
                 "a run's checkpoint; typed several times, the mean of their probabilities is taken",
@@ -73,6 +74,7 @@ COMMANDS = {
             "precision": Key(
                 "add a column that says which labels are sure enough to be right that often", "0.98"
             ),
+            "restart": Key("drop what a killed run has labelled, instead of going on", "true"),
         },
         required=("ckpt_path",),
         files="PHOTOS ...",

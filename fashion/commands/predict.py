@@ -11,14 +11,18 @@ def run(settings: dict[str, Any], paths: list[str]) -> None:
     """Label the photos at some paths."""
     output = settings.get("output", "predictions.csv")
     precision = _precision(settings.get("precision"))
-    counts = label_files(
-        paths,
-        settings["ckpt_path"],
-        output,
-        batch_size=_batch_size(settings.get("batch_size", "64")),
-        precision=precision,
-        zip_encoding=settings.get("zip_encoding"),
-    )
+    try:
+        counts = label_files(
+            paths,
+            settings["ckpt_path"],
+            output,
+            batch_size=_batch_size(settings.get("batch_size", "64")),
+            precision=precision,
+            zip_encoding=settings.get("zip_encoding"),
+            restart=_truth("restart", settings.get("restart", "false")),
+        )
+    except KeyboardInterrupt:
+        sys.exit(f"Stopped. {output}.part keeps what is labelled; type the same again to go on.")
     labelled = counts["labelled"] + counts["refused"]
     unsure = "" if precision is None else f"{counts['refused']:,} of them not sure, "
     sys.stdout.write(
@@ -40,3 +44,9 @@ def _precision(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         raise ValueError(f"precision={text!r} must be above 0 and at most 1.") from None
+
+
+def _truth(key: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{key}={text!r} must be true or false.")
+    return text.lower() == "true"

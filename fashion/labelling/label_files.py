@@ -1,13 +1,22 @@
 """From checkpoints and photos to a CSV of labels."""
 
+import hashlib
+import logging
+from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
 
 from fashion.labelling.labeller import Labeller
-from fashion.labelling.labels_table import write_labels
-from fashion.labelling.photos import find_photos
+from fashion.labelling.labels_table import LabelsTable
+from fashion.labelling.photos import PhotoList, find_photos
+from fashion.labelling.unfinished import UnfinishedTable
+from fashion.tables import mark_text
+from fashion.wording import many
+
+log = logging.getLogger(__name__)
 
 
 def label_files(
@@ -18,8 +27,12 @@ def label_files(
     batch_size: int = 64,
     precision: float | None = None,
     zip_encoding: str | None = None,
+    restart: bool = False,
 ) -> dict[str, int]:
-    """Label photos and write `output`; see `fashion.labelling.labels_table.write_labels`.
+    """Label photos and write `output`; see `fashion.labelling.labels_table.LabelsTable`.
+
+    Each batch is written to `output`.part, from which the next call with the same arguments goes
+    on where this one is killed.
 
     Args:
         paths: Photo files, folders (searched through) and zips.
@@ -28,27 +41,69 @@ def label_files(
         batch_size: Photos that are computed at once.
         zip_encoding: The code page of names in a zip that are no UTF-8.
         precision: Marks the labels that are sure enough to be right this often; None marks none.
+        restart: Drop what a killed call has labelled.
 
     Returns:
         How many photos were `labelled`, `refused` and `unreadable`.
 
     Raises:
         FileNotFoundError: A path or the output's folder isn't there, or there is no photo.
-        ValueError: A setting, a zip or a checkpoint is wrong; see `Labeller.threshold`, too.
+        ValueError: A setting, a zip or a checkpoint is wrong, or what a killed call has left is of
+            another model, precision or photos; see `Labeller.threshold`, too.
     """
     output = Path(output)
-    photos = find_photos(paths, zip_encoding)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be a whole number of 1 or more.")
     if not output.name or output.is_dir():
         raise ValueError(f"output={str(output)!r} is a folder; pass the name of a CSV file.")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"output={str(output)!r}: there is no folder {output.parent}.")
+    photos = find_photos(paths, zip_encoding)
     from fashion.labelling.checkpoint_models import open_models  # PyTorch, after cheap mistakes
 
     labeller = Labeller(open_models(ckpt_paths))
     threshold = None if precision is None else labeller.threshold(precision)
-    outcomes = labeller.label(photos, batch_size)
-    bar = tqdm(outcomes, total=len(photos), desc="Labelling", unit="photo", disable=None)
-    names = (photo.name for photo in photos)
-    return write_labels(output, labeller.class_names, zip(names, bar, strict=True), threshold)
+    table = LabelsTable(labeller.class_names, threshold)
+    unfinished = UnfinishedTable(output, table.columns)
+    facts = {
+        "ckpt_path": [_digest(Path(path)) for path in ckpt_paths],
+        "precision": precision,
+        "photos": photos.digest(),
+    }
+    with unfinished.open(facts, restart=restart):
+        before, counts = _take_over(unfinished, table, photos, batch_size)
+        if before:
+            log.warning("%d of %s were labelled before.", before, many(len(photos), "photo"))
+        outcomes = labeller.label(photos, batch_size, first=before)
+        bar = tqdm(
+            *(outcomes, "Labelling"), total=len(photos), initial=before, unit="photo", disable=None
+        )
+        labelled = zip(islice(photos.names(), before, None), bar, strict=True)
+        while rows := [table.row(*each) for each in islice(labelled, batch_size)]:
+            unfinished.add(rows)
+            counts.update(map(table.kind, rows))
+    return {kind: counts[kind] for kind in ("labelled", "refused", "unreadable")}
+
+
+def _take_over(
+    unfinished: UnfinishedTable, table: LabelsTable, photos: PhotoList, batch_size: int
+) -> tuple[int, "Counter[str]"]:
+    """Keep the whole batches of labels that are there; return how many, and how many of each kind.
+
+    A batch that was cut short is computed again, for the last digits depend on what a photo is
+    computed together with.
+    """
+    kept, end, counts, seen = 0, 0, Counter[str](), Counter[str]()
+    for place, (name, row) in enumerate(zip(photos.names(), unfinished.kept(), strict=False), 1):
+        if row.cells[0] != mark_text(name):
+            break
+        seen[table.kind(row.cells)] += 1
+        if place % batch_size == 0 or place == len(photos):
+            kept, end, counts = place, row.end, seen.copy()
+    unfinished.go_on_from(end)
+    return kept, counts
+
+
+def _digest(path: Path) -> str:
+    with path.expanduser().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -52,15 +52,19 @@ class Labeller:
             if model.preprocessing not in self._ways:
                 self._ways.append(model.preprocessing)
 
-    def label(self, photos: Sequence[Photo], batch_size: int) -> Iterator[NDArray[Any] | str]:
-        """Yield each photo's probabilities, or what is wrong with it.
+    def label(
+        self, photos: Sequence[Photo], batch_size: int, first: int = 0
+    ) -> Iterator[NDArray[Any] | str]:
+        """Yield each photo's probabilities, or what is wrong with it, from the `first` one on.
 
         The probabilities, `(K,)` float32, are calibrated where that is known, the mean over the
-        models, and in the order of `class_names`.
+        models, and in the order of `class_names`. While a batch is computed, the next is decoded.
         """
         with ThreadPoolExecutor(usable_cores()) as pool:
-            for start in range(0, len(photos), batch_size):
-                decoded = list(pool.map(self._decode, photos[start : start + batch_size]))
+            ahead = pool.map(self._decode, photos[first : first + batch_size])
+            for start in range(first + batch_size, len(photos) + batch_size, batch_size):
+                decoded = list(ahead)
+                ahead = pool.map(self._decode, photos[start : start + batch_size])
                 readable = [images for images in decoded if not isinstance(images, str)]
                 labelled = iter(self._mean_probabilities(readable) if readable else ())
                 for images in decoded:

@@ -3,65 +3,72 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fashion.files import replacing
 from fashion.tables import mark_text
 
 TOP = 5
 
 
-def write_labels(
-    path: Path,
-    class_names: Sequence[str],
-    rows: Iterable[tuple[str, NDArray[np.float32] | str]],
-    threshold: float | None = None,
-) -> dict[str, int]:
-    """Write one CSV row a photo, whole or not at all.
+class LabelsTable:
+    """How labels are told in a CSV.
 
     The columns are `photo`, `label_1`, `probability_1` … up to five, `sure` (yes or no) where a
     threshold is given, and `error`. A label below the threshold stands there and counts as refused.
 
     Args:
-        path: Its folder exists.
         class_names: The K labels.
-        rows: Each photo's name with its probabilities `(K,)`, or with what is wrong with it.
-        threshold: The confidence that a sure label has at least.
+        threshold: The confidence that a sure label has at least; None: there is no such column.
 
-    Returns:
-        How many photos were `labelled`, `refused` and `unreadable`.
+    Attributes:
+        columns: The names of the columns.
     """
-    top = min(TOP, len(class_names))
-    columns = [
-        f"{kind}_{place}" for place in range(1, top + 1) for kind in ("label", "probability")
-    ]
-    verdict = [] if threshold is None else ["sure"]
-    counts = dict.fromkeys(("labelled", "refused", "unreadable"), 0)
-    encoded = partial(io.TextIOWrapper, newline="", encoding="utf-8", errors="surrogateescape")
-    with replacing(path) as raw, encoded(raw) as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", *columns, *verdict, "error"])
-        for name, outcome in rows:
-            if isinstance(outcome, str):
-                counts["unreadable"] += 1
-                blank = [""] * len([*columns, *verdict])
-                writer.writerow([mark_text(name), *blank, mark_text(outcome)])
-                continue
-            is_sure = threshold is None or outcome.max() >= threshold
-            counts["labelled" if is_sure else "refused"] += 1
-            cells = _likeliest(class_names, outcome, top)
-            sure = [] if threshold is None else ["yes" if is_sure else "no"]
-            writer.writerow([mark_text(name), *cells, *sure, ""])
-    return counts
+
+    def __init__(self, class_names: Sequence[str], threshold: float | None = None) -> None:
+        self.class_names = class_names
+        self.threshold = threshold
+        top = min(TOP, len(class_names))
+        likeliest = [
+            f"{kind}_{place}" for place in range(1, top + 1) for kind in ("label", "probability")
+        ]
+        self._top = top
+        self._verdict = [] if threshold is None else ["sure"]
+        self.columns = ["photo", *likeliest, *self._verdict, "error"]
+
+    def row(self, name: str, outcome: NDArray[np.float32] | str) -> list[str]:
+        """Return the cells of a photo.
+
+        Args:
+            name: The photo's.
+            outcome: Its probabilities `(K,)`, or what is wrong with it.
+        """
+        photo = str(mark_text(name))
+        if isinstance(outcome, str):
+            return [photo, *[""] * (len(self.columns) - 2), str(mark_text(outcome))]
+        sure = []
+        if self.threshold is not None:
+            sure = ["yes" if outcome.max() >= self.threshold else "no"]
+        return [photo, *self._likeliest(outcome), *sure, ""]
+
+    def kind(self, row: Sequence[str]) -> str:
+        """Return whether a photo is `labelled`, `refused` or `unreadable`, by its cells."""
+        if not row[self.columns.index("probability_1")]:
+            return "unreadable"
+        is_refused = self._verdict and row[self.columns.index("sure")] == "no"
+        return "refused" if is_refused else "labelled"
+
+    def _likeliest(self, probabilities: NDArray[np.float32]) -> list[str]:
+        likeliest = np.argsort(-probabilities, kind="stable")[: self._top]
+        labels = [
+            (str(mark_text(self.class_names[k])), f"{probabilities[k]:.6f}") for k in likeliest
+        ]
+        return [cell for label in labels for cell in label]
 
 
-def _likeliest(
-    class_names: Sequence[str], probabilities: NDArray[np.float32], top: int
-) -> list[object]:
-    likeliest = np.argsort(-probabilities, kind="stable")[:top]
-    labels = [(mark_text(class_names[k]), f"{probabilities[k]:.6f}") for k in likeliest]
-    return [cell for label in labels for cell in label]
+def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return rows as they stand in a CSV; bytes in names that are no UTF-8 stay what they are."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")

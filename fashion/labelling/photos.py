@@ -1,10 +1,13 @@
 """Find the photos in files, folders and zips."""
 
+import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from fashion.catalogue.archives import Archive
 from fashion.catalogue.containers import Folder
@@ -27,7 +30,57 @@ class Photo(NamedTuple):
     read: Callable[[], bytes]
 
 
-def find_photos(paths: Sequence[str | Path], zip_encoding: str | None = None) -> list[Photo]:
+class _Source(NamedTuple):
+    files: Folder | Archive
+    prefix: str  # what its names are told with
+    names: list[str]  # as `files` reads them
+
+
+class PhotoList(Sequence[Photo]):
+    """Photos of several sources, of which the names alone are kept: there may be a million.
+
+    Args:
+        sources: In their order.
+    """
+
+    def __init__(self, sources: Iterable[_Source]) -> None:
+        self._sources = list(sources)
+        self._ends = list(accumulate(len(source.names) for source in self._sources))
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, place: int) -> Photo: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Photo]: ...
+    def __getitem__(self, place: int | slice) -> Photo | list[Photo]:
+        """Return one, or some in a list."""
+        if isinstance(place, slice):
+            return [self[each] for each in range(len(self))[place]]
+        place = range(len(self))[place]
+        number = bisect_right(self._ends, place)
+        files, prefix, names = self._sources[number]
+        name = names[place - self._ends[number]]  # counted from the source's end
+        return Photo(f"{prefix}{name}", partial(files.read, name))
+
+    def names(self) -> Iterator[str]:
+        """Yield their names in turn."""
+        for _, prefix, names in self._sources:
+            yield from (f"{prefix}{name}" for name in names)
+
+    def digest(self) -> str:
+        """Return what changes with their names, their order and, as far as is told, contents."""
+        digest = hashlib.sha256()
+        for files, prefix, names in self._sources:
+            for name in names:
+                line = f"{prefix}{name}\0{files.stamp(name)}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def find_photos(paths: Sequence[str | Path], zip_encoding: str | None = None) -> PhotoList:
     """List the photos of files, folders and zips, those of each in the order of their names.
 
     What is passed over in them is logged.
@@ -40,7 +93,7 @@ def find_photos(paths: Sequence[str | Path], zip_encoding: str | None = None) ->
         FileNotFoundError: A path doesn't exist, or there is no photo at all.
         ValueError: A zip is damaged, or of another kind.
     """
-    photos = [photo for path in paths for photo in _photos_of(Path(path), zip_encoding)]
+    photos = PhotoList(_source(Path(path), zip_encoding) for path in paths)
     if not photos:
         kinds = ", ".join(PHOTO_SUFFIXES)
         asked = ", ".join(repr(str(path)) for path in paths)
@@ -48,23 +101,24 @@ def find_photos(paths: Sequence[str | Path], zip_encoding: str | None = None) ->
     return photos
 
 
-def _photos_of(path: Path, zip_encoding: str | None) -> list[Photo]:
+def _source(path: Path, zip_encoding: str | None) -> _Source:
     path = path.expanduser()
     if not path.exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist; pass photo files, folders or zips.")
     if path.is_dir():
-        return _photos_in(Folder(path), "")
+        return _listed(Folder(path), "")
     if path.suffix.lower() in ARCHIVE_SUFFIXES:
-        return _photos_in(open_archive(path, zip_encoding), f"{path}/")
-    return [Photo(str(path), partial(Folder(path.parent).read, str(path)))]
+        return _listed(open_archive(path, zip_encoding), f"{path}/")
+    return _Source(Folder(path.parent), "", [str(path)])
 
 
-def _photos_in(files: Folder | Archive, prefix: str) -> list[Photo]:
-    listed = list(files.names())
-    chosen = [path for path in listed if files.is_photo(path)]
-    for path in set(listed) - set(chosen):
-        files.passed_over[str(path)] = "no photos"
+def _listed(files: Folder | Archive, prefix: str) -> _Source:
+    names = []
+    for path in files.names():
+        if files.is_photo(path):
+            names.append(str(path))
+        else:
+            files.passed_over[str(path)] = "no photos"
     for note in describe_passed_over(files):
         log.warning("%s", note)
-    names = sorted(map(str, chosen))
-    return [Photo(f"{prefix}{name}", partial(files.read, name)) for name in names]
+    return _Source(files, prefix, sorted(names))
