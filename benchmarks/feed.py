@@ -26,7 +26,7 @@ from fashion.catalogue.root import CatalogueRoot, open_root
 from fashion.catalogue.sample import draw_sample
 from fashion.catalogue.table import load_catalogue
 from fashion.data.batches import Batch, BatchLoader, BatchSampler, ProductDataset
-from fashion.data.photo_store import PIXELS, PhotoStore, open_store
+from fashion.data.photo_store import PHOTO, PhotoStore, open_store, store_bytes
 from fashion.data.settings import default_cache_dir
 
 BIG = (1800, 2400)
@@ -130,7 +130,8 @@ def measure(feed: Feed, repetitions: int) -> dict[str, object]:
     still_cached, cold, warm, original = [], [], [], []
     for _ in range(repetitions):
         # Before any other worker has the store mapped: mapped pages can't be dropped.
-        still_cached.append(drop_page_cache(feed.store.folder / PIXELS))
+        files = feed.store.shards.folder.glob(f"*/{PHOTO}.bin")
+        still_cached.append(max(map(drop_page_cache, files)))
         cold.append(photos_per_second(feed.packed_loader()))
     packed, files = feed.packed_loader(), feed.original_loader()
     compared = check_identical(packed, files)
@@ -147,7 +148,7 @@ def measure(feed: Feed, repetitions: int) -> dict[str, object]:
         "ratio_warm": round(medians["store_warm"] / medians["original_files"], 2),
         "all_photos_per_second": {k: [round(v, 1) for v in vs] for k, vs in rates.items()},
         "store_fraction_cached_when_cold": max(still_cached),
-        "store_megabytes": round((feed.store.folder / PIXELS).stat().st_size / 1e6, 1),
+        "store_megabytes": round(store_bytes(len(feed.store), feed.store.input_size) / 1e6, 1),
         "original_megabytes": round(feed.original_bytes / 1e6, 1),
     }
 

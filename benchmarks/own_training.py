@@ -34,6 +34,7 @@ from fashion.data.feature_data import FeatureDataset
 from fashion.data.feature_store import FeatureStore, MissingSampler, fill, open_features
 from fashion.data.settings import default_cache_dir
 from fashion.models.cut_network import CutNetwork
+from fashion.shards import KEY
 from fashion.training.classifier import ProductClassifier
 
 
@@ -141,13 +142,13 @@ def from_store(classifier: ProductClassifier, options: argparse.Namespace) -> di
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=cache_dir) as folder:
         store = open_features(
-            Path(folder), "", options.photos, cut_network.cut.boundary,
+            Path(folder), "", np.arange(2 * options.photos).view(KEY), cut_network.cut.boundary,
             precision="bfloat16", views=("plain",),
         )  # fmt: skip
         seconds = time_filling(store, cut_network, classifier.hparams["input_size"], options)
 
         def chill() -> None:
-            for path in store.folder.rglob("*.bin"):
+            for path in store.views[0].folder.glob("*/*.bin"):
                 drop_page_cache(path)
 
         clock = EpochClock(chill)

@@ -7,6 +7,7 @@ Whoever reads needs no lock, and what was cut short costs no more than the shard
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -29,6 +30,7 @@ UNFINISHED = ".unfinished"
 KEY = np.dtype("V16")  # of a record: 16 bytes that are compared as a whole
 MAX_RECORDS, MAX_BYTES = 16_384, 2**30  # of a shard
 LARGE = 4_096  # bytes of a record that is copied by itself rather than with others
+log = logging.getLogger(__name__)
 
 
 class Field(NamedTuple):
@@ -87,7 +89,7 @@ class ShardedStore:
     def __init__(self, folder: Path, fields: Sequence[Field], facts: Mapping[str, object]) -> None:
         self.folder = folder
         self.fields = tuple(fields)
-        self._index = json.dumps({**facts, "format": FORMAT}).encode()
+        self._index = json.dumps({"format": FORMAT, **facts, "fields": self.fields}).encode()
         self.damage: dict[str, str] = {}
         self._shards: list[Shard] = []
         self._is_held = False
@@ -181,7 +183,10 @@ class ShardedStore:
         Raises:
             OSError: The folder can't be written.
         """
-        make_folder(self.cache_dir, self.folder.parent.name, self._damage())
+        damage = self._damage()
+        if damage:
+            log.warning(damage)
+        make_folder(self.cache_dir, self.folder.parent.name, damage)
         with alone(self.folder, f"the store {self.folder}") as is_alone:
             with writing(self.cache_dir):
                 self._tidy(is_alone)
@@ -202,7 +207,7 @@ class ShardedStore:
         if not self.damage:
             return ""
         name, why = next(iter(self.damage.items()))
-        return f"The store {self.folder} is damaged ({name}: {why}), so this is made again."
+        return f"The store {self.folder} is damaged ({name}: {why}), so that is made again."
 
     def _tidy(self, is_alone: bool) -> None:
         """Write the index where it isn't as it should be, and delete what nobody can use."""
@@ -245,16 +250,7 @@ class ShardedStore:
     @cached_property
     def _maps(self) -> dict[str, list[np.ndarray]]:
         return {
-            field.name: [
-                np.memmap(
-                    _file(shard.folder, field),
-                    field.dtype,
-                    "r",
-                    shape=(shard.records, *field.shape),
-                )
-                for shard in self._shards
-            ]
-            for field in self.fields
+            field.name: [_mapped(shard, field) for shard in self._shards] for field in self.fields
         }
 
 
@@ -410,14 +406,30 @@ def read_shard(folder: Path, fields: Sequence[Field] | None = None) -> Shard:
     return Shard(folder, records, notes)
 
 
-def read_facts(store: Path) -> dict[str, object]:
-    """Return what a store says of itself, nothing where that is damaged or of another release."""
+def read_index(store: Path) -> tuple[dict[str, object], tuple[Field, ...]]:
+    """Return what a store says of itself, and the fields of its records.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedError: That isn't as it was written, or an earlier release wrote it.
+    """
+    path = store / INDEX
+    if not os.path.lexists(path):
+        raise FileNotFoundError(path)
     try:
-        facts = json.loads((store / INDEX).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) and facts.get("format") == FORMAT else {}
+        facts = json.loads(path.read_bytes() if path.is_file() else b"")
+        fields = tuple(Field(name, tuple(shape), dtype) for name, shape, dtype in facts["fields"])
+        if facts["format"] != FORMAT or not all(field.num_bytes >= 0 for field in fields):
+            raise DamagedError(f"{INDEX} is of another release")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedError(f"{INDEX} can't be read") from error
+    return facts, fields
 
 
 def _file(folder: Path, field: Field) -> Path:
     return folder / f"{field.name}.bin"
+
+
+def _mapped(shard: Shard, field: Field) -> np.ndarray:
+    shape = (shard.records, *field.shape)
+    return np.asarray(np.memmap(_file(shard.folder, field), field.dtype, "r", shape=shape))

@@ -23,7 +23,7 @@ from fashion.catalogue.sample import PHOTOS
 from fashion.commands.configuration import container
 from fashion.cores import usable_cores
 from fashion.data.feature_store import PRECISIONS, feature_bytes
-from fashion.data.photo_store import is_packed, store_bytes, store_folder
+from fashion.data.photo_store import num_absent, store_bytes
 from fashion.data.preparation import LoadedCatalogue, load
 from fashion.data.settings import DataSettings
 from fashion.defaults import default_settings
@@ -163,7 +163,8 @@ def _catalogue(
     cfg: DictConfig, settings: DataSettings
 ) -> Generator[Finding, None, LoadedCatalogue | None]:
     """Read the catalogue and find room for its photos; the sample isn't drawn for that."""
-    photos, packed, loaded = PHOTOS, False, None
+    photos, loaded = PHOTOS, None
+    absent = photos
     if settings.root is None:
         yield Finding(OK, f"catalogue: the sample, {photos:,} photos that the first run draws")
     else:
@@ -183,21 +184,27 @@ def _catalogue(
         )
         interpolation = pretrained_cfg(cfg.model.backbone).interpolation
         how = (cfg.model.input_size, settings.fit, interpolation, settings.cache_folder)
-        folder = store_folder(loaded.root, table, *how)
         try:
-            packed = is_packed(folder, photos, cfg.model.input_size)
+            absent = num_absent(loaded.root, table, *how)
         except OSError as error:
             yield Finding(WRONG, f"disk: {error}")
             return loaded
-    yield _disk(photos, packed, cfg.model.input_size, settings.cache_folder)
+    yield _disk(photos, absent, cfg.model.input_size, settings.cache_folder)
     return loaded
 
 
-def _disk(photos: int, packed: bool, input_size: int, cache_dir: Path) -> Finding:
-    needed = store_bytes(photos, input_size)
-    size = f"{photos:,} photos at {input_size} px take {size_text(needed)} in {cache_dir}"
-    if packed:
+def _disk(photos: int, absent: int, input_size: int, cache_dir: Path) -> Finding:
+    needed = store_bytes(absent, input_size)
+    if not absent:
+        whole = size_text(store_bytes(photos, input_size))
+        size = f"{photos:,} photos at {input_size} px take {whole} in {cache_dir}"
         return Finding(OK, f"disk: {size}, and are packed there already")
+    which = (
+        f"{absent:,} of {photos:,} photos, not packed yet,"
+        if absent < photos
+        else f"{photos:,} photos"
+    )
+    size = f"{which} at {input_size} px take {size_text(needed)} in {cache_dir}"
     way_out = "pass data.cache_dir on a larger disk or a smaller model.input_size"
     return _room(size, needed, cache_dir, way_out)
 

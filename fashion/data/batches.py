@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from fashion.data.ring import BatchRing
+from fashion.shards import check_places
 
 PADDING = -1
 BATCHES_AHEAD = 2  # on the device or on their way, besides the one in use
@@ -45,17 +46,6 @@ def channels_first(part: Tensor) -> Tensor:
     return part.permute(0, 3, 1, 2) if part.ndim == 4 else part
 
 
-def check_places(places: np.ndarray, length: int) -> None:
-    """Check that places are in [0, length): numpy counts from the end, and XLA takes the nearest.
-
-    Raises:
-        IndexError: One is not.
-    """
-    if len(places) and not (places.min() >= 0 and places.max() < length):
-        wrong = places[(places < 0) | (places >= length)][0]
-        raise IndexError(f"There is no place {wrong} among {length:,}.")
-
-
 def places_of(rows: np.ndarray, num_rows: int) -> np.ndarray:
     """Return the places of rows, of those that only fill a batch the first one.
 
@@ -68,22 +58,32 @@ def places_of(rows: np.ndarray, num_rows: int) -> np.ndarray:
 
 
 class Photos(Protocol):
-    """Photos, `(N, H, W, 3)` uint8, and their H and W, as `PhotoStore` has them."""
-
-    @property
-    def photos(self) -> np.ndarray:
-        """The photos."""
+    """Photos, `(H, W, 3)` uint8, as `PhotoStore` has them."""
 
     @property
     def input_size(self) -> int:
         """H and W."""
 
+    def take(self, places: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return photos by their places `(B,)`, `(B, H, W, 3)`, written into `out` if passed.
+
+        Raises:
+            IndexError: There is no such place.
+        """
+
 
 class DecodedPhotos(NamedTuple):
-    """`Photos` in memory."""
+    """`Photos` in memory, `(N, H, W, 3)` uint8."""
 
     photos: np.ndarray
     input_size: int
+
+    def take(self, places: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return some of them."""
+        check_places(places, len(self.photos))
+        # With its default mode, take would fill a copy of `out` first.
+        taken: np.ndarray = np.take(self.photos, places, axis=0, out=out, mode="clip")
+        return taken
 
 
 class ProductDataset(Dataset[Batch]):
@@ -131,10 +131,7 @@ class ProductDataset(Dataset[Batch]):
         epoch, rows = item
         places = places_of(rows, len(self))
         out = self.ring.reserve() if self.ring else None
-        slots = self.slots[places]
-        check_places(slots, len(self.store.photos))
-        # With its default mode, take would fill a copy of `out` first.
-        photos = np.take(self.store.photos, slots, axis=0, out=out, mode="clip")
+        photos = self.store.take(self.slots[places], out)
         if self.augment and not (self.plain_first and epoch == 0):
             for place, row in enumerate(places):
                 photos[place] = self._augmented(photos[place], (self.seed, epoch, int(row)))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from fashion.cache_folder import DamagedError, remove
-from fashion.data import feature_store, photo_store
 from fashion.locks import NoLocksError, is_being_made, unless_used
+from fashion.shards import INDEX, UNFINISHED, read_index, read_shard, shard_folders
 from fashion.twins.groups import read_groups
 
 LOCK = ".lock"
@@ -19,15 +19,16 @@ COLUMNS = ["key", "kind", "photos", "input_size", "unreadable", "bytes", "state"
 def list_stores(cache_dir: Path) -> pd.DataFrame:
     """Return one row a store; nothing is written or locked for that.
 
-    The columns are `key`, `kind` (`photos`, `features` of the frozen side of a network, or `twins`
-    among some photos), `photos`, `input_size`, `unreadable`, `bytes` of the disk and `state`. The
-    state is `complete` or, where it lost a part, `damaged`; before, it is `being packed` or, where
-    the packing was cut short, `unfinished`. Features, which are filled as they are needed, are
-    `kept` or `being filled`. What a store doesn't know is `-`.
+    The columns are `key`, `kind` (`photos`, `features` of the frozen side of a network for one
+    view, or `twins` among some photos), `photos`, `input_size`, `unreadable`, `bytes` of the disk
+    and `state`: `complete`, `damaged` where it lost a part, `being made` or, where that was cut
+    short, `unfinished`. What a store doesn't know is `-`.
     """
     rows = []
     for key, (kind, path) in _stores(cache_dir).items():
         facts, state = READERS[kind](path)
+        if state != "complete" and is_being_made(path):
+            state = "being made"
         rows.append((key, kind, *facts, *["-"] * (3 - len(facts)), _used(path), state))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -47,35 +48,35 @@ def _stores(cache_dir: Path) -> dict[str, tuple[str, Path]]:
     return stores
 
 
-def _photos(folder: Path) -> tuple[list[object], str]:
+def _sharded(folder: Path) -> tuple[list[object], str]:
+    """Return photos, their size and those that can't be read, and the state."""
     try:
-        index = photo_store.read_index(folder)
+        facts, fields = read_index(folder)
+        shards = [read_shard(path, fields) for path in shard_folders(folder)]
     except FileNotFoundError:
-        return [], "being packed" if is_being_made(folder) else "unfinished"
+        return [], "unfinished"
     except DamagedError:
-        return [], "being packed" if is_being_made(folder) else "damaged"
-    return [index.photos, index.input_size, len(index.unreadable)], "complete"
-
-
-def _features(folder: Path) -> tuple[list[object], str]:
-    index = feature_store.read_index(folder)
-    state = "kept" if "photos" in index else "damaged"
-    return [index.get("photos", "-")], "being filled" if is_being_made(folder) else state
+        return [], "damaged"
+    size = facts.get("input_size")
+    known = [] if size is None else [size, sum(len(shard.notes) for shard in shards)]
+    is_whole = shards and not any(folder.glob(f"*{UNFINISHED}"))
+    state = "complete" if is_whole else "unfinished"
+    return [sum(shard.records for shard in shards), *known], state
 
 
 def _twins(path: Path) -> tuple[list[object], str]:
     try:
         groups, _ = read_groups(path)
     except FileNotFoundError:
-        return [], "being found" if is_being_made(path) else "unfinished"
+        return [], "unfinished"
     except DamagedError:
-        return [], "being found" if is_being_made(path) else "damaged"
+        return [], "damaged"
     return [len(groups)], "complete"
 
 
 READERS: dict[str, Callable[[Path], tuple[list[object], str]]] = {
-    "photos": _photos,
-    "features": _features,
+    "photos": _sharded,
+    "features": _sharded,
     "twins": _twins,
 }
 
@@ -126,9 +127,8 @@ def delete_stores(cache_dir: Path, keys: list[str]) -> list[str]:
 
 def _delete(path: Path) -> bool:
     """Delete a store unless it is in use, and return whether it was deleted."""
-    indices = [path / photo_store.INDEX, path / feature_store.INDEX]
     try:
-        with unless_used(path, indices) as is_free:
+        with unless_used(path, [path / INDEX]) as is_free:
             for part in _parts(path) if is_free else ():
                 remove(part)
     except OSError as error:

@@ -181,8 +181,8 @@ class FashionDataModule(LightningDataModule):
         photos, settings = self.packed, self.settings
         self.features = open_features(
             settings.cache_folder,
-            f"{photos.folder.name} {key}",
-            len(photos.ids),
+            f"{photos.shards.folder.name} {key}",
+            photos.keys,
             boundary,
             precision=settings.views_precision,
             views=view_names(settings.views, settings.rotation, self.seed),
@@ -296,8 +296,7 @@ class FashionDataModule(LightningDataModule):
 
     def photos(self, ids: Iterable[str]) -> np.ndarray:
         """Return photos as the network sees them, `(N, H, W, 3)` uint8, by their ids `(N,)`."""
-        taken: np.ndarray = self.packed.photos[self.packed.slots(ids)]
-        return taken
+        return self.packed.take(self.packed.slots(ids))
 
     def state_dict(self) -> dict[str, str]:
         """Return the hash of the splits, so that a checkpoint is never resumed on others."""
@@ -336,7 +335,7 @@ class FashionDataModule(LightningDataModule):
     def _missing_views(self) -> BatchLoader:
         """Return the photos and views whose features aren't there yet."""
         photos, settings = self.packed, self.settings
-        num_photos = len(photos.ids)
+        num_photos = len(photos)
         dataset = ProductDataset(
             photos,
             np.arange(num_photos),

@@ -13,10 +13,10 @@ from fashion.data.batches import (
     Batch,
     channels_first,
     channels_last,
-    check_places,
     places_of,
 )
 from fashion.data.feature_store import FeatureStore, stored_shape
+from fashion.shards import check_places
 
 CHUNK = 1024  # photos read at a time on their way to a device
 

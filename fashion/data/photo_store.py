@@ -1,70 +1,96 @@
-"""The packed photo store: every photo decoded once into one uint8 file that is memory-mapped."""
+"""The packed photos: each decoded once into a store of uint8 squares that are memory-mapped.
 
-import hashlib
-import json
+A photo is found by a key made of its name and content, so that a catalogue packs what other
+catalogues, labels and settings of the table haven't packed before.
+"""
+
 import logging
-import os
 import shutil
-import uuid
-import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fashion.cache_folder import FULL, DamagedError, make_folder, reading, remove, writing
+from fashion.cache_folder import reading
 from fashion.catalogue.images import FITS, decode_image, decode_or_say_why
 from fashion.catalogue.root import CatalogueRoot
 from fashion.cores import usable_cores
-from fashion.files import size_text, write_all
-from fashion.locks import alone, hold
+from fashion.files import size_text
+from fashion.shards import Adder, Field, ShardedStore, check_places, store_key
+from fashion.wording import many
 
-FORMAT = 1
-PIXELS, INDEX, UNFINISHED = "photos.u8", "store.json", ".unfinished"
-CHUNK = 512  # photos decoded between two writes
+KIND, PHOTO = "photos", "photo"
+CHUNK = 128  # photos decoded between two writes
 log = logging.getLogger(__name__)
+
+
+class Beside(Protocol):
+    """What else is to be kept of each photo that is packed, seen in the same reading of it."""
+
+    def look(self, content: bytes) -> object:
+        """Return what is seen of a file; several threads call this."""
+
+    def add(self, keys: np.ndarray, looks: list[object]) -> None:
+        """Keep what was seen of photos, by their keys `(B,)`."""
 
 
 @dataclass(frozen=True)
 class PhotoStore:
-    """A finished store: `(N, H, W, 3)` uint8 on disk, opened when first read.
+    """The packed photos of a catalogue, in the order of its table.
 
-    It isn't deleted for as long as there is one of these, where the disk has locks.
+    They aren't deleted for as long as there is one of these, where the disk has locks.
 
     Attributes:
-        folder: Where it lies.
-        ids: The id of each photo, in the order of the file.
+        shards: Holds them, and those of other catalogues.
+        ids: The id of each photo, `(N,)`; none in a worker process.
+        keys: The key of each photo, `(N,)` V16; none in a worker process.
+        records: The place of each photo in `shards`, `(N,)` int64.
         input_size: H and W, in pixels.
-        unreadable: Maps the ids whose photo could not be decoded to the reason; their slot is
-            white.
+        unreadable: Maps the ids whose photo could not be decoded to the reason; they are white.
     """
 
-    folder: Path
-    ids: list[str]
+    shards: ShardedStore
+    ids: pd.Index
+    keys: np.ndarray
+    records: np.ndarray
     input_size: int
     unreadable: dict[str, str]
 
-    @cached_property
-    def photos(self) -> np.ndarray:
-        """The photos, `(N, H, W, 3)` uint8, memory-mapped."""
-        shape = (len(self.ids), self.input_size, self.input_size, 3)
-        return np.memmap(self.folder / PIXELS, dtype=np.uint8, mode="r", shape=shape)
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.records)
+
+    def take(self, places: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return photos by their places `(B,)` in [0, N), `(B, H, W, 3)` uint8, in `out` if passed.
+
+        Raises:
+            IndexError: There is no such place.
+        """
+        check_places(places, len(self))
+        return self.shards.take(PHOTO, self.records[places], out)
 
     def slots(self, ids: Iterable[str]) -> np.ndarray:
-        """Return the places of photos in the file, `(N,)`, by their ids."""
-        places = pd.Series(range(len(self.ids)), index=self.ids)
-        slots: np.ndarray = places[list(ids)].to_numpy()
-        return slots
+        """Return the places of photos, `(B,)`, by their ids.
+
+        Raises:
+            KeyError: There is no such id.
+        """
+        wanted = pd.Index(ids)
+        places: np.ndarray = self.ids.get_indexer(wanted)
+        if (places < 0).any():
+            raise KeyError(wanted[places < 0][0])
+        return places
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the memory map behind, so that a worker process opens its own."""
-        return {key: value for key, value in self.__dict__.items() if key != "photos"}
+        """Leave behind what a worker process, which asks by places, doesn't need."""
+        nothing = {"ids": pd.Index([]), "keys": self.keys[:0], "unreadable": {}}
+        return {**self.__dict__, **nothing}
 
 
 def open_store(
@@ -74,13 +100,15 @@ def open_store(
     fit: str,
     interpolation: str,
     cache_dir: Path,
+    *,
+    beside: Beside | None = None,
 ) -> PhotoStore:
-    """Open the store of these photos, packing it first where there is none.
+    """Open the store of these photos, packing first those that aren't in it.
 
-    The key is made of the photos' ids and contents and of the settings, so a changed photo or
-    setting packs a new store. A store appears under its key only when it is complete; of two
-    processes that want the same one, the second waits for the first. One that is complete is read
-    without a lock; one that lost a part, as its sizes tell, is packed again.
+    A photo is packed anew when its content, its name or one of the settings is another; what was
+    packed before an interruption stays. Of two processes that want the same photos, the second
+    waits for the first. A store that has them all is read without a lock; what it lost, as the
+    sizes of its files tell, is packed again.
 
     Args:
         root: Reads the photos.
@@ -89,6 +117,7 @@ def open_store(
         fit: See `decode_image`.
         interpolation: See `decode_image`.
         cache_dir: The folder of all stores.
+        beside: What else is to be kept of those that are packed.
 
     Raises:
         ValueError: `fit` or `input_size` is unknown.
@@ -98,200 +127,100 @@ def open_store(
         raise ValueError(f"data.fit={fit!r} is unknown; pass {' or '.join(FITS)}.")
     if input_size < 1:
         raise ValueError(f"model.input_size={input_size} must be a number of pixels above 0.")
-    folder = store_folder(root, table, input_size, fit, interpolation, cache_dir)
-    ids, damage = table["id"].tolist(), ""
-    try:
-        return _open(folder, ids, input_size)
-    except FileNotFoundError:
-        pass
-    except DamagedError as error:
-        damage = f"The store {folder} is damaged ({error}), so it is to be packed again."
-        log.warning(damage)
-    make_folder(cache_dir, folder.parent.name, damage)
-    decode = partial(decode_image, input_size=input_size, fit=fit, interpolation=interpolation)
-    with alone(folder, f"the store {folder}") as is_alone:
-        if not is_packed(folder, len(ids), input_size):  # by the process that was waited for
-            _pack(folder, table, input_size, lambda photo: decode(root.read(photo)), is_alone)
-        return _open(folder, ids, input_size)
+    shards, keys = _shards(input_size, fit, interpolation, cache_dir), root.keys(table["photo"])
+    if (shards.find(keys) < 0).any():
+        decode = partial(decode_image, input_size=input_size, fit=fit, interpolation=interpolation)
+        with shards.adding() as adder:  # after a process that may have packed some of them
+            _pack(shards, adder, _absent(shards, keys, table), root.read, decode, beside)
+    ids, records, notes = pd.Index(table["id"]), shards.find(keys), shards.notes
+    unreadable = np.flatnonzero(np.isin(records, list(notes)))
+    reasons = {ids[place]: notes[records[place]] for place in unreadable}
+    return PhotoStore(shards, ids, keys, records, input_size, reasons)
 
 
-def _open(folder: Path, ids: list[str], input_size: int) -> PhotoStore:
-    """Return a store that is there, held.
-
-    Raises:
-        FileNotFoundError: There is none, or it is being deleted.
-        DamagedError: A part of it isn't as it was written.
-        OSError: It can't be read.
-    """
-    try:
-        held = hold(folder / INDEX)
-    except BlockingIOError as error:
-        raise FileNotFoundError(folder) from error
-    try:
-        index = read_index(folder)
-        index.check(len(ids), input_size)
-        store = PhotoStore(folder, ids, input_size, index.unreadable)
-    except BaseException:
-        if held is not None:
-            os.close(held)
-        raise
-    if held is not None:
-        weakref.finalize(store, os.close, held).atexit = False
-    return store
-
-
-class StoreIndex(NamedTuple):
-    """What a finished store says of itself."""
-
-    photos: int
-    input_size: int
-    unreadable: dict[str, str]
-
-    def check(self, num_photos: int, input_size: int) -> None:
-        """Check that a store is of so many photos, of this size.
-
-        Raises:
-            DamagedError: It is not.
-        """
-        if (self.photos, self.input_size) != (num_photos, input_size):
-            raise DamagedError(
-                f"its {INDEX} tells of {self.photos} photos at {self.input_size} px, which should "
-                f"be {num_photos} at {input_size} px"
-            )
-
-
-def read_index(folder: Path) -> StoreIndex:
-    """Return what a finished store says of itself, and check that its photos' file is whole.
-
-    That is told by its size; checksums of all photos would take as long as reading them all.
-
-    Raises:
-        FileNotFoundError: There is no store.
-        DamagedError: A part isn't as it was written.
-        OSError: It can't be read.
-    """
-    path, pixels = folder / INDEX, folder / PIXELS
-    if not os.path.lexists(folder):
-        raise FileNotFoundError(folder)
-    try:
-        with reading(folder.parent.parent):
-            content = path.read_bytes() if path.is_file() else b""
-            size = pixels.stat().st_size if pixels.is_file() else None
-        index = StoreIndex(**json.loads(content))
-    except (ValueError, TypeError) as error:  # no JSON, no object, or other keys
-        raise DamagedError(f"{INDEX} can't be read") from error
-    counts, names = (index.photos, index.input_size), index.unreadable
-    if not all(type(count) is int and count >= 0 for count in counts) or not (
-        isinstance(names, dict) and all(isinstance(reason, str) for reason in names.values())
-    ):
-        raise DamagedError(f"{INDEX} can't be read")
-    if size != (whole := store_bytes(*counts)):
-        found = "is not there" if size is None else f"has {size:,} bytes, not {whole:,}"
-        raise DamagedError(f"{PIXELS} {found}")
-    return index
-
-
-def store_folder(
+def num_absent(
     root: CatalogueRoot,
     table: pd.DataFrame,
     input_size: int,
     fit: str,
     interpolation: str,
     cache_dir: Path,
-) -> Path:
-    """Return where `open_store` keeps the store of these photos, packed or not."""
-    digest = hashlib.sha256(f"{FORMAT} {input_size} {fit} {interpolation}\n".encode())
-    for id_, photo in zip(table["id"], table["photo"], strict=True):
-        digest.update(f"{id_}:{root.stamp(photo)}\n".encode("utf-8", "surrogateescape"))
-    return cache_dir / "photos" / digest.hexdigest()[:16]
+) -> int:
+    """Return how many photos `open_store` would pack.
 
-
-def is_packed(folder: Path, num_photos: int, input_size: int) -> bool:
-    """Return whether a folder holds a finished store of so many photos, of this size."""
-    try:
-        read_index(folder).check(num_photos, input_size)
-    except (FileNotFoundError, DamagedError):
-        return False
-    return True
+    Raises:
+        OSError: The store can't be read.
+    """
+    shards, keys = _shards(input_size, fit, interpolation, cache_dir), root.keys(table["photo"])
+    return len(_absent(shards, keys, table)[0])
 
 
 def store_bytes(num_photos: int, input_size: int) -> int:
-    """Return the size of a store in bytes."""
+    """Return what photos take of the disk, in bytes."""
     return num_photos * input_size * input_size * 3
 
 
+def _shards(input_size: int, fit: str, interpolation: str, cache_dir: Path) -> ShardedStore:
+    facts = {"input_size": input_size, "fit": fit, "interpolation": interpolation}
+    fields = [Field(PHOTO, (input_size, input_size, 3), "uint8")]
+    with reading(cache_dir):
+        return ShardedStore(cache_dir / KIND / store_key(facts, fields), fields, facts)
+
+
+def _absent(
+    shards: ShardedStore, keys: np.ndarray, table: pd.DataFrame
+) -> tuple[np.ndarray, "pd.Series[str]"]:
+    """Return keys and names of the photos that a store lacks, each once."""
+    lacking = np.flatnonzero(shards.find(keys) < 0)
+    _, first = np.unique(keys[lacking], return_index=True)
+    at = lacking[np.sort(first)]
+    return keys[at], table["photo"].iloc[at]
+
+
 def _pack(
-    folder: Path,
-    table: pd.DataFrame,
-    input_size: int,
-    decode: Callable[[str], np.ndarray],
-    is_alone: bool,
+    shards: ShardedStore,
+    adder: Adder,
+    absent: tuple[np.ndarray, "pd.Series[str]"],
+    read: Callable[[str], bytes],
+    decode: Callable[[bytes], np.ndarray],
+    beside: Beside | None,
 ) -> None:
-    """Decode every photo into a temporary folder and rename it to `folder` when it is complete."""
-    part = UNFINISHED if is_alone else f".{uuid.uuid4().hex[:8]}{UNFINISHED}"
-    unfinished, cache_dir = folder.with_suffix(part), folder.parent.parent
-    with writing(cache_dir):
-        remove(unfinished)
-    _check_room(folder, len(table), input_size)
-    try:
-        unreadable = _write_photos(unfinished, table, input_size, decode)
-        index = StoreIndex(len(table), input_size, unreadable)
-        with writing(cache_dir):
-            (unfinished / INDEX).write_text(json.dumps(index._asdict()), "utf-8")
-            _put_in_place(unfinished, folder, index)
-    except BaseException as error:
-        cause = error.__cause__
-        if not is_alone or (isinstance(cause, OSError) and cause.errno in FULL):
-            shutil.rmtree(unfinished, ignore_errors=True)  # nobody else would find it, or has room
-        raise
+    """Decode the photos that a store lacks, and add them."""
+    keys, names = absent
+    field = shards.fields[0]
+    white = np.full(field.shape, 255, np.uint8)
+
+    def look(name: str) -> tuple[np.ndarray | str, object]:
+        try:
+            content = read(name)
+        except ValueError as error:  # damaged in its zip, or too large
+            return str(error), beside.look(b"") if beside else None
+        photo = decode_or_say_why(partial(decode, content))
+        return photo, beside.look(content) if beside else None
+
+    _check_room(shards, len(keys))
+    bar = tqdm(total=len(keys), desc="Packing photos", unit="photo", disable=None)
+    with ThreadPoolExecutor(usable_cores()) as pool, bar:
+        for start in range(0, len(keys), CHUNK):
+            part = slice(start, start + CHUNK)
+            photos, looks = zip(*pool.map(look, names[part]), strict=True)
+            reasons = {place: each for place, each in enumerate(photos) if isinstance(each, str)}
+            squares = np.stack([white if isinstance(each, str) else each for each in photos])
+            adder.add(keys[part], {PHOTO: squares}, reasons)
+            if beside:
+                beside.add(keys[part], list(looks))
+            bar.update(len(photos))
 
 
-def _write_photos(
-    folder: Path, table: pd.DataFrame, input_size: int, decode: Callable[[str], np.ndarray]
-) -> dict[str, str]:
-    """Write every photo into a folder's file; return the ids that can't be read, with reasons."""
-    cache_dir = folder.parent.parent
-    unreadable: dict[str, str] = {}
-    white = np.full((input_size, input_size, 3), 255, np.uint8)
-    bar = tqdm(total=len(table), desc="Packing photos", unit="photo", disable=None)
-    with writing(cache_dir):
-        folder.mkdir()
-        pixels = (folder / PIXELS).open("wb", buffering=0)
-    with ThreadPoolExecutor(usable_cores()) as pool, pixels, bar:
-        for start in range(0, len(table), CHUNK):
-            rows = table.iloc[start : start + CHUNK]
-            photos = pool.map(lambda name: decode_or_say_why(partial(decode, name)), rows["photo"])
-            for id_, photo in zip(rows["id"], photos, strict=True):
-                if isinstance(photo, str):
-                    unreadable[id_] = photo
-                with writing(cache_dir):
-                    write_all(pixels, (white if isinstance(photo, str) else photo).data)
-            bar.update(len(rows))
-        with writing(cache_dir):
-            os.fsync(pixels.fileno())
-    return unreadable
-
-
-def _put_in_place(unfinished: Path, folder: Path, index: StoreIndex) -> None:
-    """Rename a folder, unless another process was faster, which can be where there are no locks."""
-    if not is_packed(folder, index.photos, index.input_size):
-        remove(folder)
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if not is_packed(folder, index.photos, index.input_size):
-            raise
-        shutil.rmtree(unfinished)
-
-
-def _check_room(folder: Path, num_photos: int, input_size: int) -> None:
+def _check_room(shards: ShardedStore, num_photos: int) -> None:
+    input_size, cache_dir = shards.fields[0].shape[0], shards.cache_dir
     num_bytes = store_bytes(num_photos, input_size)
-    free = shutil.disk_usage(folder.parent).free
-    size = f"{num_photos:,} photos at {input_size} px take {size_text(num_bytes)}"
+    free = shutil.disk_usage(shards.folder.parent).free
+    size = f"{many(num_photos, 'photo')} at {input_size} px take {size_text(num_bytes)}"
     if num_bytes > free:
         raise OSError(
-            f"data.cache_dir={str(folder.parent.parent)!r}: {size}, but {size_text(free)} are "
+            f"data.cache_dir={str(cache_dir)!r}: {size}, but {size_text(free)} are "
             "free. Pass data.cache_dir on a larger disk, a smaller model.input_size, or delete "
             "stores (fashion cache)."
         )
-    log.info("%s in %s", size, folder)
+    log.info("%s in %s", size, shards.folder)

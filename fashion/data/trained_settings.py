@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fashion.data.photo_store import INDEX
 from fashion.data.settings import DataSettings
+from fashion.shards import INDEX
 
 REVIEWS = ("exclude", "relabel")  # lists of ids, which only their own catalogue has
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from fashion.data.batches import (
     BATCHES_AHEAD,
     PADDING,
     BatchSampler,
+    DecodedPhotos,
     DeviceLoader,
     ProductDataset,
 )
@@ -190,7 +190,7 @@ def test_photos_are_turned_either_way_as_far_as_the_largest_angle():
     bar = np.full((1, 65, 65, 3), 255, np.uint8)
     bar[:, 8:57, 31:34] = 0
     dataset = ProductDataset(
-        SimpleNamespace(photos=bar), np.zeros(400, int), np.zeros(400, int),
+        DecodedPhotos(bar, 65), np.zeros(400, int), np.zeros(400, int),
         augment=True, rotation=30, seed=0,
     )  # fmt: skip
     ink = 255 - dataset[0, np.arange(400)].inputs[:, 0, :24].double().numpy()

@@ -9,26 +9,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fashion.data import feature_store as features_module
-from fashion.data.batches import (
-    PADDING,
-    DecodedPhotos,
-    ProductDataset,
-    check_places,
-)
+from fashion import shards
+from fashion.data.batches import PADDING, DecodedPhotos, ProductDataset
 from fashion.data.feature_data import DeviceFeatures, FeatureDataset
-from fashion.data.feature_store import (
-    DONE,
-    INDEX,
-    MissingSampler,
-    fill,
-    open_features,
-    view_names,
-)
+from fashion.data.feature_store import MissingSampler, fill, open_features, view_names
 from fashion.models.cut import BoundaryTensor
+from fashion.shards import INDEX, KEY, KEYS, check_places
 
 BOUNDARY = (BoundaryTensor("map", (3, 4, 2)), BoundaryTensor("row", (6,)))
 NUM_PHOTOS = 20
+KEYS_OF_ALL = np.arange(2 * NUM_PHOTOS).view(KEY)
 FIRST, ALL = np.arange(8), np.arange(NUM_PHOTOS)
 SEED = np.random.default_rng(0).integers(0, 256, (NUM_PHOTOS, 16, 16, 3), np.uint8)
 PHOTOS = DecodedPhotos(SEED, 16)
@@ -45,7 +35,7 @@ def filled(tmp_path):
 
     def fill_(slots=ALL):
         store = open_features(
-            tmp_path, "key", NUM_PHOTOS, BOUNDARY, precision="float32", views=view_names(2, 0, 0)
+            tmp_path, "key", KEYS_OF_ALL, BOUNDARY, precision="float32", views=view_names(2, 0, 0)
         )
         computed = []
 
@@ -85,77 +75,73 @@ def put_a_file(view):
 
 
 DAMAGES = {
-    "no maps": lambda view: (view / "0.bin").unlink(),
-    "no rows": lambda view: (view / "1.bin").unlink(),
-    "shortened": lambda view: os.truncate(view / "0.bin", 100),
-    "a byte short": lambda view: os.truncate(view / "1.bin", NUM_PHOTOS * 24 - 1),
-    "longer": lambda view: os.truncate(view / "1.bin", NUM_PHOTOS * 24 + 1),
-    "empty": lambda view: os.truncate(view / "0.bin", 0),
-    "a folder for maps": lambda view: put_a_folder(view / "0.bin"),
-    "no marks": lambda view: (view / DONE).unlink(),
-    "marks cut short": lambda view: os.truncate(view / DONE, 5),
-    "marks too many": lambda view: os.truncate(view / DONE, NUM_PHOTOS + 1),
-    "other marks": lambda view: (view / DONE).write_bytes(b"\x07" * NUM_PHOTOS),
-    "a folder for marks": lambda view: put_a_folder(view / DONE),
-    "nothing": lambda view: [path.unlink() for path in view.iterdir()],
+    "no maps": lambda shard: (shard / "0.bin").unlink(),
+    "shortened": lambda shard: os.truncate(shard / "0.bin", 100),
+    "longer": lambda shard: os.truncate(shard / "1.bin", 8 * 24 + 1),
+    "a folder for maps": lambda shard: put_a_folder(shard / "0.bin"),
+    "no keys": lambda shard: (shard / KEYS).unlink(),
+    "nothing": lambda shard: [path.unlink() for path in shard.iterdir()],
     "a file for the folder": put_a_file,
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_view_is_computed_again_as_a_whole(damage, filled, caplog):
-    """Marks and features belong together: photos marked as done were trained on as zeros."""
+def test_damaged_features_are_computed_again_and_no_others(damage, filled, caplog):
+    """Photos of which only a part was there were trained on as zeros."""
     store, _ = filled(FIRST)
-    damage(store.folder / "plain")
+    damage(store.views[0].folder / "00000")
     store, computed = filled(ALL)
-    assert computed == 20 + 12  # the plain view anew, of the other one what it lacks
+    assert computed == 20 + 12  # all of the plain view, of the other one what it lacks
     check(store)
-    assert "so this view is computed anew" in caplog.text
+    assert "is damaged (00000: " in caplog.text
     assert filled(ALL)[1] == 0
 
 
 def test_what_another_process_reads_stays_while_it_is_made_anew(filled):
     first, _ = filled(FIRST)
     check(first, FIRST)
-    (first.folder / "plain" / DONE).unlink()
+    (first.views[0].folder / "00000" / KEYS).unlink()
     filled(ALL)
     check(first, FIRST)  # from the files that it has open
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"photos": "many"}', bytes(range(256))])
-def test_a_damaged_index_is_written_again_and_the_features_stay(content, filled):
+def test_a_damaged_index_is_no_loss(content, filled):
     store, _ = filled()
-    index = (store.folder / INDEX).read_bytes()
-    (store.folder / INDEX).write_bytes(content)
+    index = store.views[0].folder / INDEX
+    before = index.read_bytes()
+    index.write_bytes(content)
     store, computed = filled()
     assert computed == 0
-    assert (store.folder / INDEX).read_bytes() == index
     check(store)
+    (store.views[0].folder / "00000" / KEYS).unlink()
+    check(filled()[0])
+    assert index.read_bytes() == before
 
 
 def test_a_file_in_the_place_of_a_store_makes_way(filled):
     store, _ = filled()
-    shutil.rmtree(store.folder)
-    store.folder.write_text("a file")
+    shutil.rmtree(store.views[1].folder)
+    store.views[1].folder.write_text("a file")
     check(filled()[0])
 
 
-def test_what_is_complete_needs_nothing_written(filled, monkeypatch):
-    store, _ = filled()
-    before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+def test_what_is_complete_needs_nothing_written(filled, monkeypatch, tmp_path):
+    filled(FIRST)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     for name in ("make_folder", "alone", "write_file"):
-        monkeypatch.setattr(features_module, name, lambda *_, **__: pytest.fail("written"))
-    check(filled()[0])
-    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
+        monkeypatch.setattr(shards, name, lambda *_, **__: pytest.fail("written"))
+    check(filled(FIRST)[0], FIRST)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_features_that_cannot_be_written_name_the_folder(filled, monkeypatch, tmp_path):
     store, _ = filled(FIRST)
 
-    def refuse(path, num_bytes):
+    def refuse(file, content):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(features_module, "_open_sparse", refuse)
+    monkeypatch.setattr(shards, "write_all", refuse)
     with pytest.raises(OSError, match=r"can't be written \(Permission denied\)") as caught:
         filled(ALL)
     assert str(caught.value).startswith(f"data.cache_dir='{tmp_path}' can't be written")

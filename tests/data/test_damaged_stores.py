@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -17,14 +16,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fashion import shards
+from fashion.catalogue.images import decode_image
 from fashion.catalogue.root import open_root
 from fashion.catalogue.table import load_catalogue
 from fashion.commands.main import run
 from fashion.data import photo_store as store_module
 from fashion.data.cache import delete_stores, list_stores
-from fashion.data.photo_store import INDEX, PIXELS, open_store
+from fashion.data.photo_store import open_store
+from fashion.shards import INDEX, SHARD, UNFINISHED
 from fashion.twins import groups as groups_module
 from fashion.twins.groups import find_twins
+
+PIXELS = "photo.bin"
+
+
+def photos_of(store):
+    return store.take(np.arange(len(store)))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +63,20 @@ def pack(catalogue, cache):
 
 @pytest.fixture(scope="module")
 def photos(catalogue, packed):
-    return np.array(open_store(*catalogue, 16, "pad", "bilinear", packed).photos)
+    return photos_of(open_store(*catalogue, 16, "pad", "bilinear", packed))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The contents decoded from now on."""
+    contents = []
+
+    def count(content, **settings):
+        contents.append(content)
+        return decode_image(content, **settings)
+
+    monkeypatch.setattr(store_module, "decode_image", count)
+    return contents
 
 
 @pytest.fixture
@@ -79,58 +100,39 @@ def put_a_folder(path):
     (path / "inner").mkdir(parents=True)
 
 
-def index_with(**changes):
-    def change(folder):
-        index = json.loads((folder / INDEX).read_text())
-        (folder / INDEX).write_text(json.dumps({**index, **changes}))
-
-    return change
-
-
 def put_a_file(folder):
     shutil.rmtree(folder)
     folder.write_text("a file")
 
 
 DAMAGES = {
-    "shortened": lambda folder: os.truncate(folder / PIXELS, 1000),
-    "one byte short": lambda folder: os.truncate(folder / PIXELS, 120 * 16 * 16 * 3 - 1),
-    "longer": lambda folder: os.truncate(folder / PIXELS, 120 * 16 * 16 * 3 + 1),
-    "empty photos": lambda folder: os.truncate(folder / PIXELS, 0),
-    "no photos": lambda folder: (folder / PIXELS).unlink(),
-    "a folder for the photos": lambda folder: put_a_folder(folder / PIXELS),
-    "a broken link": lambda folder: (
-        (folder / PIXELS).unlink(), (folder / PIXELS).symlink_to("nowhere")
+    "shortened": lambda folder: os.truncate(folder / "00000" / PIXELS, 1000),
+    "no photos": lambda folder: (folder / "00000" / PIXELS).unlink(),
+    "half an index": lambda folder: os.truncate(folder / "00000" / SHARD, 20),
+    "no index of the store": lambda folder: (folder / INDEX).unlink(),
+    "half an index of the store": lambda folder: os.truncate(folder / INDEX, 20),
+    "one of an earlier release": lambda folder: (folder / INDEX).write_text(
+        '{"photos": 120, "input_size": 16, "unreadable": {}}'
     ),
-    "no index": lambda folder: (folder / INDEX).unlink(),
-    "empty index": lambda folder: os.truncate(folder / INDEX, 0),
-    "half an index": lambda folder: os.truncate(folder / INDEX, 20),
-    "binary index": lambda folder: (folder / INDEX).write_bytes(bytes(range(256))),
-    "a folder for the index": lambda folder: put_a_folder(folder / INDEX),
-    "a list for an index": lambda folder: (folder / INDEX).write_text("[]"),
-    "a number for an index": lambda folder: (folder / INDEX).write_text("1"),
-    "an index of nothing": lambda folder: (folder / INDEX).write_text("{}"),
-    "other photos": index_with(photos=119),
-    "another size": index_with(input_size=17),
-    "words for numbers": index_with(photos="120"),
-    "true for a number": index_with(photos=True),
-    "a list of unreadable": index_with(unreadable=["1000"]),
-    "a number for a reason": index_with(unreadable={"1000": 1}),
-    "a key too many": index_with(more=1),
-    "nothing in it": lambda folder: [path.unlink() for path in folder.iterdir()],
     "a file for the folder": put_a_file,
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_store_is_packed_again(damage, pack, cache, photos, caplog):
-    damage(store_of(cache))
-    assert list_stores(cache).set_index("kind").loc["photos", "state"] == "damaged"
-    np.testing.assert_array_equal(pack().photos, photos)
-    assert f"The store {store_of(cache)} is damaged (" in caplog.text
-    assert list_stores(cache)["state"].tolist() == ["complete", "complete"]
-    np.testing.assert_array_equal(pack().photos, photos)
-    assert caplog.text.count("is damaged") == 1
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_store_is_packed_again(damage, pack, cache, photos, caplog, decoded):
+    DAMAGES[damage](store_of(cache))
+    state = list_stores(cache).set_index("kind").loc["photos", "state"]
+    nothing_says_what_it_was = damage in ("no index of the store", "a file for the folder")
+    assert state == ("unfinished" if nothing_says_what_it_was else "damaged")
+    np.testing.assert_array_equal(photos_of(pack()), photos)
+    is_lost = "of the store" not in damage and "earlier" not in damage
+    assert len(decoded) == 120 * is_lost
+    if is_lost:
+        assert list_stores(cache)["state"].tolist() == ["complete", "complete"]
+    if is_lost and "file" not in damage:
+        assert f"The store {store_of(cache)} is damaged (00000: " in caplog.text
+    np.testing.assert_array_equal(photos_of(pack()), photos)
+    assert caplog.text.count("is damaged") <= 1
 
 
 def save(path, **arrays):
@@ -178,7 +180,7 @@ def test_what_is_complete_is_read_without_a_lock(pack, catalogue, cache, monkeyp
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     before = sorted(cache.rglob("*"))
-    np.testing.assert_array_equal(pack().photos, photos)
+    np.testing.assert_array_equal(photos_of(pack()), photos)
     find_twins(*catalogue, cache)
     assert sorted(cache.rglob("*")) == before
 
@@ -191,28 +193,29 @@ def test_on_a_disk_without_locks_it_is_packed_all_the_same(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     elsewhere = tmp_path / "elsewhere"
-    np.testing.assert_array_equal(pack(elsewhere).photos, photos)
+    np.testing.assert_array_equal(photos_of(pack(elsewhere)), photos)
     assert "can't be locked" in caplog.text
-    assert len([path for path in elsewhere.rglob("*") if path.is_file()]) == 2
+    assert not [path for path in elsewhere.rglob("*") if path.suffix in (".lock", UNFINISHED)]
     with pytest.raises(OSError, match=r"stays: its disk has no locks, so nobody can tell"):
         delete_stores(elsewhere, ["all"])
-    np.testing.assert_array_equal(pack(elsewhere).photos, photos)
+    np.testing.assert_array_equal(photos_of(pack(elsewhere)), photos)
 
 
-def test_two_that_pack_at_once_without_locks_leave_one_store(pack, tmp_path, monkeypatch, photos):
+def test_two_that_pack_at_once_without_locks_have_the_same_photos(
+    pack, tmp_path, monkeypatch, photos
+):
     monkeypatch.setattr(
         fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks"))
     )
     meeting = threading.Barrier(2, timeout=60)
-    write_photos = store_module._write_photos
+    pack_all = store_module._pack
 
-    def write_together(*arguments):
+    def pack_together(*arguments):
         meeting.wait()
-        written = write_photos(*arguments)
+        pack_all(*arguments)
         meeting.wait()
-        return written
 
-    monkeypatch.setattr(store_module, "_write_photos", write_together)
+    monkeypatch.setattr(store_module, "_pack", pack_together)
     stores = []
     threads = [
         threading.Thread(target=lambda: stores.append(pack(tmp_path / "both"))) for _ in range(2)
@@ -222,9 +225,8 @@ def test_two_that_pack_at_once_without_locks_leave_one_store(pack, tmp_path, mon
     for thread in threads:
         thread.join(60)
     assert len(stores) == 2
-    for store in stores:
-        np.testing.assert_array_equal(store.photos, photos)
-    assert list((tmp_path / "both" / "photos").iterdir()) == [stores[0].folder]
+    for store in (*stores, pack(tmp_path / "both")):
+        np.testing.assert_array_equal(photos_of(store), photos)
 
 
 @pytest.fixture
@@ -258,12 +260,12 @@ def test_a_second_user_reads_what_a_first_one_packed(shared, catalogue, photos):
     root = with_known_stamps(root, table)
     with another_user():
         store = open_store(root, table, 16, "pad", "bilinear", shared)
-        np.testing.assert_array_equal(store.photos, photos)
+        np.testing.assert_array_equal(photos_of(store), photos)
         find_twins(root, table, shared)
         assert list_stores(shared)["state"].tolist() == ["complete", "complete"]
         with pytest.raises(OSError, match=r"The store .* can't be deleted \(Permission denied\)"):
             delete_stores(shared, ["all"])
-        np.testing.assert_array_equal(store.photos, photos)
+        np.testing.assert_array_equal(photos_of(store), photos)
 
 
 def with_known_stamps(root, table):
@@ -274,7 +276,7 @@ def with_known_stamps(root, table):
 
 def test_what_another_user_may_not_write_ends_in_a_sentence(shared, catalogue):
     store, twins = store_of(shared), twins_of(shared)
-    os.truncate(store / PIXELS, 1000)
+    os.truncate(store / "00000" / PIXELS, 1000)
     os.truncate(twins, 50)
     way_out = "Pass data.cache_dir=FOLDER, one that you may write to."
     told = f"data.cache_dir='{shared}' can't be written (Permission denied). {way_out}"
@@ -284,8 +286,8 @@ def test_what_another_user_may_not_write_ends_in_a_sentence(shared, catalogue):
         with pytest.raises(OSError, match="damaged") as caught:
             open_store(root, table, 16, "pad", "bilinear", shared)
         assert str(caught.value) == (
-            f"The store {store} is damaged ({PIXELS} has 1,000 bytes, not 92,160), so it is to be "
-            f"packed again. {told}"
+            f"The store {store} is damaged (00000: {PIXELS} has 1,000 bytes, not 92,160), so that "
+            f"is made again. {told}"
         )
         with pytest.raises(OSError, match="damaged") as caught:
             find_twins(root, table, shared)
@@ -297,9 +299,9 @@ def test_what_another_user_may_not_write_ends_in_a_sentence(shared, catalogue):
 
 
 def test_a_store_that_another_user_may_not_read_is_told(shared, catalogue):
-    (store_of(shared) / INDEX).chmod(0o600)
+    (store_of(shared) / "00000" / SHARD).chmod(0o600)
     root, table = catalogue
-    message = r"data\.cache_dir=.* can't be read \(Permission denied: .*store\.json\)\. Pass data"
+    message = r"data\.cache_dir=.* can't be read \(Permission denied: .*shard\.json\)\. Pass data"
     root = with_known_stamps(root, table)
     with another_user(), pytest.raises(OSError, match=message):
         open_store(root, table, 16, "pad", "bilinear", shared)
@@ -313,16 +315,16 @@ def test_a_disk_that_fills_up_while_it_is_packed_leaves_nothing(
 
     def write_until_full(file, content):
         written.append(len(content))
-        if len(written) == 70:
+        if len(written) == 2:
             raise OSError(number, os.strerror(number))
         file.write(content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "write_all", write_until_full)
+        patch.setattr(shards, "write_all", write_until_full)
         with pytest.raises(OSError, match=r"^data\.cache_dir='.*elsewhere': the disk is full"):
             pack(tmp_path / "elsewhere")
-    assert list((tmp_path / "elsewhere" / "photos").iterdir()) == []
-    np.testing.assert_array_equal(pack(tmp_path / "elsewhere").photos, photos)
+    assert [path.name for path in store_of(tmp_path / "elsewhere").iterdir()] == [INDEX]
+    np.testing.assert_array_equal(photos_of(pack(tmp_path / "elsewhere")), photos)
 
 
 def test_a_disk_that_is_full_when_twins_are_kept_leaves_nothing(catalogue, tmp_path, monkeypatch):
@@ -347,7 +349,8 @@ table = load_catalogue(root, min_images=10).table
 store = open_store(root, table, 16, "pad", "bilinear", Path(sys.argv[2]))
 print("open", flush=True)
 sys.stdin.read()
-print(int(store.photos.astype(int).sum()))
+import numpy as np
+print(int(store.take(np.arange(len(store))).astype(int).sum()))
 """
 
 
@@ -381,5 +384,5 @@ def test_sizes_are_listed_in_units_that_fit(cache, capsys):
     run("cache", [f"data.cache_dir={cache}"])
     heading, photos, twins = capsys.readouterr().out.splitlines()[1:]
     assert heading.split()[-2:] == ["size", "state"]
-    assert re.search(r" \d\d\.\d kB complete$", photos)
+    assert re.search(r" \d+\.\d kB complete$", photos)
     assert re.search(r" \d\.\d kB complete$", twins)

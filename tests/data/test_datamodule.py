@@ -97,9 +97,8 @@ def test_augmentation_flips_half_and_rotates_on_white(build):
 
 def test_validation_photos_are_not_augmented(build):
     datamodule = build()
-    stored = datamodule.store.photos
     places = pd.Series(range(len(datamodule.store.ids)), index=datamodule.store.ids)
-    expected = stored[places[datamodule.splits.rows("val")["id"]].to_numpy()]
+    expected = datamodule.store.take(places[datamodule.splits.rows("val")["id"]].to_numpy())
     shown = torch.cat([batch.inputs for batch in datamodule.val_dataloader()])[: len(expected)]
     assert np.array_equal(shown.permute(0, 2, 3, 1).numpy(), expected)
 

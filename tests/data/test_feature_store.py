@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import train
+from fashion import shards
 from fashion.commands.configuration import compose_words
 from fashion.commands.evaluate import evaluate
-from fashion.data import feature_store as features_module
 from fashion.data.batches import PADDING, ProductDataset
 from fashion.data.cache import delete_stores, list_stores
 from fashion.data.datamodule import FashionDataModule
@@ -82,8 +82,8 @@ def counting(calls):
 
 def plain_photos(datamodule, split):
     ids = {id_: slot for slot, id_ in enumerate(datamodule.store.ids)}
-    slots = [ids[id_] for id_ in datamodule.splits.rows(split)["id"]]
-    return torch.from_numpy(datamodule.store.photos[slots]).permute(0, 3, 1, 2)
+    slots = np.array([ids[id_] for id_ in datamodule.splits.rows(split)["id"]])
+    return torch.from_numpy(datamodule.store.take(slots)).permute(0, 3, 1, 2)
 
 
 def test_validation_reads_the_features_of_the_plain_photos(datamodule):
@@ -105,12 +105,12 @@ def test_each_epoch_takes_the_next_view_and_then_the_first_again(datamodule):
     made = datamodule(views=3)
     made.fill_features("key", BOUNDARY, features_of)
     loader = made.loader("train", evaluate=False)
-    num_photos = len(made.store.ids)
+    num_photos = len(made.store)
     every = ProductDataset(
         made.store, np.arange(num_photos), np.zeros(num_photos, np.int64), augment=True,
         rotation=10, seed=0, plain_first=True,
     )  # fmt: skip
-    plain = torch.from_numpy(np.array(made.store.photos)).permute(0, 3, 1, 2)
+    plain = torch.from_numpy(made.store.take(np.arange(num_photos))).permute(0, 3, 1, 2)
     seen = []
     for epoch in range(4):
         loader.sampler.set_epoch(epoch)
@@ -304,8 +304,8 @@ def test_a_disk_without_room_is_refused_before_anything_is_computed(datamodule, 
 
 
 def test_a_disk_that_fills_up_on_the_way_is_named_and_what_was_done_stays(datamodule, monkeypatch):
-    monkeypatch.setattr(features_module, "COMMIT_BYTES", 1)  # every batch
-    write_all, written = features_module.write_all, []
+    monkeypatch.setattr(shards, "MAX_RECORDS", 16)  # every batch
+    write_all, written = shards.write_all, []
 
     def write_until_full(file, rows):
         written.append(len(rows))
@@ -313,21 +313,26 @@ def test_a_disk_that_fills_up_on_the_way_is_named_and_what_was_done_stays(datamo
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write_all(file, rows)
 
-    monkeypatch.setattr(features_module, "write_all", write_until_full)
+    monkeypatch.setattr(shards, "write_all", write_until_full)
     made = datamodule(views=1)
-    with pytest.raises(OSError, match=r"features/\w+ is full\. data\.views=1: pass fewer"):
+    with pytest.raises(OSError, match=r"cache is full\. data\.views=1: pass fewer"):
         made.fill_features("key", BOUNDARY, features_of)
     monkeypatch.undo()
     store = open_features(
-        made.settings.cache_folder, f"{made.store.folder.name} key", 120, BOUNDARY,
-        precision="float32", views=("plain",),
+        made.settings.cache_folder, f"{made.store.shards.folder.name} key", made.store.keys,
+        BOUNDARY, precision="float32", views=("plain",),
     )  # fmt: skip
-    assert 0 < len(store.missing(0, np.arange(120))) < 120
+    assert len(store.missing(0, np.arange(120))) == 120 - 32
 
 
 def test_batches_of_missing_photos_are_padded_and_padding_is_not_written(tmp_path):
     store = open_features(
-        tmp_path, "key", 7, BOUNDARY[1:], precision="float32", views=view_names(2, 10, 0)
+        tmp_path,
+        "key",
+        np.arange(14).view(shards.KEY),
+        BOUNDARY[1:],
+        precision="float32",
+        views=view_names(2, 10, 0),
     )
     sampler = MissingSampler(store, [np.array([5, 1, 2]), np.array([6])], 2)
     assert [(view, slots.tolist()) for view, slots in sampler] == [
@@ -341,16 +346,19 @@ def test_batches_of_missing_photos_are_padded_and_padding_is_not_written(tmp_pat
 def test_features_are_listed_and_deleted_like_photos(datamodule):
     made = datamodule()
     made.fill_features("key", BOUNDARY, features_of)
-    listed = list_stores(made.settings.cache_folder).set_index("kind")
-    assert listed.loc["features", "photos"] == 120
-    assert listed.loc["features", "state"] == "kept"
-    key = listed.loc["features", "key"]
     cache_dir = made.settings.cache_folder
-    with pytest.raises(ValueError, match=rf"'{key}' is in use by another process, so it stays"):
-        delete_stores(cache_dir, [key])
-    assert delete_stores(cache_dir, ["all"]) == [listed.loc["twins", "key"]]
+    listed = list_stores(cache_dir)
+    features = listed[listed["kind"] == "features"]
+    assert sorted(features["photos"]) == [96, 96 + 12]
+    assert features["state"].tolist() == ["complete"] * 2
+    keys = sorted(features["key"])
+    with pytest.raises(ValueError, match=rf"'{keys[0]}' is in use by another process, so it stays"):
+        delete_stores(cache_dir, [keys[0]])
+    assert (
+        delete_stores(cache_dir, ["all"]) == listed.loc[listed["kind"] == "twins", "key"].tolist()
+    )
     del made
-    assert delete_stores(cache_dir, [key]) == [key]
+    assert delete_stores(cache_dir, keys) == keys
     assert list_stores(cache_dir)["kind"].tolist() == ["photos"]
 
 
@@ -409,14 +417,15 @@ def test_a_run_killed_while_it_fills_the_store_goes_on(fit, tiny_root, tmp_path)
     expected, _ = fit(tmp_path / "whole", f"data.cache_dir={tmp_path / 'cache'}", "data.views=2")
     script = """
 import os, runpy, signal
-from fashion.data import feature_store as features
-write, features.COMMIT_BYTES = features._Writer.write, 1
-def killing(self, slots, parts, calls=[]):
+from fashion import shards
+from fashion.data.feature_store import FeatureStore
+add, shards.MAX_RECORDS = FeatureStore.add, 16
+def killing(self, adder, slots, parts, calls=[]):
     calls.append(slots)
     if len(calls) == 9:
         os.kill(os.getpid(), signal.SIGKILL)
-    write(self, slots, parts)
-features._Writer.write = killing
+    add(self, adder, slots, parts)
+FeatureStore.add = killing
 runpy.run_path("train.py", run_name="__main__")
 """
     arguments = [
@@ -432,9 +441,8 @@ runpy.run_path("train.py", run_name="__main__")
         timeout=300,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    (done,) = (tmp_path / "other" / "features").glob("*/plain/done.u8")
-    done_before = np.fromfile(done, np.uint8).sum()
-    assert done_before > 0
+    stores = list_stores(tmp_path / "other").set_index("kind").loc["features"]
+    assert stores["photos"].sum() > 0
     resumed, log = fit(tmp_path / "run", f"data.cache_dir={tmp_path / 'other'}", "data.views=2")
     pd.testing.assert_frame_equal(resumed, expected)
     told = re.search(r"features of (\d+) photos \(2 views\)", log)
@@ -456,10 +464,8 @@ def test_a_trial_computes_the_features_of_its_batches_alone(fit, tmp_path):
         "trainer=debug", "trainer.fast_dev_run=2", "data.views=2", "data.batch_size=8",
     )  # fmt: skip
     assert "The features of 44 photos (2 views)" in log
-    [plain] = (tmp_path / "cache" / "features").glob("*/plain/done.u8")
-    [view] = (tmp_path / "cache" / "features").glob("*/1-rotation-*/done.u8")
-    assert np.fromfile(plain, np.uint8).sum() == 2 * 8 + 12  # validation has 12 photos
-    assert np.fromfile(view, np.uint8).sum() == 2 * 8
+    stores = list_stores(tmp_path / "cache").set_index("kind").loc["features"]
+    assert sorted(stores["photos"]) == [2 * 8, 2 * 8 + 12]  # validation has 12 photos
 
 
 def test_several_tpu_hosts_are_refused(datamodule):

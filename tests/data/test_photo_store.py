@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import resource
@@ -18,7 +19,7 @@ from fashion.catalogue.table import drop_unreadable, load_catalogue
 from fashion.commands.main import run
 from fashion.data import photo_store as store_module
 from fashion.data.cache import delete_stores, list_stores
-from fashion.data.photo_store import PIXELS, open_store
+from fashion.data.photo_store import num_absent, open_store
 
 SETTINGS = {"input_size": 16, "fit": "pad", "interpolation": "bilinear"}
 
@@ -26,6 +27,7 @@ SETTINGS = {"input_size": 16, "fit": "pad", "interpolation": "bilinear"}
 PACK = """
 import os, sys, time
 from pathlib import Path
+from fashion import shards
 from fashion.data import photo_store as store
 from fashion.catalogue.table import load_catalogue
 from fashion.catalogue.root import open_root
@@ -40,11 +42,11 @@ def decode_until_the_stop(content, **settings):
         time.sleep(600)
     return decode(content, **settings)
 
-store.decode_image, store.CHUNK = decode_until_the_stop, 16
+store.decode_image, store.CHUNK, shards.MAX_RECORDS = decode_until_the_stop, 16, 32
 table = load_catalogue(open_root(root), min_images=10).table
 Path(f"{cache_dir}, opened by {os.getpid()}").touch()
 opened = store.open_store(open_root(root), table, 16, "pad", "bilinear", Path(cache_dir))
-print(opened.folder, len(decoded))
+print(opened.shards.folder, len(decoded))
 """
 
 
@@ -86,6 +88,19 @@ def start_packing(tiny_root, tmp_path):
 
 
 @pytest.fixture
+def decoded(monkeypatch):
+    """The contents decoded from now on."""
+    contents = []
+
+    def count(content, **settings):
+        contents.append(content)
+        return decode_image(content, **settings)
+
+    monkeypatch.setattr(store_module, "decode_image", count)
+    return contents
+
+
+@pytest.fixture
 def no_decoding(monkeypatch):
     def refuse(content, **settings):
         raise AssertionError("a photo was decoded")
@@ -93,9 +108,13 @@ def no_decoding(monkeypatch):
     return lambda: monkeypatch.setattr(store_module, "decode_image", refuse)
 
 
-def expected_photos(root):
+def photos_of(store):
+    return store.take(np.arange(len(store)))
+
+
+def expected_photos(root, min_images=10):
     root = open_root(root)
-    table = load_catalogue(root, min_images=10).table
+    table = load_catalogue(root, min_images=min_images).table
     return np.stack([decode_image(root.read(photo), **SETTINGS) for photo in table["photo"]])
 
 
@@ -109,26 +128,29 @@ def zip_of(folder, path):
 
 def test_the_store_holds_every_photo_as_decoded(tiny_root, pack):
     store = pack(tiny_root)
-    assert store.photos.shape == (120, 16, 16, 3)
-    assert store.photos.dtype == np.uint8
+    assert photos_of(store).shape == (120, 16, 16, 3)
+    assert photos_of(store).dtype == np.uint8
     assert store.unreadable == {}
-    assert store.ids == load_catalogue(open_root(tiny_root), min_images=10).table["id"].tolist()
-    np.testing.assert_array_equal(store.photos, expected_photos(tiny_root))
+    assert (
+        store.ids.tolist()
+        == load_catalogue(open_root(tiny_root), min_images=10).table["id"].tolist()
+    )
+    np.testing.assert_array_equal(photos_of(store), expected_photos(tiny_root))
 
 
 def test_a_store_of_several_chunks_keeps_the_order(tiny_root, pack, monkeypatch):
     monkeypatch.setattr(store_module, "CHUNK", 7)
-    np.testing.assert_array_equal(pack(tiny_root).photos, expected_photos(tiny_root))
+    np.testing.assert_array_equal(photos_of(pack(tiny_root)), expected_photos(tiny_root))
 
 
 def test_a_second_opening_decodes_nothing(tiny_root, pack, no_decoding):
     first = pack(tiny_root)
-    before = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in first.shards.folder.iterdir()}
     no_decoding()
     second = pack(tiny_root)
-    assert second.folder == first.folder
-    assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == before
-    np.testing.assert_array_equal(second.photos, expected_photos(tiny_root))
+    assert second.shards.folder == first.shards.folder
+    assert {path: path.stat().st_mtime_ns for path in first.shards.folder.iterdir()} == before
+    np.testing.assert_array_equal(photos_of(second), expected_photos(tiny_root))
 
 
 @pytest.mark.parametrize(
@@ -136,37 +158,97 @@ def test_a_second_opening_decodes_nothing(tiny_root, pack, no_decoding):
 )
 def test_other_settings_pack_another_store(tiny_root, pack, settings):
     first, second = pack(tiny_root), pack(tiny_root, **settings)
-    assert first.folder != second.folder
-    assert not np.array_equal(first.photos, second.photos)
+    assert first.shards.folder != second.shards.folder
+    assert not np.array_equal(photos_of(first), photos_of(second))
 
 
-def test_other_photos_pack_another_store(tiny_root, pack):
-    first, second = pack(tiny_root), pack(tiny_root, min_images=1)
-    assert first.folder != second.folder
-    assert [len(first.photos), len(second.photos)] == [120, 122]
+def test_more_photos_pack_what_is_new_alone(tiny_root, pack, decoded):
+    first = pack(tiny_root)
+    assert len(decoded) == 120
+    second = pack(tiny_root, min_images=1)
+    assert [len(first), len(second), len(decoded)] == [120, 122, 122]
+    np.testing.assert_array_equal(photos_of(second), expected_photos(tiny_root, min_images=1))
+    assert pack(tiny_root).shards.folder == second.shards.folder
+    np.testing.assert_array_equal(photos_of(pack(tiny_root)), expected_photos(tiny_root))
+    assert len(decoded) == 122
 
 
-def test_a_photo_changed_in_place_packs_another_store(copy, pack):
+def test_rows_in_another_order_get_their_own_photos(tiny_root, pack, tmp_path):
+    pack(tiny_root)
+    root = open_root(tiny_root)
+    table = load_catalogue(root, min_images=10).table[::-3]
+    store = open_store(root, table, **SETTINGS, cache_dir=tmp_path / "cache")
+    np.testing.assert_array_equal(photos_of(store), expected_photos(tiny_root)[::-3])
+    places = store.slots(table["id"][5:9])
+    assert places.tolist() == [5, 6, 7, 8]
+    with pytest.raises(KeyError, match="nobody"):
+        store.slots([table["id"].iloc[0], "nobody"])
+
+
+def test_a_photo_of_several_rows_is_packed_once(tiny_root, decoded, tmp_path):
+    root = open_root(tiny_root)
+    table = load_catalogue(root, min_images=10).table
+    table = table.assign(photo=table["photo"].iloc[0])[:7]
+    store = open_store(root, table, **SETTINGS, cache_dir=tmp_path / "cache")
+    assert len(decoded) == len(store.shards) == 1
+    assert (photos_of(store) == expected_photos(tiny_root)[0]).all()
+
+
+def test_a_photo_changed_in_place_is_packed_again(copy, pack, decoded):
     first = pack(copy)
     shutil.copy(copy / "images" / "1001.jpg", copy / "images" / "1000.jpg")
     second = pack(copy)
-    assert first.folder != second.folder
-    assert not np.array_equal(first.photos[0], second.photos[0])
-    np.testing.assert_array_equal(second.photos, expected_photos(copy))
+    assert len(decoded) == 121
+    assert not np.array_equal(photos_of(first)[0], photos_of(second)[0])
+    np.testing.assert_array_equal(photos_of(second), expected_photos(copy))
 
 
-def test_a_photo_changed_in_a_zip_packs_another_store(copy, pack, tmp_path):
-    first = pack(zip_of(copy, tmp_path / "a"))
+def test_a_photo_changed_in_a_zip_is_packed_again(copy, pack, decoded, tmp_path):
+    pack(zip_of(copy, tmp_path / "a"))
     shutil.copy(copy / "images" / "1001.jpg", copy / "images" / "1000.jpg")
-    assert pack(zip_of(copy, tmp_path / "b")).folder != first.folder
+    np.testing.assert_array_equal(
+        photos_of(pack(zip_of(copy, tmp_path / "b"))), expected_photos(copy)
+    )
+    assert len(decoded) == 121
 
 
-def test_other_ids_for_the_same_photos_pack_another_store(copy, pack, tmp_path):
-    first = pack(zip_of(copy, tmp_path / "a"))
-    table = (copy / "styles.csv").read_text()
-    (copy / "styles.csv").write_text(table.replace("\n1000,", "\n999,"))
-    (copy / "images" / "1000.jpg").rename(copy / "images" / "999.jpg")
-    assert pack(zip_of(copy, tmp_path / "b")).folder != first.folder
+def test_what_is_absent_is_counted_before_it_is_packed(tiny_root, pack, tmp_path):
+    root = open_root(tiny_root)
+    table = load_catalogue(root, min_images=1).table
+    count = lambda: num_absent(root, table, **SETTINGS, cache_dir=tmp_path / "cache")  # noqa: E731
+    assert count() == 122
+    assert not (tmp_path / "cache").exists()
+    pack(tiny_root)
+    assert count() == 2
+    pack(tiny_root, min_images=1)
+    assert count() == 0
+
+
+class Seen:
+    """What is kept beside the packed photos here: the lengths of their files."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def look(self, content):
+        return len(content)
+
+    def add(self, keys, looks):
+        self.kept |= zip([key.tobytes() for key in keys], looks, strict=True)
+
+
+def test_what_is_kept_beside_is_seen_in_the_same_reading(copy, tmp_path):
+    (copy / "images" / "1000.jpg").write_bytes(b"no photo")
+    opened, read = open_root(copy), []
+    root = dataclasses.replace(opened, read=lambda name: read.append(name) or opened.read(name))
+    table = load_catalogue(root, min_images=10).table
+    seen = Seen()
+    open_store(root, table, **SETTINGS, cache_dir=tmp_path / "cache", beside=seen)
+    assert len(read) == 120
+    sizes = [os.path.getsize(photo) for photo in table["photo"]]
+    assert seen.kept == {
+        key.tobytes(): size for key, size in zip(root.keys(table["photo"]), sizes, strict=True)
+    }
 
 
 def test_another_label_column_needs_no_packing(tiny_root, pack, no_decoding, tmp_path):
@@ -185,27 +267,25 @@ def test_a_moved_zip_is_not_packed_again(copy, pack, no_decoding, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     moved = shutil.move(path, tmp_path / "elsewhere" / "b.zip")
     os.utime(moved, (1, 1))
-    assert pack(moved).folder == first.folder
+    assert pack(moved).shards.folder == first.shards.folder
 
 
 def test_a_moved_folder_is_not_packed_again(copy, pack, no_decoding, tmp_path):
     first = pack(copy)
     no_decoding()
-    assert pack(copy.rename(tmp_path / "moved")).folder == first.folder
+    assert pack(copy.rename(tmp_path / "moved")).shards.folder == first.shards.folder
 
 
-def test_a_killed_packing_leaves_no_store_and_the_next_opening_packs_it(
-    tiny_root, pack, start_packing, tmp_path
+def test_a_killed_packing_leaves_its_whole_shards_and_the_next_one_packs_the_others(
+    tiny_root, pack, start_packing, decoded, monkeypatch
 ):
     process = start_packing(60)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    (leftover,) = folders(tmp_path)
-    assert leftover.endswith(".unfinished")
-    assert (tmp_path / "cache" / "photos" / leftover / PIXELS).exists()
     store = pack(tiny_root)
-    np.testing.assert_array_equal(store.photos, expected_photos(tiny_root))
-    assert folders(tmp_path) == [store.folder.name] == [leftover.removesuffix(".unfinished")]
+    assert len(decoded) == 120 - 32  # it had finished one shard, and 16 photos of the next
+    np.testing.assert_array_equal(photos_of(store), expected_photos(tiny_root))
+    assert not list(store.shards.folder.glob("*.unfinished"))
 
 
 @pytest.fixture
@@ -222,7 +302,7 @@ def test_a_packing_that_fails_leaves_no_store(tiny_root, pack, files_of_40_kb_at
     assert list_stores(tmp_path / "cache")["state"].tolist() == ["unfinished"]
     lift_the_limit = files_of_40_kb_at_most
     lift_the_limit()
-    np.testing.assert_array_equal(pack(tiny_root).photos, expected_photos(tiny_root))
+    np.testing.assert_array_equal(photos_of(pack(tiny_root)), expected_photos(tiny_root))
     assert list_stores(tmp_path / "cache")["state"].tolist() == ["complete"]
 
 
@@ -234,8 +314,8 @@ def test_two_processes_at_once_pack_one_store(tiny_root, pack, start_packing):
     assert len(set(stores)) == 1
     assert sorted(map(int, decoded)) == [0, 120]
     store = pack(tiny_root)
-    assert str(store.folder) == stores[0]
-    np.testing.assert_array_equal(store.photos, expected_photos(tiny_root))
+    assert str(store.shards.folder) == stores[0]
+    np.testing.assert_array_equal(photos_of(store), expected_photos(tiny_root))
 
 
 def test_a_second_process_waits_for_the_first(start_packing, tmp_path):
@@ -247,11 +327,9 @@ def test_a_second_process_waits_for_the_first(start_packing, tmp_path):
         time.sleep(0.01)
     time.sleep(0.5)  # in which it would pack the photos several times over
     assert second.poll() is None
-    (unfinished,) = folders(tmp_path)
-    assert unfinished.endswith(".unfinished")
     first.kill()
     stdout, stderr = second.communicate(timeout=60)
-    assert stdout.split()[1] == "120", stderr
+    assert stdout.split()[1] == "88", stderr  # but for the first one's whole shard
 
 
 def disk_with(monkeypatch, free):
@@ -270,7 +348,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(tiny_root, pack, monk
         r"stores \(fashion cache\)\.",
         str(caught.value),
     )
-    assert folders(tmp_path) == []
+    assert list_stores(tmp_path / "cache")["state"].tolist() == ["unfinished"]
     disk_with(monkeypatch, needed)
     pack(tiny_root)
 
@@ -278,10 +356,10 @@ def test_a_full_disk_is_refused_before_anything_is_written(tiny_root, pack, monk
 def test_the_room_of_a_killed_packing_counts_as_free(
     tiny_root, pack, start_packing, monkeypatch, tmp_path
 ):
-    process = start_packing(100)
+    process = start_packing(60)
     process.kill()
     process.wait()
-    (leftover,) = (tmp_path / "cache" / "photos").glob(f"*/{PIXELS}")
+    (leftover,) = (tmp_path / "cache" / "photos").glob("*/*.unfinished")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(
         shutil,
@@ -314,7 +392,7 @@ def test_unreadable_photos_become_dropped_rows_with_their_reason(copy, pack, no_
     assert store.unreadable.keys() == {*reasons, "1008"}
     assert store.unreadable.items() >= reasons.items()
     assert re.search("(?i)truncated", store.unreadable["1008"])
-    assert (store.photos[[0, 4, 8]] == 255).all()
+    assert (store.take(np.array([0, 4, 8])) == 255).all()
     no_decoding()
     assert pack(copy).unreadable == store.unreadable
 
@@ -353,7 +431,7 @@ def test_a_photo_that_vanished_ends_the_packing_and_none_is_called_unreadable(co
 def test_stores_are_listed_with_their_facts(copy, pack, tmp_path):
     assert list_stores(tmp_path / "cache").empty
     (copy / "images" / "1000.jpg").write_bytes(b"")
-    stores = {pack(copy, input_size=size).folder.name: size for size in (100, 200)}
+    stores = {pack(copy, input_size=size).shards.folder.name: size for size in (100, 200)}
     listed = list_stores(tmp_path / "cache").set_index("key").to_dict("index")
     assert listed == {
         key: {
@@ -365,7 +443,7 @@ def test_stores_are_listed_with_their_facts(copy, pack, tmp_path):
 
 
 def test_a_store_is_deleted_by_key_and_the_others_stay(tiny_root, pack, tmp_path):
-    first, second = (pack(tiny_root, fit=fit).folder.name for fit in ("pad", "squash"))
+    first, second = (pack(tiny_root, fit=fit).shards.folder.name for fit in ("pad", "squash"))
     assert delete_stores(tmp_path / "cache", [first]) == [first]
     assert folders(tmp_path) == [second]
     assert delete_stores(tmp_path / "cache", ["all"]) == [second]
@@ -373,7 +451,7 @@ def test_a_store_is_deleted_by_key_and_the_others_stay(tiny_root, pack, tmp_path
 
 
 def test_an_unknown_key_is_an_error_that_names_the_known_ones(tiny_root, pack, tmp_path):
-    key = pack(tiny_root).folder.name
+    key = pack(tiny_root).shards.folder.name
     with pytest.raises(ValueError, match=rf"no store 'abc' in {tmp_path}/cache; there are: {key}"):
         delete_stores(tmp_path / "cache", [key, "abc"])
     assert folders(tmp_path) == [key]
@@ -387,30 +465,23 @@ def test_leftovers_of_a_killed_packing_are_listed_and_deleted(start_packing, tmp
     process.wait()
     (row,) = list_stores(tmp_path / "cache").to_dict("records")
     assert row["state"] == "unfinished"
-    assert row["photos"] == "-"
+    assert row["photos"] == 32
     assert delete_stores(tmp_path / "cache", ["all"]) == [row["key"]]
     assert folders(tmp_path) == []
-
-
-def test_a_packing_killed_just_before_its_end_is_listed_as_unfinished(tiny_root, pack, tmp_path):
-    folder = pack(tiny_root).folder
-    folder.rename(folder.with_suffix(".unfinished"))
-    (row,) = list_stores(tmp_path / "cache").to_dict("records")
-    assert (row["key"], row["state"]) == (folder.name, "unfinished")
 
 
 def test_a_store_that_another_process_packs_is_never_deleted(
     tiny_root, pack, start_packing, tmp_path
 ):
-    finished = pack(tiny_root, fit="squash").folder.name
+    finished = pack(tiny_root, fit="squash").shards.folder.name
     start_packing(60)
     states = list_stores(tmp_path / "cache").set_index("key")["state"].to_dict()
     (key,) = states.keys() - {finished}
-    assert states == {finished: "complete", key: "being packed"}
+    assert states == {finished: "complete", key: "being made"}
     assert delete_stores(tmp_path / "cache", ["all"]) == [finished]
     with pytest.raises(ValueError, match=rf"store '{key}' is in use by another process"):
         delete_stores(tmp_path / "cache", [key])
-    assert folders(tmp_path) == [f"{key}.unfinished"]
+    assert folders(tmp_path) == [key]
 
 
 def run_main(capsys, tmp_path, *arguments):
@@ -424,10 +495,10 @@ def test_the_command_lists_and_deletes(tiny_root, pack, start_packing, capsys, t
     process = start_packing(60)
     process.kill()
     process.wait()
-    key = pack(tiny_root, fit="squash").folder.name
+    key = pack(tiny_root, fit="squash").shards.folder.name
     listed = run_main(capsys, tmp_path, "list")
     assert re.search(rf"{key} +photos +120 +16 +0 +\d+\.\d kB +complete", listed)
-    assert re.search(r"\w{16} +photos +- +- +- +\d+\.\d kB +unfinished", listed)
+    assert re.search(r"\w{16} +photos +32 +16 +0 +\d+\.\d kB +unfinished", listed)
     deleted = run_main(capsys, tmp_path, "delete", key)
     assert deleted.startswith("deleted 1 store\n")
     assert key not in deleted
@@ -445,7 +516,7 @@ def test_a_wrong_command_ends_with_its_reason(arguments, message, capsys, tmp_pa
 
 
 def test_python_m_fashion_store_runs(tiny_root, pack, tmp_path):
-    key = pack(tiny_root).folder.name
+    key = pack(tiny_root).shards.folder.name
     command = [
         sys.executable,
         "-m",
@@ -455,10 +526,3 @@ def test_python_m_fashion_store_runs(tiny_root, pack, tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert key in done.stdout
-
-
-def test_an_index_without_its_own_name_makes_no_store(tiny_root, pack):
-    folder = pack(tiny_root).folder
-    unfinished = folder.rename(folder.with_suffix(".unfinished"))
-    (unfinished / PIXELS).write_bytes(b"half")
-    np.testing.assert_array_equal(pack(tiny_root).photos, expected_photos(tiny_root))

@@ -136,7 +136,7 @@ def test_padding_fills_the_last_ordered_batch(store):
     sampler = BatchSampler(10, BATCH)
     *_, last = BatchLoader(dataset, batch_size=None, sampler=sampler, num_workers=1)
     assert last.rows.tolist() == [8, 9] + [-1] * 6
-    np.testing.assert_array_equal(last.inputs.permute(0, 2, 3, 1)[1], store.photos[9])
+    np.testing.assert_array_equal(last.inputs.permute(0, 2, 3, 1)[1], store.take(np.array([9]))[0])
 
 
 @pytest.fixture(params=["fork", "spawn"])
