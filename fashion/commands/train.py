@@ -226,8 +226,16 @@ def _refusal(settings: DictConfig, reason: str) -> str:
     words = set(re.findall(r"\w+", reason))
     named = [str(key) for key in settings if key in words - set(DEVICE_KEYS)]
     asked = ", ".join(f"trainer.{key}={settings[key]!r}" for key in named or DEVICE_KEYS)
-    way_out = "" if named else " Pass trainer.accelerator=auto to take what this machine has."
-    return f"Lightning can't train with {asked}: {reason}{way_out}"
+    if named:
+        return f"Lightning can't train with {asked}: {reason}"
+    meant = {word.lower() for word in words}
+    wrong = next(
+        (key for key in ("strategy", "precision", "devices") if key in meant), DEVICE_KEYS[0]
+    )
+    way_out = "32-true" if wrong == "precision" else "auto to take what this machine has"
+    return (
+        f"Lightning can't train with {asked}: {reason.rstrip('.')}. Pass trainer.{wrong}={way_out}."
+    )
 
 
 def _log_within_epochs(trainer: Any, settings: dict[str, Any], num_batches: int) -> None:  # noqa: ANN401
