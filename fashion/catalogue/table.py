@@ -306,11 +306,14 @@ def _nothing_left(catalogue: Catalogue, root: CatalogueRoot, columns: Columns) -
     if columns.image:
         where = f"where data.image_column={columns.image!r} says"
     wrong = f"no row of {root.table_name} has a photo {where}"
-    if not (catalogue.dropped["reason"] == "no image").any():
-        wrong = f"no row of {root.table_name} is left"
-    way_out = " ".join(catalogue.notes) or (
+    way_out = (
         "Pass the folder or zip that holds both, or the data.image_column of the photos' paths."
     )
+    counts = catalogue.dropped["reason"].value_counts()
+    if "no image" not in counts:
+        wrong = f"no row of {root.table_name} is left"
+        way_out = f"They fell as {', '.join(f'{reason} ({n:,})' for reason, n in counts.items())}."
+    way_out = " ".join(catalogue.notes) or way_out
     return f"data.root={str(root.path)!r}: {wrong}. {way_out}"
 
 

@@ -4,6 +4,7 @@ import re
 import pandas as pd
 import pytest
 
+from fashion.catalogue.review import Review
 from fashion.catalogue.root import open_root
 from fashion.catalogue.split_catalogue import split_catalogue
 from fashion.catalogue.table import drop_unreadable, load_catalogue
@@ -181,6 +182,14 @@ def test_blank_lines_quotes_crlf_and_a_byte_order_mark_are_no_faults(write_table
     assert catalogue.rows_in_file == len(catalogue.table) == 21
     lines = dict(zip(catalogue.table["id"], catalogue.table["line"], strict=True))
     assert [lines[id_] for id_ in ("1", "10", "21", "11")] == [2, 11, 13, 15]
+
+
+def test_a_list_that_leaves_out_every_row_is_named(write_table):
+    root = write_table(styles("1,Shirts,a", "2,Shirts,b"))
+    with pytest.raises(
+        ValueError, match=r"no row of styles\.csv is left\. They fell as excluded \(2\)"
+    ):
+        load_catalogue(root, min_images=1, review=Review(frozenset({"1", "2"})))
 
 
 def test_labels_need_min_images_photos_not_rows(write_table):
