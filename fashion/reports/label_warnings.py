@@ -41,14 +41,14 @@ def label_warnings(names: pd.DataFrame) -> list[str]:
         pairs = [f"“{new}” and “{old}” ({n:,})" for old, new, n in merged.itertuples(index=False)]
         sentences.append(
             f"{_listed(pairs)} differ in case, spaces or accents alone and are classes of their "
-            f"own. To make one of each two, pass the path of {FILE}, which lies beside the page, as "
+            f"own. To make one of each two, pass {FILE}, which lies beside the page, as "
             "data.rename; strike out the rows that are right as they are."
         )
     if len(empty):
         labels = [f"“{old}” ({n:,})" for old, _, n in empty.itertuples(index=False)]
         sentences.append(
-            f"{_listed(labels)} looks like no label at all. To leave such photos out, pass the path "
-            f"of {FILE}, where it has no new name, as data.rename."
+            f"{_listed(labels)} looks like no label at all. To leave such photos out, pass "
+            f"{FILE}, where it has no new name, as data.rename."
         )
     return sentences
 
