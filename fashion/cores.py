@@ -1,7 +1,8 @@
-"""How many cores this process may use."""
+"""How many cores and how much memory this process may use."""
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
@@ -34,19 +35,36 @@ def _scheduled() -> int:
     return os.cpu_count() or 1
 
 
+def usable_memory() -> int:
+    """Return the bytes of memory that this process may use: the machine's, or its groups' limit."""
+    return min([psutil.virtual_memory().total, *_limits()])
+
+
+def _limits() -> Iterator[int]:
+    for folder in _groups("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # this group has none, or may not be read
+                yield int((folder / name).read_text())
+
+
 def _quotas() -> Iterator[float]:
-    """Yield the quotas of this process' groups and of those above them, in cores."""
+    for folder in _groups("cpu"):
+        yield from _quota(folder)
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Yield the folders of this process' groups, and of those above them, that limit something."""
     if not CGROUP.is_file():
         return
     for line in CGROUP.read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         mounted = CGROUPS / controllers  # controllers have a folder each in the first version alone
         group = mounted / path.strip("/")
         for folder in (group, *group.parents):
             if folder.is_relative_to(mounted):
-                yield from _quota(folder)
+                yield folder
 
 
 def _quota(folder: Path) -> Iterator[float]:

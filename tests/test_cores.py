@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -91,7 +92,21 @@ def test_a_loader_starts_one_worker_less_than_its_share_of_the_cores(
 ):
     monkeypatch.setattr("fashion.data.loaders.usable_cores", lambda: usable)
     plan = BatchPlan(8, None, num_processes=processes, processes_here=processes)
-    assert plan.workers == workers
+    assert plan.workers(1).number == workers
+
+
+def test_the_smallest_limit_of_the_groups_above_is_the_memory(machine, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=1000))
+    assert cores.usable_memory() == 1000
+    write(machine, "0::/a/b\n", a__memory_max="600\n", a__b__memory_max="max\n")
+    assert cores.usable_memory() == 600
+    folder = machine / "fs" / "memory"
+    folder.mkdir()
+    (folder / "memory.limit_in_bytes").write_text("300\n")
+    (machine / "cgroup").write_text("5:memory:/docker/1\n4:cpu,cpuacct:/docker/1\n")
+    assert cores.usable_memory() == 300
+    (folder / "memory.limit_in_bytes").write_text(f"{2**63 - 4096}\n")  # none
+    assert cores.usable_memory() == 1000
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system sets none")

@@ -21,8 +21,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from fashion.catalogue.sample import PHOTOS
 from fashion.commands.configuration import container
-from fashion.cores import usable_cores
+from fashion.cores import usable_cores, usable_memory
 from fashion.data.feature_store import PRECISIONS, feature_bytes
+from fashion.data.loaders import BatchPlan, photo_bytes
 from fashion.data.photo_store import num_absent, store_bytes
 from fashion.data.preparation import LoadedCatalogue, load
 from fashion.data.settings import DataSettings
@@ -93,6 +94,7 @@ def check_run(cfg: DictConfig) -> Iterator[Finding]:
         class_names = loaded.class_names if loaded else load_study()["class_names"]
         yield _weights(cfg)
         yield _memory(cfg, class_names)
+        yield _loaders(cfg, settings)
         if cfg.data.views:
             yield _features(cfg, settings, loaded, class_names)
     except ValueError as error:  # a setting of data or model is wrong
@@ -283,6 +285,39 @@ def _memory(cfg: DictConfig, class_names: list[str]) -> Finding:
         return Finding(OK, f"{text}; {free / 1e9:.1f} GB are free")
     way_out = "pass a smaller data.batch_size or model.input_size"
     return Finding(WRONG, f"{text}, but only {free / 1e9:.1f} GB are free; {way_out}.")
+
+
+def _loaders(cfg: DictConfig, settings: DataSettings) -> Finding:
+    """Compare what the batches take that loaders have ready with the memory."""
+    here, accumulate = _processes(cfg.trainer), _number(cfg.trainer, "accumulate_grad_batches")
+    share = settings.batch_size // (here * _number(cfg.trainer, "num_nodes"))
+    plan = BatchPlan(settings.batch_size, settings.num_workers, processes_here=here)
+    size = photo_bytes(cfg.model.input_size)
+    training, other = (plan.workers(size * max(1, part)) for part in (share // accumulate, share))
+    text = (
+        f"loaders: {many(here * training.number, 'process', 'processes')}, whose batches take up "
+        f"to {size_text(here * training.held_bytes)} of memory in training and "
+        f"{size_text(here * other.held_bytes)} more in validation"
+    )
+    if here * (training.held_bytes + other.held_bytes) < usable_memory():
+        return Finding(OK, text)
+    way_out = "pass fewer data.num_workers or a smaller data.batch_size"
+    return Finding(WRONG, f"{text}, but there are {size_text(usable_memory())}; {way_out}.")
+
+
+def _processes(trainer: DictConfig) -> int:
+    """Return how many processes a run has on a machine, as far as its words tell."""
+    accelerator = chosen(trainer.accelerator)
+    if accelerator in ACCELERATORS:
+        return 1
+    if trainer.devices == "auto" and accelerator == "gpu":
+        return max(1, torch.cuda.device_count())
+    return _number(trainer, "devices")
+
+
+def _number(trainer: DictConfig, key: str) -> int:
+    value = trainer.get(key)
+    return value if isinstance(value, int) and value > 0 else 1
 
 
 def _saved_bytes(classifier: ProductClassifier, input_size: int) -> int:

@@ -4,6 +4,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from fashion.data.ring import BatchRing
+from fashion.data.ring import BatchRing, SlotItem, WithSlots
 from fashion.shards import check_places
 
 PADDING = -1
@@ -126,11 +127,15 @@ class ProductDataset(Dataset[Batch]):
         """Return N."""
         return len(self.slots)
 
-    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
-        """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo."""
-        epoch, rows = item
+    def __getitem__(self, item: tuple[int, np.ndarray] | SlotItem) -> Batch:
+        """Return the batch of `(epoch, rows)`; a row of `PADDING` repeats the first photo.
+
+        It is written into a slot of the ring where the item names one.
+        """
+        epoch, rows = item[:2]
+        slot = item[2] if len(item) == 3 else None
         places = places_of(rows, len(self))
-        out = self.ring.reserve() if self.ring else None
+        out = self.ring.photos[slot] if self.ring and slot is not None else None
         photos = self.store.take(self.slots[places], out)
         if self.augment and not (self.plain_first and epoch == 0):
             for place, row in enumerate(places):
@@ -215,7 +220,7 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
         skipped_epoch, num_skipped = self._skipped or (self.epoch, 0)
         first = num_skipped if skipped_epoch == self.epoch else 0
         parts = self._order().reshape(-1, self.world_size, self.part_size)[:, self.rank]
-        return iter([(self.epoch, rows) for rows in parts[first:]])
+        return zip(repeat(self.epoch), parts[first:])
 
     def _order(self) -> np.ndarray:
         rows = np.arange(self.num_rows)
@@ -227,6 +232,14 @@ class BatchSampler(Sampler[tuple[int, np.ndarray]]):
         else:
             rows = generator.choice(self.num_rows, self.num_rows, p=self.chances)
         return rows[: self.num_rows - self.num_rows % self.batch_size]
+
+
+def batches_held(num_workers: int, prefetch: int) -> int:
+    """Return how many batches a loader has at once.
+
+    Besides those that its workers prepare, one is in use and one fetched ahead by the trainer.
+    """
+    return num_workers * prefetch + 2
 
 
 def start_method() -> str:
@@ -253,10 +266,14 @@ class BatchLoader(DataLoader[Batch]):
         if starts_workers and method == "fork":
             size = self.dataset.store.input_size
             shape = (self.sampler.part_size, size, size, 3)
-            # Besides the prefetched batches, one in use and one that the trainer has fetched ahead.
-            ring = BatchRing(self.num_workers, (self.prefetch_factor or 0) + 2, shape)
+            ring = BatchRing(batches_held(self.num_workers, self.prefetch_factor or 0), shape)
             self.dataset.ring, self.collate_fn = ring, ring.hand_over
         return super().__iter__()
+
+    @property
+    def _index_sampler(self) -> BatchSampler | WithSlots:
+        ring = getattr(self.dataset, "ring", None)  # features need none
+        return WithSlots(self.sampler, ring) if ring else self.sampler
 
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the current epoch have been trained on."""

@@ -1,17 +1,39 @@
 """How a global batch is shared out among devices, processes and parts, and loaders of that."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from lightning import Trainer
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
-from fashion.cores import usable_cores
-from fashion.data.batches import Batch, BatchLoader, BatchSampler, start_method
+from fashion.cores import usable_cores, usable_memory
+from fashion.data.batches import (
+    BatchLoader,
+    BatchSampler,
+    ProductDataset,
+    batches_held,
+    start_method,
+)
 
 MAX_WORKERS = 8
+PREFETCH = 2  # batches that a worker prepares before one of its own is asked for
+MEMORY_PARTS = 16  # of which a loader may hold one; there is one for training and one for the rest
+
+
+class Workers(NamedTuple):
+    """The loader processes of a process.
+
+    Attributes:
+        number: How many.
+        prefetch: Batches that each has ready.
+        held_bytes: What a loader's batches take of the memory at most.
+    """
+
+    number: int
+    prefetch: int
+    held_bytes: int
 
 
 @dataclass(frozen=True)
@@ -21,7 +43,7 @@ class BatchPlan:
     Attributes:
         batch_size: Photos of one step, over all devices and processes.
         num_workers: Loader processes of each process; None takes one less than its share of the
-            cores, 1 to 8.
+            cores, 1 to 8, or fewer where their batches would take too much memory.
         num_devices: Devices that a step's photos are shared out to.
         num_processes: Processes that each load their own share of a batch.
         rank: This process' number.
@@ -57,12 +79,23 @@ class BatchPlan:
             processes_here=max(1, len(getattr(strategy, "parallel_devices", None) or ())),
         )
 
-    @property
-    def workers(self) -> int:
-        """The loader processes that this process starts."""
-        if self.num_workers is not None:
-            return self.num_workers
-        return min(MAX_WORKERS, max(1, usable_cores() // self.processes_here - 1))
+    def workers(self, batch_bytes: int) -> Workers:
+        """Return the loader processes that this process starts for a loader.
+
+        They are as many as were asked for, or else so few that their batches find room.
+
+        Args:
+            batch_bytes: Of this process' part of a batch.
+        """
+        most = max(1, usable_memory() // (MEMORY_PARTS * self.processes_here * batch_bytes))
+        number, prefetch = self.num_workers, PREFETCH
+        if number is None:
+            number = min(MAX_WORKERS, max(1, usable_cores() // self.processes_here - 1))
+        if batches_held(number, prefetch) > most:
+            prefetch = 1
+        if self.num_workers is None:
+            number = max(1, min(number, most - batches_held(0, 0)))
+        return Workers(number, prefetch, batches_held(number, prefetch) * batch_bytes)
 
     def check(self) -> None:
         """Check that a batch can be shared out.
@@ -116,19 +149,26 @@ class BatchPlan:
 
     def load(
         self,
-        dataset: Dataset[Batch],
+        dataset: ProductDataset,
         sampler: Sampler[tuple[int, np.ndarray]],
         *,
         persistent: bool = False,
     ) -> BatchLoader:
         """Return a loader of photos with worker processes."""
-        workers = self.workers
+        part_size: int = sampler.part_size  # type: ignore[attr-defined]
+        workers = self.workers(photo_bytes(dataset.store.input_size) * part_size)
         return BatchLoader(
             dataset,
             batch_size=None,
             sampler=sampler,
-            num_workers=workers,
-            multiprocessing_context=start_method() if workers else None,
-            persistent_workers=persistent and workers > 0,
+            num_workers=workers.number,
+            prefetch_factor=workers.prefetch if workers.number else None,
+            multiprocessing_context=start_method() if workers.number else None,
+            persistent_workers=persistent and workers.number > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def photo_bytes(input_size: int) -> int:
+    """Return what a photo takes as the network sees it, in bytes."""
+    return input_size * input_size * 3

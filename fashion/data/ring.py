@@ -4,12 +4,13 @@ import itertools
 import mmap
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import get_worker_info
+from torch.utils.data import Sampler
 
+SlotItem = tuple[int, np.ndarray, int | None]  # epoch, rows, slot
 _numbers = itertools.count()
 _rings: "weakref.WeakValueDictionary[int, BatchRing]" = weakref.WeakValueDictionary()
 
@@ -18,20 +19,19 @@ class BatchRing:
     """Slots for batches of photos that forked workers and the main process all see.
 
     PyTorch hands a batch over in fresh shared memory, whose page faults cost many times what
-    copying the photos does. Here a worker writes it into a free slot and sends the slot's number.
-    The slot is free again when the last tensor over it is gone, so a batch may be kept for as long
-    as anyone likes; while all slots of a worker are taken, its batches go through the queue itself:
-    PyTorch's shared memory may be too small for one, as it is in a container.
+    copying the photos does. Here the main process lends a worker a free slot for a batch, into
+    which it writes. The slot is free again when the last tensor over it is gone, so a batch may be
+    kept for as long as anyone likes; while all slots are taken, batches go through the queue
+    itself: PyTorch's shared memory may be too small for one, as it is in a container.
 
     Args:
-        num_workers: Workers of the loader.
-        num_slots: Slots of each worker.
+        num_slots: Batches that are on their way or in use.
         shape: `(B, H, W, 3)` of every batch.
     """
 
-    def __init__(self, num_workers: int, num_slots: int, shape: tuple[int, ...]) -> None:
-        self.photos = _shared((num_workers, num_slots, *shape))
-        self.taken = _shared((num_workers, num_slots))
+    def __init__(self, num_slots: int, shape: tuple[int, ...]) -> None:
+        self.photos = _shared((num_slots, *shape))
+        self.taken = np.zeros(num_slots, bool)  # as the main process alone knows it
         self.number = next(_numbers)
         self.owner = os.getpid()
         _rings[self.number] = self
@@ -40,15 +40,13 @@ class BatchRing:
         """Refuse to be sent: a process that was not forked would write into a copy of the slots."""
         raise TypeError("A BatchRing is shared with forked processes alone.")
 
-    def reserve(self) -> np.ndarray | None:
-        """Return a free slot of the calling worker, `(B, H, W, 3)` uint8, or None."""
-        worker = get_worker_info()
-        if worker is None or self.taken[worker.id].all():
+    def reserve(self) -> int | None:
+        """Lend a slot for a batch that is asked for next, if there is a free one."""
+        place = int(self.taken.argmin())
+        if self.taken[place]:
             return None
-        slot = worker.id, int(self.taken[worker.id].argmin())
-        self.taken[slot] = 1
-        photos: np.ndarray = self.photos[slot]
-        return photos
+        self.taken[place] = True
+        return place
 
     def hand_over(self, batch: tuple[torch.Tensor, ...]) -> object:
         """Make ready to be sent a named tuple whose first tensor may lie in a slot.
@@ -56,9 +54,8 @@ class BatchRing:
         This is the loader's `collate_fn`: what arrives in the main process is the named tuple.
         """
         images, *others = batch
-        slot_bytes = self.photos[0, 0].nbytes
-        place, offset = divmod(images.data_ptr() - self.photos.ctypes.data, slot_bytes)
-        if offset or not 0 <= place < self.taken.size:
+        place, offset = divmod(images.data_ptr() - self.photos.ctypes.data, self.photos[0].nbytes)
+        if offset or not 0 <= place < len(self.photos):
             photos = images.permute(0, 2, 3, 1).contiguous().numpy()
             return _HandedOver(_unpack, type(batch), photos, [part.numpy() for part in others])
         return _HandedOver(
@@ -67,14 +64,36 @@ class BatchRing:
 
     def receive(self, place: int) -> torch.Tensor:
         """Return the images in a slot, `(B, 3, H, W)` uint8, which is free again with their end."""
-        photos = self.photos[divmod(place, self.taken.shape[1])]
+        photos = self.photos[place]
         weakref.finalize(photos, self._release, place).atexit = False
         return torch.from_numpy(photos).permute(0, 3, 1, 2)
 
     def _release(self, place: int) -> None:
         # A process forked later inherits the tensors, whose end there means nothing.
         if os.getpid() == self.owner:
-            self.taken.flat[place] = 0
+            self.taken[place] = False
+
+
+class WithSlots:
+    """Items of a sampler, each with the slot that its batch is to be written into, or None.
+
+    Args:
+        sampler: Yields `(epoch, rows)`.
+        ring: Lends the slots.
+    """
+
+    def __init__(self, sampler: Sampler[tuple[int, np.ndarray]], ring: BatchRing) -> None:
+        self.sampler = sampler
+        self.ring = ring
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[SlotItem]:
+        """Iterate over the items; a slot is lent when its batch is asked for."""
+        for epoch, rows in self.sampler:
+            yield epoch, rows, self.ring.reserve()
 
 
 class _HandedOver:

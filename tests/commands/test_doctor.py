@@ -121,6 +121,30 @@ def test_what_no_word_can_mend_gets_no_command(word, message, examine, small, mo
     assert "Mend what is marked !! first." in text
 
 
+def test_the_memory_of_batches_ahead_is_told(examine, small, monkeypatch):
+    monkeypatch.setattr("fashion.data.loaders.usable_cores", lambda: 5)
+    for module in ("data.loaders", "commands.checks"):
+        monkeypatch.setattr(f"fashion.{module}.usable_memory", lambda: 10**9)
+    _, text, _ = examine(*small, "trainer.accelerator=cpu")
+    batch = 8 * 64 * 64 * 3  # 98.3 kB, of which four workers have two each and two are in use
+    assert 10 * batch == 983_040
+    assert (
+        "ok  loaders: 4 processes, whose batches take up to 983.0 kB of memory in training and "
+        "983.0 kB more in validation" in text
+    )
+    two = ("trainer.devices=2", "+trainer.accumulate_grad_batches=2")
+    _, text, _ = examine(*small, "trainer.accelerator=cpu", *two)
+    assert (
+        "ok  loaders: 2 processes, whose batches take up to 196.6 kB of memory in training and "
+        "393.2 kB more in validation" in text
+    )
+    large = ("data.batch_size=90", "model.input_size=800", "data.num_workers=4")
+    status, text, _ = examine(*small, "trainer.accelerator=cpu", *large)
+    assert status == 1
+    assert "!!  loaders: 4 processes, whose batches take up to 1.0 GB" in text
+    assert "more in validation, but there are 1.0 GB; pass fewer data.num_workers" in text
+
+
 def test_a_full_disk_and_a_full_memory_are_found_before_the_run(examine, small, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))

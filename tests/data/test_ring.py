@@ -77,6 +77,49 @@ def test_memory_is_used_again_once_a_batch_is_gone(make_loader):
     assert 1 < len(seen) <= loader.prefetch_factor + 2
 
 
+def test_workers_share_the_slots(make_loader):
+    loader = make_loader(2, prefetch_factor=1)
+    batches = list(loader)
+    assert loader.dataset.ring.taken.sum() == len(loader.dataset.ring.photos) == 2 + 2
+    assert_same(batches, list(make_loader(0)))
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("memory", "processes", "asked", "expected"),
+    [
+        (64, 1, None, (8, 2)),  # 18 batches of 0.1 GB are less than a sixteenth
+        (64, 2, None, (8, 2)),
+        (64, 4, None, (8, 1)),
+        (24, 1, None, (8, 1)),
+        (8, 1, None, (3, 1)),
+        (1, 1, None, (1, 1)),
+        (1, 1, 6, (6, 1)),  # as was asked for
+        (1, 1, 0, (0, 1)),
+    ],
+)
+def test_batches_ahead_take_a_part_of_the_memory(memory, processes, asked, expected, monkeypatch):
+    monkeypatch.setattr("fashion.data.loaders.usable_cores", lambda: 64)
+    monkeypatch.setattr("fashion.data.loaders.usable_memory", lambda: memory * GB)
+    plan = BatchPlan(512, asked, num_processes=processes, processes_here=processes)
+    batch = GB // 10
+    workers = plan.workers(batch)
+    assert (workers.number, workers.prefetch) == expected
+    assert workers.held_bytes == (expected[0] * expected[1] + 2) * batch
+
+
+def test_a_loader_short_of_memory_delivers_the_same_batches(store, monkeypatch):
+    alone = list(plan_loader(store, 0))
+    monkeypatch.setattr("fashion.data.loaders.usable_cores", lambda: 4)
+    monkeypatch.setattr("fashion.data.loaders.usable_memory", lambda: 16 * 4 * BATCH * 3 * SIDE**2)
+    loader = plan_loader(store, None)
+    assert (loader.num_workers, loader.prefetch_factor) == (2, 1)
+    assert_same([type(b)(*(part.clone() for part in b)) for b in loader], alone)
+    assert len(loader.dataset.ring.photos) == 4
+
+
 def test_batches_that_are_kept_are_never_overwritten(make_loader):
     loader = make_loader()
     batches = list(loader)
