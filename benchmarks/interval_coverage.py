@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
-from fashion.metrics.intervals import ALPHA, bootstrap, compare_pairs, interval, wilson
+from fashion.metrics.intervals import ALPHA, compare_pairs, interval, wilson
 from fashion.metrics.metrics import FIGURES, classification_metrics
 from fashion.metrics.predictions import Predictions
+from fashion.metrics.resampling import bootstrap
 
 RESULTS = Path(__file__).with_suffix(".json")
 K, N = 54, 4215

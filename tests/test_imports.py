@@ -54,7 +54,7 @@ MAP = {
     ),
     "metrics": (
         "From arrays to figures and tables: what predictions are worth.",
-        "files tables",
+        "cores files tables",
     ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",

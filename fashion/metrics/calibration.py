@@ -15,17 +15,21 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from fashion.metrics.scaling import (
     TEMPERATURES,
     Calibration,
+    confidences_at,
     count_accepted,
-    log_softmax,
+    in_blocks,
     logits_of,
-    scale,
 )
 
 PRECISIONS = (0.95, 0.98, 0.99)
+MOST_IMAGES, MOST_PROBABILITIES = 50_000, 2**24  # that a temperature is fitted on
 
 
 def fit_temperature(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
     """Find the temperature that minimises the negative log-likelihood of the targets.
+
+    One number needs no more than `MOST_IMAGES` images, nor more than `MOST_PROBABILITIES`; of
+    larger splits it is that of so many, drawn evenly from a fixed seed.
 
     Args:
         probabilities: `(N, K)` softmax outputs.
@@ -37,16 +41,37 @@ def fit_temperature(probabilities: NDArray[np.float32], targets: NDArray[np.int6
     References:
         Guo et al., On Calibration of Modern Neural Networks, 2017.
     """
-    logits, rows = logits_of(probabilities), np.arange(len(targets))
+    n, k = probabilities.shape
+    most, drawn = min(MOST_IMAGES, max(1, MOST_PROBABILITIES // k)), np.arange(n)
+    if n > most:
+        drawn = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+        targets = targets[drawn]
+    logits = np.empty((len(drawn), k))
+
+    def fill(rows: slice) -> None:
+        logits[rows] = logits_of(probabilities[drawn[rows]])
+
+    in_blocks(fill, logits.shape)
 
     def loss(log_temperature: float) -> float:
-        likelihoods = log_softmax(logits / math.exp(log_temperature))
-        return -float(likelihoods[rows, targets].sum())
+        temperature = math.exp(log_temperature)
+        parts = in_blocks(
+            lambda rows: _likelihoods(logits[rows] / temperature, targets[rows]), logits.shape
+        )
+        return -float(np.concatenate(parts).sum())
 
     bounds = (math.log(TEMPERATURES[0]), math.log(TEMPERATURES[1]))
     best = minimize_scalar(loss, bounds=bounds, method="bounded")
     # Without a mistake among them the loss may be 0 over a wide range.
     return 1.0 if loss(0) <= best.fun else math.exp(best.x)
+
+
+def _likelihoods(logits: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the logarithm of each target's softmax, `(N,)`; the logits are lost."""
+    logits -= logits.max(axis=1, keepdims=True)
+    own = logits[np.arange(len(targets)), targets]
+    likelihoods: NDArray[np.float64] = own - np.log(np.exp(logits, out=logits).sum(axis=1))
+    return likelihoods
 
 
 def fit_calibration(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> Calibration:
@@ -60,7 +85,7 @@ def fit_calibration(probabilities: NDArray[np.float32], targets: NDArray[np.int6
         ValueError: There is no image, or a probability is NaN.
     """
     temperature = fit_temperature(probabilities, targets)
-    confidences = scale(probabilities, temperature).max(axis=1).clip(max=np.float32(1))
+    confidences = confidences_at(temperature, probabilities).clip(max=np.float32(1))
     return Calibration(temperature, confidences, probabilities.argmax(axis=1) == targets)
 
 
@@ -80,19 +105,22 @@ def calibration_error(
     References:
         Guo et al., On Calibration of Modern Neural Networks, 2017.
     """
+    confidences = torch.from_numpy(_confidences(probabilities))
+    # It asks for no more than the highest probability and whether its class is the target.
     error = multiclass_calibration_error(
-        torch.tensor(_below_one(probabilities)),
-        torch.tensor(targets),
-        num_classes=probabilities.shape[1],
+        torch.stack([confidences, torch.zeros_like(confidences)], dim=1),
+        torch.from_numpy((probabilities.argmax(axis=1) != targets).astype(np.int64)),
+        num_classes=2,
         n_bins=num_bins,
     )
     return float(error)
 
 
-def _below_one(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+def _confidences(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     # torchmetrics takes values outside [0, 1] for logits, and bins a confidence of 1 on its own.
     highest = np.nextafter(np.float32(1), np.float32(0))
-    return np.asarray(probabilities, dtype=np.float32).clip(np.float32(0), highest)
+    confidences = probabilities.max(axis=1).astype(np.float32)
+    return np.asarray(confidences.clip(np.float32(0), highest))
 
 
 def reliability_table(
@@ -109,7 +137,7 @@ def reliability_table(
         One row per bin, lowest first: its edges `low` and `high`, the means `confidence` and
         `accuracy`, NaN in an empty bin, and `count`, its images.
     """
-    confidences = _below_one(probabilities).max(axis=1)
+    confidences = _confidences(probabilities)
     edges = torch.linspace(0, 1, num_bins + 1, dtype=torch.float32).numpy()
     bins = np.searchsorted(edges, confidences, side="right") - 1
     counts = np.bincount(bins, minlength=num_bins)

@@ -1,23 +1,19 @@
 """How sure the figures of predictions are: their intervals, and which differences are real."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from fashion.metrics.metrics import FIGURES
-from fashion.metrics.predictions import Predictions
 
 ALPHA = 0.05
-CHUNK = 2**19  # multiplicities held at a time, so that memory is bounded
 
 Replicates = Mapping[str, NDArray[np.float64]]
 
@@ -49,123 +45,6 @@ def effective_count(share: float, replicates: NDArray[np.float64], count: int) -
     """
     variance = replicates.var()
     return float(share * (1 - share) / variance) if variance and 0 < share < 1 else count
-
-
-def bootstrap(
-    predictions: Predictions, num_resamples: int = 2000, seed: int = 0
-) -> dict[str, NDArray[np.float64]]:
-    """Compute the figures of resamples of the images.
-
-    Accuracy comes from resamples of all images; the macro figures from resamples within each class,
-    so that every class keeps its number of images and none drops out. Equal targets, number and
-    seed give equal resamples whatever the model, so replicates of two models may be subtracted.
-
-    Args:
-        predictions: Of the split in question.
-        num_resamples: How many; the ends of a 95 % interval need a thousand or more.
-        seed: Of the resamples.
-
-    Returns:
-        The replicates of each of `FIGURES`, as in `fashion.metrics.metrics`, `(num_resamples,)`.
-    """
-    targets = predictions.targets
-    predicted = predictions.probabilities.argmax(axis=1)
-    hits = predicted == targets
-    rankings = [
-        _rank(predictions.probabilities[:, k], np.flatnonzero(targets == k))
-        for k in np.unique(targets)
-    ]
-    support = np.bincount(targets, minlength=len(predictions.class_names))
-    parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in FIGURES}
-    for counts in multiplicities(targets, num_resamples, seed, by_class=False):
-        parts["accuracy"].append(counts[hits].sum(axis=0, dtype=np.float64) / len(targets))
-    for counts in multiplicities(targets, num_resamples, seed, by_class=True):
-        parts["macro_f1"].append(_macro_f1(predicted, hits, support, counts))
-        precisions = [ranking.average_precision(counts) for ranking in rankings]
-        parts["macro_auprc"].append(np.mean(precisions, axis=0))
-    return {name: np.concatenate(values) for name, values in parts.items()}
-
-
-def multiplicities(
-    targets: NDArray[np.int64], num_resamples: int, seed: int, *, by_class: bool
-) -> Iterator[NDArray[np.float32]]:
-    """Draw how often each image is in each resample.
-
-    Args:
-        targets: `(N,)`.
-        num_resamples: How many resamples in all.
-        seed: Of the draw.
-        by_class: Draw within each class, which keeps its number of images.
-
-    Yields:
-        Whole numbers, `(N, some of the resamples)`; each column sums to `N`.
-    """
-    n = len(targets)
-    order = np.argsort(targets, kind="stable") if by_class else np.arange(n)
-    sizes = np.bincount(targets) if by_class else np.array([n])
-    ends = np.repeat(sizes.cumsum(), sizes)
-    starts = ends - np.repeat(sizes, sizes)
-    rng = np.random.default_rng([seed, by_class])
-    size = max(1, CHUNK // n)
-    for first in range(0, num_resamples, size):
-        columns = min(size, num_resamples - first)
-        drawn = order[rng.integers(starts, ends, size=(columns, n))]
-        cells = drawn * columns + np.arange(columns)[:, None]
-        counts = np.bincount(cells.ravel(), minlength=n * columns)
-        yield counts.reshape(n, columns).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class _Ranking:
-    """The images by one class's falling score, as far as that class's last image.
-
-    Attributes:
-        positives: The images of the class in that order, `(P,)`.
-        last: The place in `positives` of the last one of equal score, `(P,)`.
-        between: Which images join from one of the positives to the next, equal scores included,
-            `(P, N)`.
-    """
-
-    positives: NDArray[np.intp]
-    last: NDArray[np.intp]
-    between: Any
-
-    def average_precision(self, counts: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Weigh the images by `(N, B)` counts and return the average precisions, `(B,)`."""
-        drawn = counts[self.positives]
-        found = drawn.cumsum(axis=0)[self.last]
-        seen = (self.between @ counts).cumsum(axis=0)
-        precision = np.divide(found, np.maximum(seen, 1), dtype=np.float64)
-        average: NDArray[np.float64] = (drawn * precision).sum(axis=0) / found[-1]
-        return average
-
-
-def _rank(scores: NDArray[np.float32], positives: NDArray[np.intp]) -> _Ranking:
-    order = np.argsort(-scores, kind="stable")
-    falling = -scores[order]
-    best_first = positives[np.argsort(-scores[positives], kind="stable")]
-    own = -scores[best_first]
-    ends = np.searchsorted(falling, own, side="right")
-    joining = order[: ends[-1]]
-    ones = np.ones(len(joining), np.float32)
-    between = csr_array((ones, joining, np.r_[0, ends]), shape=(len(own), len(scores)))
-    return _Ranking(best_first, np.searchsorted(own, own, side="right") - 1, between)
-
-
-def _macro_f1(
-    predicted: NDArray[np.intp],
-    hits: NDArray[np.bool_],
-    support: NDArray[np.intp],
-    counts: NDArray[np.float32],
-) -> NDArray[np.float64]:
-    """Return the mean F1 of all classes, an undefined one counting 0, `(B,)`."""
-    n, k = len(predicted), len(support)
-    places = (predicted, np.arange(n))
-    named = csr_array((np.ones(n, np.float32), places), shape=(k, n)) @ counts
-    right = csr_array((hits.astype(np.float32), places), shape=(k, n)) @ counts
-    f1 = 2 * right.astype(np.float64) / np.maximum(named + support[:, None], 1)
-    mean: NDArray[np.float64] = f1.mean(axis=0)
-    return mean
 
 
 def interval(

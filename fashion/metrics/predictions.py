@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,19 @@ class Predictions:
                 f"targets run from {self.targets.min()} to {self.targets.max()}; "
                 f"{k} classes allow 0 to {k - 1}."
             )
-        if not np.isfinite(self.probabilities).all():
+        # NaN is both the lowest and the highest of what it is among.
+        if not np.isfinite([self.probabilities.min(), self.probabilities.max()]).all():
             raise ValueError("probabilities hold NaN or infinity: the model has diverged.")
         if self.temperature is not None and not 0 < self.temperature < math.inf:
             raise ValueError(f"the temperature is {self.temperature}; expected one above 0.")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one compressed `.npz`, whole or not at all."""
+        """Write one `.npz`, whole or not at all; not compressed, which probabilities hardly are."""
         columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {name: column for name, column in columns.items() if column is not None}
         arrays["class_names"] = np.array(self.class_names, dtype=np.str_)
         with replacing(Path(path)) as file:
-            np.savez_compressed(file, **arrays)
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Predictions":
@@ -104,9 +106,20 @@ class Predictions:
         except UNREADABLE as e:
             raise ValueError(f"{path} holds no predictions of this project: {e}") from e
 
+    @cached_property
+    def predicted(self) -> NDArray[np.intp]:
+        """The class that each image gets, `(N,)`, of equal maxima the first."""
+        predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @cached_property
+    def per_class(self) -> dict[str, torch.Tensor]:
+        """What `fashion.metrics.metrics.per_class_metrics` says of each class."""
+        return metrics.per_class_metrics(*tensors(self))
+
     def hits(self) -> NDArray[np.bool_]:
-        """Return which images get the right class, `(N,)`; the first of equal maxima counts."""
-        right: NDArray[np.bool_] = self.probabilities.argmax(axis=1) == self.targets
+        """Return which images get the right class, `(N,)`."""
+        right: NDArray[np.bool_] = self.predicted == self.targets
         return right
 
     def calibrated(self) -> NDArray[np.float32]:
@@ -116,6 +129,8 @@ class Predictions:
     def sorted_by_id(self) -> "Predictions":
         """Return the same predictions in the order of their ids."""
         order = np.argsort(self.image_ids, kind="stable")
+        if (order[1:] > order[:-1]).all():
+            return self  # and no copy
         return replace(
             self,
             image_ids=self.image_ids[order],
@@ -131,13 +146,15 @@ def mean_predictions(parts: Sequence[Predictions]) -> Predictions:
     Args:
         parts: In the same order of images and classes.
     """
-    mean = mean_probabilities([part.calibrated() for part in parts])
+    mean = mean_probabilities(
+        [part.probabilities for part in parts], [part.temperature or 1.0 for part in parts]
+    )
     return replace(parts[0], probabilities=mean, temperature=None)
 
 
 def score_predictions(predictions: Predictions) -> dict[str, float]:
     """Return `accuracy`, `macro_f1` and `macro_auprc`; see `fashion.metrics.metrics`."""
-    return metrics.classification_metrics(*tensors(predictions))
+    return metrics.headline(predictions.per_class)
 
 
 def per_class_table(predictions: Predictions) -> pd.DataFrame:
@@ -147,16 +164,16 @@ def per_class_table(predictions: Predictions) -> pd.DataFrame:
         One row per class in the order of `class_names`. Undefined scores are 0, the average
         precision of a class without images NaN.
     """
-    scores = metrics.per_class_metrics(*tensors(predictions))
-    columns = {name: values.numpy() for name, values in scores.items()}
+    names = ("precision", "recall", "f1", "average_precision", "support")
+    columns = {name: predictions.per_class[name].numpy() for name in names}
     return pd.DataFrame({"class": list(predictions.class_names), **columns})
 
 
 def confusion_counts(predictions: Predictions) -> NDArray[np.int64]:
     """Count images by true class (down) and predicted class (across), `(K, K)`."""
     k = len(predictions.class_names)
-    cells = predictions.targets * k + predictions.probabilities.argmax(axis=1)
-    return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64)
+    cells = predictions.targets * k + predictions.predicted
+    return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64, copy=False)
 
 
 def confused_pairs(predictions: Predictions, top: int = 20) -> pd.DataFrame:
@@ -167,22 +184,29 @@ def confused_pairs(predictions: Predictions, top: int = 20) -> pd.DataFrame:
         `predicted`, `count`, and `share`, the fraction of the true class's images that went to
         `predicted`. Pairs never confused are absent.
     """
-    counts = confusion_counts(predictions)
-    support = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[: np.count_nonzero(counts)][:top]
-    true, predicted = np.unravel_index(order, counts.shape)
+    wrong, k = ~predictions.hits(), len(predictions.class_names)
+    support = np.bincount(predictions.targets, minlength=k)
+    # K * K cells would be many; those that hold an image are N at most.
+    cells, counts = np.unique(
+        predictions.targets[wrong] * k + predictions.predicted[wrong], return_counts=True
+    )
+    order = np.argsort(-counts, kind="stable")[:top]
+    (true, predicted), counts = np.divmod(cells[order], k), counts[order]
     names = np.array(predictions.class_names, dtype=object)
     return pd.DataFrame(
         {
             "true": names[true],
             "predicted": names[predicted],
-            "count": counts[true, predicted],
-            "share": counts[true, predicted] / support[true],
+            "count": counts,
+            "share": counts / support[true],
         }
     )
 
 
 def tensors(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return probabilities and targets as tensors."""
-    return torch.tensor(predictions.probabilities), torch.tensor(predictions.targets)
+    """Return probabilities and targets as tensors, which share their memory where they may."""
+    probabilities, targets = (
+        torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
+        for array in (predictions.probabilities, predictions.targets)
+    )
+    return probabilities, targets

@@ -1,18 +1,24 @@
 """A model's confidence set right by a temperature, and the one that its answers need.
 
-All that labelling needs of a calibration. NumPy alone is imported; `fashion.metrics.calibration`
+All that labelling needs of a calibration, for which NumPy is enough; `fashion.metrics.calibration`
 fits and examines.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fashion.cores import usable_cores
+
 TEMPERATURES = (0.05, 20.0)
+BLOCK = 2**20  # probabilities that a thread has before it at a time, in float64
+
+T = TypeVar("T")
 
 
 def scale(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
@@ -30,7 +36,28 @@ def scale(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.
     """
     if temperature == 1:
         return np.asarray(probabilities, dtype=np.float32)
-    scaled = np.exp(log_softmax(logits_of(probabilities) / temperature)).astype(np.float32)
+    scaled = np.empty(probabilities.shape, np.float32)
+
+    def fill(rows: slice) -> None:
+        scaled[rows] = _scale(probabilities[rows], temperature)
+
+    in_blocks(fill, probabilities.shape)
+    return scaled
+
+
+def confidences_at(temperature: float, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the highest probability of each row of what `scale` returns, `(N,)`."""
+    return np.concatenate(
+        in_blocks(
+            lambda rows: scale(probabilities[rows], temperature).max(axis=1), probabilities.shape
+        )
+    )
+
+
+def _scale(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    logits = logits_of(probabilities)
+    logits /= temperature
+    scaled = np.exp(log_softmax(logits)).astype(np.float32)
     # Rounding may draw the largest class level with one before it, which would then be predicted.
     best = probabilities.argmax(axis=1)
     level = np.flatnonzero(scaled.argmax(axis=1) != best)
@@ -38,25 +65,58 @@ def scale(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.
     return scaled
 
 
+def in_blocks(function: Callable[[slice], T], shape: tuple[int, ...]) -> list[T]:
+    """Return what a function makes of some rows at a time, in their order, on all cores.
+
+    Args:
+        function: Most of its work lets other threads run, as NumPy's does.
+        shape: Of all rows, `(N, K)`.
+    """
+    num_rows, num_columns = shape
+    size = max(1, BLOCK // num_columns)
+    blocks = [slice(first, first + size) for first in range(0, max(1, num_rows), size)]
+    if len(blocks) == 1:
+        return [function(blocks[0])]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(function, blocks))
+
+
 def logits_of(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return logits `(N, K)` whose softmax is the probabilities."""
     # A softmax in float32 underflows to 0, whose logarithm is infinite.
     floor = np.finfo(np.float32).tiny
-    return np.log(np.maximum(probabilities, floor, dtype=np.float64))
+    logits: NDArray[np.float64] = np.maximum(probabilities, floor, dtype=np.float64)
+    np.log(logits, out=logits)
+    return logits
 
 
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the logarithm of each row's softmax, `(N, K)`."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_likelihoods: NDArray[np.float64] = shifted - np.log(
-        np.exp(shifted).sum(axis=1, keepdims=True)
-    )
-    return log_likelihoods
+    shifted: NDArray[np.float64] = logits - logits.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
 
 
-def mean_probabilities(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the mean of several models' probabilities, each `(N, K)`, summed in float64."""
-    mean: NDArray[np.float32] = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
+def mean_probabilities(
+    parts: Sequence[NDArray[np.float32]], temperatures: Sequence[float] | None = None
+) -> NDArray[np.float32]:
+    """Return the mean of several models' probabilities, each `(N, K)`, summed in float64.
+
+    Args:
+        parts: Of each model.
+        temperatures: At which each model's are taken; see `scale`. None: as they are.
+    """
+    mean = np.empty(parts[0].shape, np.float32)
+    temperatures = temperatures or [1.0] * len(parts)
+
+    def fill(rows: slice) -> None:
+        scaled = [
+            scale(part[rows], temperature)
+            for part, temperature in zip(parts, temperatures, strict=True)
+        ]
+        mean[rows] = np.stack(scaled).mean(axis=0, dtype=np.float64)
+
+    in_blocks(fill, mean.shape)
     return mean
 
 

@@ -118,6 +118,7 @@ def _render(
         pairs=comparison.pairs.to_dict("records"),
         verdicts=comparison.verdicts,
         warning=comparison.warning,
+        num_resamples=comparison.num_resamples,
         beside_study="study_accuracy" in comparison.table,
         links=links,
         num_images=len(tested[0].targets) if tested else 0,

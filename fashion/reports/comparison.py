@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fashion.metrics.intervals import (
-    bootstrap,
     compare_pairs,
     effective_count,
     figure_intervals,
@@ -26,6 +25,7 @@ from fashion.metrics.predictions import (
     mean_predictions,
     score_predictions,
 )
+from fashion.metrics.resampling import affordable_resamples, bootstrap
 from fashion.metrics.study import load_study
 from fashion.reports.speed import inference_speed
 from fashion.training.resume import MAY_DIFFER_BETWEEN_SEEDS, describe_changes
@@ -86,12 +86,14 @@ class Comparison:
         pairs: As `fashion.metrics.intervals.compare_pairs` returns it.
         verdicts: Sentences on which differences are real.
         warning: Why runs are listed and not compared; empty where they are.
+        num_resamples: Of which the macro figures' intervals are made, the fewest of a run.
     """
 
     table: pd.DataFrame
     pairs: pd.DataFrame
     verdicts: list[str]
     warning: str = ""
+    num_resamples: int = NUM_RESAMPLES
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[Run]:
@@ -138,7 +140,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
     if not table.empty:
         table = table.astype(dict.fromkeys(COUNTS, "Int64"))
         table = table.sort_values("macro_auprc", ascending=False, ignore_index=True)
-    return Comparison(table, pairs, verdicts, warning)
+    fewest = min((len(of_run[FIGURES[0]]) for of_run in replicates.values()), default=NUM_RESAMPLES)
+    return Comparison(table, pairs, verdicts, warning, fewest)
 
 
 def describe_different_images(predictions: Mapping[str, Predictions]) -> str:
@@ -273,7 +276,7 @@ def _seeds_row(
 def _ensemble_row(name: str, ensemble: Predictions, runs: Sequence[Run]) -> dict[str, Any]:
     seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder))]
     row: dict[str, Any] = {"run": name, "kind": "ensemble", "status": "finished"}
-    replicates = bootstrap(ensemble, num_resamples=NUM_RESAMPLES)
+    replicates = _bootstrap(ensemble)
     row |= _figures(score_predictions(ensemble), replicates, len(ensemble.targets))
     if len(seconds) == len(runs):
         row["images_per_second"] = round(1 / sum(seconds), 1)
@@ -328,4 +331,9 @@ def _replicates(run: Run) -> Replicates:
 @lru_cache(maxsize=256)
 def _replicates_of(path: Path, modified: int) -> Replicates:
     """Keep what a sweep asks for after each of its jobs."""
-    return bootstrap(Predictions.load(path).sorted_by_id(), num_resamples=NUM_RESAMPLES)
+    return _bootstrap(Predictions.load(path).sorted_by_id())
+
+
+def _bootstrap(predictions: Predictions) -> Replicates:
+    num_images, num_classes = predictions.probabilities.shape
+    return bootstrap(predictions, affordable_resamples(num_images, num_classes, NUM_RESAMPLES))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_auc_score
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from fashion.metrics.calibration import (
     area_under_risk_coverage,
@@ -367,3 +368,31 @@ def test_the_wanted_precisions_are_those_of_the_report():
     reached = table.dropna(subset="threshold")
     assert len(reached)
     assert (reached["precision"] >= reached["wanted"]).all()
+
+
+def test_the_temperature_of_many_images_is_that_of_a_part_of_them(monkeypatch):
+    probabilities, targets = draw(40_000, 8, seed=17, temperature=1.8)
+    whole = fit_temperature(probabilities, targets)
+    monkeypatch.setattr("fashion.metrics.calibration.MOST_IMAGES", 10_000)
+    by_images = fit_temperature(probabilities, targets)
+    monkeypatch.setattr("fashion.metrics.calibration.MOST_PROBABILITIES", 40_000)
+    by_probabilities = fit_temperature(probabilities, targets)
+    assert len({whole, by_images, by_probabilities}) == 3
+    assert by_images == pytest.approx(whole, rel=0.03)
+    assert by_probabilities == pytest.approx(whole, rel=0.06)
+    fitted = fit_calibration(probabilities, targets)
+    assert fitted.temperature == by_probabilities
+    assert len(fitted.confidences) == 40_000
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_error_is_that_of_all_probabilities(case):
+    probabilities, targets = CASES[case]
+    highest = np.nextafter(np.float32(1), np.float32(0))
+    expected = multiclass_calibration_error(
+        torch.tensor(probabilities.clip(0, highest)),
+        torch.tensor(targets),
+        num_classes=probabilities.shape[1],
+        n_bins=15,
+    )
+    assert calibration_error(probabilities, targets) == float(expected)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
+from fashion.metrics import metrics
 from fashion.metrics.metrics import (
     classification_metrics,
     per_class_metrics,
@@ -139,3 +140,37 @@ def test_an_epoch_of_the_study_takes_less_than_a_second():
         classification_metrics(probabilities, targets)
         seconds.append(time.process_time() - start)
     assert min(seconds) < 1
+
+
+@pytest.mark.parametrize("block", [1, 100, 2000])
+@pytest.mark.parametrize("case", ["ties", "absent classes", "two classes", "float16"])
+def test_the_size_of_the_blocks_changes_no_figure(case, block, monkeypatch):
+    probabilities, targets = CASES[case]
+    expected = per_class_metrics(probabilities, targets)
+    curve = precision_recall_curve(probabilities[:, 0], targets == 0)
+    monkeypatch.setattr(metrics, "BLOCK", block)
+    monkeypatch.setattr(metrics, "CACHE_LINE", 2)
+    for name, values in per_class_metrics(probabilities, targets).items():
+        np.testing.assert_array_equal(values, expected[name])
+    again = precision_recall_curve(probabilities[:, 0], targets == 0)
+    for values, before in zip(again, curve, strict=True):
+        np.testing.assert_array_equal(values, before)
+
+
+def test_scores_that_float32_could_not_rank_are_told_apart():
+    """More places than float32 has whole numbers, which is where ranks would collide."""
+    n = 2**24 + 3
+    scores = torch.arange(n, dtype=torch.float64)
+    positives = torch.zeros(n, dtype=torch.bool)
+    positives[[0, 1, n - 1]] = True
+    precision, recall = precision_recall_curve(scores, positives)
+    assert recall.tolist() == [1, 2 / 3, 1 / 3, 0]
+    assert precision.tolist() == [3 / n, 2 / (n - 1), 1, 1]
+
+
+def test_the_area_below_a_curve_is_the_average_precision():
+    probabilities, targets = CASES["ties"]
+    areas = per_class_metrics(probabilities, targets)["average_precision"]
+    for k, area in enumerate(areas):
+        precision, recall = precision_recall_curve(probabilities[:, k], targets == k)
+        assert area == pytest.approx(-(recall.diff() * precision[:-1]).sum().item(), abs=1e-12)

@@ -3,12 +3,15 @@ import pytest
 import torch
 from scipy import special
 
+from fashion.metrics import scaling
 from fashion.metrics.calibration import risk_coverage
 from fashion.metrics.scaling import (
     Calibration,
+    confidences_at,
     count_accepted,
     log_softmax,
     mean_probabilities,
+    scale,
 )
 
 
@@ -44,3 +47,15 @@ def test_the_mean_is_summed_in_float64():
     mean = mean_probabilities(parts)
     assert mean.dtype == np.float32
     assert mean[0, 0] == np.float32((1 + 2**-23) / 3)
+
+
+@pytest.mark.parametrize("block", [1, 700, 10**6])
+def test_the_size_of_the_blocks_changes_nothing(block, monkeypatch):
+    probabilities = special.softmax(np.random.default_rng(0).normal(size=(300, 7)), axis=1)
+    probabilities = probabilities.astype(np.float32)
+    whole, squared = scale(probabilities, 1.7), scale(probabilities, 0.5)
+    monkeypatch.setattr(scaling, "BLOCK", block)
+    assert (scale(probabilities, 1.7) == whole).all()
+    assert (confidences_at(1.7, probabilities) == whole.max(axis=1)).all()
+    mean = mean_probabilities([probabilities, probabilities], [1.7, 0.5])
+    assert (mean == mean_probabilities([whole, squared])).all()

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from fashion.commands.main import run
-from fashion.metrics.intervals import bootstrap, figure_intervals
+from fashion.metrics.intervals import figure_intervals
 from fashion.metrics.predictions import (
     Predictions,
     mean_predictions,
     score_predictions,
 )
+from fashion.metrics.resampling import bootstrap
 from fashion.reports import comparison
 from fashion.reports.compare import write_comparison
 from fashion.reports.comparison import NUM_RESAMPLES, describe_pairs, epochs_to, read_runs
