@@ -33,6 +33,14 @@ def size_text(num_bytes: float) -> str:
     return f"{num_bytes:.0f} bytes" if unit == "bytes" else f"{num_bytes:,.1f} {unit}"
 
 
+def cannot_write(folder: Path, error: OSError) -> str:
+    """Say that a folder of results can't be written, and what to pass."""
+    return (
+        f"{str(folder)!r} can't be written ({error.strerror or error}). Pass an output_dir (of a "
+        "run: hydra.run.dir) that you may write to."
+    )
+
+
 @contextmanager
 def replacing(path: Path, *, alone: bool = False) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of `path` only once it is complete.
@@ -62,9 +70,16 @@ def rewriting(folder: Path) -> Iterator[Callable[[str, str | bytes], None]]:
 
     Yields:
         Writes a file, whole or not at all, from its name relative to the folder and its content.
+
+    Raises:
+        OSError: The folder can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     record = folder / WRITTEN
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        record.open("a").close()
+    except OSError as error:
+        raise OSError(cannot_write(folder, error)) from error
     before = record.read_text("utf-8", "replace").splitlines() if record.is_file() else []
     written: dict[str, str] = {}
 

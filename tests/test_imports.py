@@ -63,7 +63,7 @@ MAP = {
     "devices": ("Which devices a run takes, and Lightning's parts for XLA's.", "cores models data"),
     "training": (
         "The model in training: its steps, its record, its folder.",
-        "defaults files wording models catalogue metrics data devices",
+        "locks defaults files wording models catalogue metrics data devices",
     ),
     "labelling": (
         "From a trained model and photos to labels.",

@@ -324,7 +324,7 @@ def _drop_rare(catalogue: Catalogue, min_images: int | None) -> Catalogue:
     table = catalogue.table
     counts = table["label"].map(table["label"].value_counts())
     rare = counts < min_images
-    detail = counts[rare].map(lambda count: f"{count} photos, fewer than {min_images}")
+    detail = counts[rare].map(lambda count: f"{many(count, 'photo')}, fewer than {min_images}")
     kept = catalogue.without(table[rare], RARE, detail)
     if "given" in kept.table:
         check_given(kept.table["given"])

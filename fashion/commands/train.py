@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -86,21 +87,35 @@ def main(cfg: DictConfig) -> float | None:
     A search over settings is told that figure and not the test split's, which would then be no
     test any more.
     """
-    try:
-        finished = resumes(cfg) and find_finished(settings_of(cfg), cfg.output_dir)
-        if finished:
-            log.info("%s is finished: nothing is left to do.", cfg.output_dir)
-            return finished.get("best_val_macro_auprc")
-        if in_sweep() and starts_processes(cfg.trainer):
-            check_trainer(settings_of(cfg)["trainer"])
-            run_apart(cfg)
-            return (find_finished(settings_of(cfg), cfg.output_dir) or {}).get(
-                "best_val_macro_auprc"
-            )
-        ckpt_path, record, trainer, datamodule, classifier = prepare(cfg)
-    except USER_ERRORS as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        raise CompactHydraException(str(cause or error)) from error
+    with ExitStack() as stack:
+        try:
+            finished = resumes(cfg) and find_finished(settings_of(cfg), cfg.output_dir)
+            if finished:
+                log.info("%s is finished: nothing is left to do.", cfg.output_dir)
+                return finished.get("best_val_macro_auprc")
+            if in_sweep() and starts_processes(cfg.trainer):
+                check_trainer(settings_of(cfg)["trainer"])
+                run_apart(cfg)
+                return (find_finished(settings_of(cfg), cfg.output_dir) or {}).get(
+                    "best_val_macro_auprc"
+                )
+            stack.enter_context(RunFolder(Path(cfg.output_dir)).alone())
+            parts = prepare(cfg)
+        except USER_ERRORS as error:
+            cause = error.__cause__ if isinstance(error, InstantiationException) else error
+            raise CompactHydraException(str(cause or error)) from error
+        return _train(cfg, *parts)
+
+
+def _train(
+    cfg: DictConfig,
+    ckpt_path: Path | None,
+    record: RunRecord,
+    trainer: Trainer,
+    datamodule: FashionDataModule,
+    classifier: ProductClassifier,
+) -> float | None:
+    """Train with the parts of a run that `prepare` returned."""
     try:
         trainer.fit(classifier, datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SIGTERMException:

@@ -24,6 +24,7 @@ from fashion.catalogue.table import Catalogue, drop_unreadable, load_catalogue
 from fashion.data.photo_store import PhotoStore, open_store
 from fashion.data.settings import DataSettings
 from fashion.twins.groups import find_twins
+from fashion.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +203,8 @@ def prepare_labelled(
     strange = known.catalogue.of_no_class["label"].value_counts()
     if len(strange):
         labels = ", ".join(f"{label!r} ({count:,})" for label, count in strange[:5].items())
-        log.info("%d labels are unknown to the model: %s", len(strange), labels)
+        number = many(len(strange), "label is", "labels are")
+        log.info("%s unknown to the model: %s", number, labels)
     loaded = replace(loaded, catalogue=known.catalogue)
     store = pack(loaded, input_size, interpolation)
     catalogue = drop_unreadable(known.catalogue, store.unreadable, None)

@@ -121,6 +121,8 @@ class DataSettings:
             value = getattr(self, key)
             if isinstance(value, (int, float)):
                 object.__setattr__(self, key, str(value))
+        if self.root is not None and not self.root.strip():
+            raise ValueError("data.root= is empty: pass a folder or zip, or data=sample.")
         if self.label_column is None and self.table is not None:
             raise ValueError(
                 "data.label_column=null: a table has a column that says what each photo shows; "

@@ -1,9 +1,12 @@
 """The folder of a run: every path in it, and where runs are found."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fashion.files import cannot_write
+from fashion.locks import NoLocksError, unless_used
 from fashion.models.checkpoints import BEST
 
 CHECKPOINTS = "checkpoints"
@@ -74,6 +77,38 @@ class RunFolder:
         """Whether a run has begun here, or is finished."""
         begun = (self.path / ".hydra", self.checkpoints)
         return self.summary.is_file() or any(folder.is_dir() for folder in begun)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only run that writes here, where the disk has locks; other ranks of it pass.
+
+        Raises:
+            ValueError: Another process is at it.
+            OSError: The folder can't be written.
+        """
+        from lightning.pytorch.utilities.rank_zero import rank_zero_only  # heavy for `compare`
+
+        with ExitStack() as stack:
+            if not rank_zero_only.rank:  # type: ignore[attr-defined]
+                stack.enter_context(self._claimed())
+            yield
+
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(cannot_write(self.path, error)) from error
+        with ExitStack() as stack:
+            is_free = True
+            with suppress(NoLocksError):  # then nobody can tell
+                is_free = stack.enter_context(unless_used(self.path / "run", ()))
+            if not is_free:
+                raise ValueError(
+                    f"hydra.run.dir={str(self.path)!r}: another process is training there. Wait "
+                    "for its end, or pass another hydra.run.dir."
+                )
+            yield
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[RunFolder]:
