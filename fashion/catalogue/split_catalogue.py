@@ -10,10 +10,10 @@ import pandas as pd
 
 from fashion.catalogue.given_splits import notes_on_absent, notes_on_given
 from fashion.catalogue.groups import groups_of_all, joined
+from fashion.catalogue.sharing import Ties, classes_of
 from fashion.catalogue.splits import (
     SPLITS,
     TWINS,
-    Ties,
     assign_folds,
     assign_given_splits,
     assign_grouped_splits,
@@ -109,23 +109,28 @@ class SplitCatalogue:
         """
         if not self.is_divided:
             return None
-        in_train = self.groups[self.rows("train").index].value_counts()
-        rows = self.rows(split)
-        of_group = self.groups[rows.index].map(in_train).fillna(0)
-        has_twin: np.ndarray = (of_group > (rows["split"] == "train")).to_numpy()  # but itself
+        is_trained = (self.table["split"] == "train").to_numpy(bool)
+        groups, _ = pd.factorize(self.groups)
+        others = np.bincount(groups[is_trained], minlength=len(groups))[groups] - is_trained
+        chosen = slice(None) if split == "all" else (self.table["split"] == split).to_numpy(bool)
+        has_twin: np.ndarray = others[chosen] > 0
         return has_twin
 
     def class_counts(self) -> dict[str, dict[str, int]]:
         """Return the photos of each class in each split."""
-        counts = pd.crosstab(self.table["label"], self.table["split"])
+        classes, labels = classes_of(self.table["label"])
+        split = pd.Categorical(self.table["split"], categories=self.names).codes
+        width = len(self.names)
+        counts = np.bincount(labels * width + split, minlength=len(classes) * width)
         return {
-            str(name): {split: int(row.get(split, 0)) for split in self.names}
-            for name, row in counts.iterrows()
+            name: dict(zip(self.names, row, strict=True))
+            for name, row in zip(classes, counts.reshape(-1, width).tolist(), strict=True)
         }
 
     def facts(self) -> dict[str, object]:
         """Return the counts that a summary gives of every row, split and twin."""
         kept, products = self.catalogue.counts(), self.catalogue.num_products
+        sizes = self.table["split"].value_counts()
         return {
             "rows_in_file": self.catalogue.rows_in_file,
             "rows_read": self.catalogue.rows_read,
@@ -133,7 +138,7 @@ class SplitCatalogue:
             "dropped": kept,
             "classes": len(self.class_names),
             **({"products": products} if products else {}),
-            **{split: len(self.rows(split)) for split in self.names},
+            **{split: int(sizes.get(split, 0)) for split in self.names},
             "relabelled": len(self.catalogue.relabelled),
             **self.twin_facts(),
         }
@@ -166,6 +171,10 @@ class SplitCatalogue:
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) of `csv`."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         return hashlib.sha256(self.csv()).hexdigest()
 
     def write_tables(self, folder: Path) -> None:

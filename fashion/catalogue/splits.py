@@ -1,32 +1,15 @@
 """A catalogue table -> its column `split`."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
+from fashion.catalogue.sharing import Draws, Photos, Ties, classes_of, share_out
+
 SPLITS = ("train", "val", "test")
 KINDS = ("random", "grouped", "given")
-
-
-class Ties(NamedTuple):
-    """What keeps photos together, in messages.
-
-    Attributes:
-        setting: What asks for it.
-        groups: What its groups are called.
-        way_out: What does without it.
-    """
-
-    setting: str
-    groups: str
-    way_out: str
-
-
 TWINS = Ties("data.split=grouped", "groups of twins", "data.split=random")
+NINTH = [8, 1]  # the weights of two parts, the second of which is one ninth
+_NAMES = np.array(SPLITS, dtype=object)
 
 
 def assign_splits(table: pd.DataFrame, split_seed: int = 0) -> pd.DataFrame:
@@ -39,19 +22,18 @@ def assign_splits(table: pd.DataFrame, split_seed: int = 0) -> pd.DataFrame:
     Raises:
         ValueError: A class has fewer than 3 rows, or there are more classes than rows in a split.
     """
-    counts = table["label"].value_counts().sort_index()
+    classes, codes = classes_of(table["label"])
+    counts = np.bincount(codes)
     if counts.min() < 3:
         raise ValueError(
-            f"data.min_images: the class {counts.idxmin()!r} has {counts.min()} photos, too few "
-            "for the three splits. Pass data.min_images=3 or more."
+            f"data.min_images: the class {classes[counts.argmin()]!r} has {counts.min()} photos, "
+            "too few for the three splits. Pass data.min_images=3 or more."
         )
-    order = pd.Series(_draws(table["id"], split_seed), index=table.index).sort_values()
-    rank = table.loc[order.index].groupby("label", sort=False).cumcount().reindex(table.index)
-    quota = table["label"].map(_held_out(table))
-    split = pd.Series("train", index=table.index)
-    split[rank < 2 * quota] = "test"
-    split[rank < quota] = "val"
-    return table.assign(split=split)
+    order = np.argsort(codes * len(table) + Draws.of(table["id"], split_seed).ranks)
+    rank = np.empty(len(table), dtype=np.int64)
+    rank[order] = np.arange(len(table)) - (counts.cumsum() - counts)[codes[order]]
+    quota = _held_out(counts)[codes]
+    return table.assign(split=_NAMES[np.where(rank < quota, 1, np.where(rank < 2 * quota, 2, 0))])
 
 
 def assign_grouped_splits(
@@ -73,12 +55,12 @@ def assign_grouped_splits(
     Raises:
         ValueError: A class has fewer than 3 groups, or there are more classes than rows in a split.
     """
-    _check_groups(table, groups, len(SPLITS), ties)
-    held_out = _held_out(table)
-    total = table["label"].value_counts().reindex(held_out.index)
-    room = np.stack([total - 2 * held_out, held_out, held_out], axis=1)
-    part = _share_out(table, groups, room.astype(np.int64), split_seed, ties)
-    return table.assign(split=np.array(SPLITS)[part])
+    photos = Photos.of(table, groups, split_seed)
+    photos.check_groups(len(SPLITS), ties)
+    counts = np.bincount(photos.labels)
+    held_out = _held_out(counts)
+    room = np.stack([counts - 2 * held_out, held_out, held_out], axis=1)
+    return table.assign(split=_NAMES[share_out(photos, room, ties)])
 
 
 def assign_folds(
@@ -106,13 +88,13 @@ def assign_folds(
         ValueError: A class has fewer groups than folds, or fewer than 2 in the other folds.
     """
     ties = ties._replace(setting=f"data.folds={num_folds}")
-    _check_groups(table, groups, max(num_folds, len(SPLITS)), ties)
-    folds = _share_out(table, groups, _equal_room(table, [1] * num_folds), split_seed, ties)
-    split = pd.Series("test", index=table.index)
-    rest = table[folds != fold]
-    val = _share_out(rest, groups[rest.index], _equal_room(rest, NINTH), split_seed, ties)
-    split[rest.index] = np.where(val == 1, "val", "train")
-    return table.assign(split=split)
+    photos = Photos.of(table, groups, split_seed)
+    photos.check_groups(max(num_folds, len(SPLITS)), ties)
+    is_tested = share_out(photos, photos.equal_room([1] * num_folds), ties) == fold
+    rest = photos.where(~is_tested)
+    part = np.full(len(table), SPLITS.index("test"))
+    part[~is_tested] = share_out(rest, rest.equal_room(NINTH), ties)
+    return table.assign(split=_NAMES[part])
 
 
 def assign_given_splits(
@@ -131,149 +113,27 @@ def assign_given_splits(
     Raises:
         ValueError: Train has no photo to spare.
     """
-    split = table["given"].copy()
+    split = table["given"].to_numpy(object, copy=True)
     for missing in sorted(set(SPLITS[1:]) - set(split)):
-        train = table[split == "train"]
-        room = _equal_room(train, NINTH)
-        part = _share_out(train, groups[train.index], room, split_seed, ties=None)
+        in_train = np.flatnonzero(split == "train")
+        train = Photos.of(table.iloc[in_train], groups.iloc[in_train], split_seed)
+        part = share_out(train, train.equal_room(NINTH), ties=None)
         if not part.any():
             raise ValueError(
-                f"data.split=given: there is no {missing}, and of the {len(train)} photos of train "
-                "none can be spared for it, for each class has but one, or photos that belong "
-                "together. Give photos for it, or pass data.split=random."
+                f"data.split=given: there is no {missing}, and of the {len(in_train)} photos of "
+                "train none can be spared for it, for each class has but one, or photos that "
+                "belong together. Give photos for it, or pass data.split=random."
             )
-        split[train.index[part == 1]] = missing
+        split[in_train[part == 1]] = missing
     return table.assign(split=split)
 
 
-NINTH = [8, 1]  # the weights of two parts, the second of which is one ninth
-Labels = tuple[tuple[int, int], ...]  # of a group: the place of a class and its photos
+def _held_out(counts: np.ndarray) -> np.ndarray:
+    """Return the photos of each class in val, and as many in test."""
+    return _apportion(counts, (int(counts.sum()) + 5) // 10)
 
 
-def _check_groups(
-    table: pd.DataFrame, groups: "pd.Series[int]", num_parts: int, ties: Ties
-) -> None:
-    per_class = groups.groupby(table["label"]).nunique()
-    if per_class.min() < num_parts:
-        name = per_class.idxmin()
-        raise ValueError(
-            f"{ties.setting}: the class {name!r} has its {(table['label'] == name).sum()} photos "
-            f"in {per_class.min()} {ties.groups}, too few for {num_parts} parts. Pass a higher "
-            f"data.min_images, {ties.way_out}, or leave its photos out by data.exclude."
-        )
-
-
-def _equal_room(table: pd.DataFrame, weights: list[int]) -> np.ndarray:
-    """Return the photos of each class for each part `(K, P)`, in proportion to the weights."""
-    counts = table["label"].value_counts().sort_index().to_numpy()[:, None]
-    room: np.ndarray = counts * np.array(weights) // sum(weights)
-    left = counts[:, 0] - room.sum(axis=1)
-    for place, number in enumerate(left):  # the parts take turns, so that none grows by rounding
-        room[place, (np.arange(number) + place) % len(weights)] += 1
-    return room
-
-
-def _share_out(
-    table: pd.DataFrame,
-    groups: "pd.Series[int]",
-    room: np.ndarray,
-    split_seed: int,
-    ties: Ties | None,
-) -> np.ndarray:
-    """Return the part `(N,)` of each row, no group in two; see `assign_grouped_splits`.
-
-    Args:
-        table: The catalogue table.
-        groups: The group of each row.
-        room: `(K, P)` the photos of each class, sorted by name, that a part takes.
-        split_seed: As there.
-        ties: As there, to say so where a class can't be in every part; None: it may lack any but
-            the first.
-    """
-    classes = sorted(table["label"].unique())
-    order, labels, draws = _groups_by_size(table, groups, classes, split_seed)
-    left = room.copy()
-    chosen = np.array([_choose(*group, left) for group in zip(labels, draws, strict=True)])
-    _give_each_class_all_parts(chosen, labels, classes, room.shape[1], ties)
-    part: np.ndarray = groups.map(pd.Series(chosen, index=order)).to_numpy()
-    return part
-
-
-def _groups_by_size(
-    table: pd.DataFrame, groups: "pd.Series[int]", classes: list[str], split_seed: int
-) -> tuple[list[int], list[Labels], list[float]]:
-    """Return the groups, the largest first, with their labels and a draw from [0, 1) each."""
-    place = pd.Categorical(table["label"], categories=classes).codes
-    counts = Counter(zip(groups.tolist(), place.tolist(), strict=True))
-    labels: dict[int, Labels] = {}
-    for (group, label), count in sorted(counts.items()):
-        labels[group] = (*labels.get(group, ()), (label, count))
-    by_draw = sorted(zip(_draws(table["id"], split_seed), groups, strict=True), reverse=True)
-    draws = {group: draw for draw, group in by_draw}  # of several the smallest
-    size = Counter(groups)
-    order = sorted(labels, key=lambda group: (-size[group], draws[group]))
-    fractions = [int.from_bytes(draws[group][:6]) / 2**48 for group in order]
-    return order, [labels[group] for group in order], fractions
-
-
-def _choose(labels: Labels, draw: float, room: np.ndarray) -> int:
-    """Return the part that a group goes to, and take its place from `room` `(K, P)`."""
-    weights = np.min([room[label] * (room[label] >= count) for label, count in labels], axis=0)
-    if not weights.any():  # the part with most room left, or least too much in it, takes it all
-        weights = np.arange(room.shape[1]) == room[[label for label, _ in labels]].sum(0).argmax()
-    bounds = np.cumsum(weights)
-    part = int(np.searchsorted(bounds, draw * bounds[-1], side="right"))
-    for label, count in labels:
-        room[label, part] -= count
-    return part
-
-
-def _give_each_class_all_parts(
-    chosen: np.ndarray,
-    groups: list[Labels],
-    classes: list[str],
-    num_parts: int,
-    ties: Ties | None,
-) -> None:
-    """Move single groups, the smallest that can be spared, so that each class is in each part."""
-    by_class: dict[int, list[int]] = {}
-    for place in range(len(groups) - 1, -1, -1):
-        for label, _ in groups[place]:
-            by_class.setdefault(label, []).append(place)
-
-    def can_be_spared(place: int) -> bool:
-        return all(
-            sum(chosen[other] == chosen[place] for other in by_class[label]) > 1
-            for label, _ in groups[place]
-        )
-
-    for label in sorted(by_class, key=lambda label: len(by_class[label])):
-        for part in set(range(num_parts)) - set(chosen[by_class[label]].tolist()):
-            moved = next((place for place in by_class[label] if can_be_spared(place)), None)
-            if moved is None and ties:
-                raise ValueError(
-                    f"{ties.setting}: {ties.groups} tie the class {classes[label]!r} to others, so "
-                    "that it can't be in every split. Pass a higher data.min_images, or "
-                    f"{ties.way_out}."
-                )
-            if moved is None and part == 0:
-                moved = by_class[label][0]
-            if moved is not None:
-                chosen[moved] = part
-
-
-def _draws(ids: Iterable[str], split_seed: int) -> list[bytes]:
-    """Return what decides on each photo: no library's random numbers, and no order of rows."""
-    return [hashlib.sha256(f"{split_seed}:{id_}".encode()).digest() for id_ in ids]
-
-
-def _held_out(table: pd.DataFrame) -> "pd.Series[int]":
-    """Return the photos of each class in val, and as many in test, sorted by name."""
-    counts = table["label"].value_counts().sort_index()
-    return _apportion(counts, (len(table) + 5) // 10)
-
-
-def _apportion(counts: "pd.Series[int]", total: int) -> "pd.Series[int]":
+def _apportion(counts: np.ndarray, total: int) -> np.ndarray:
     """Divide `total` seats among the classes by largest remainder, at least one each."""
     if total < len(counts):
         raise ValueError(
@@ -281,16 +141,12 @@ def _apportion(counts: "pd.Series[int]", total: int) -> "pd.Series[int]":
             "so that not every class can be in it. Raise data.min_images."
         )
     # Whole numbers only: a float's rounding must not decide a split.
-    quota, remainder = counts * total // counts.sum(), counts * total % counts.sum()
-    seats = quota.clip(lower=1)
-    by_claim = (
-        remainder.where(quota >= 1, -1)
-        .sort_index()
-        .sort_values(ascending=False, kind="stable")
-        .index
-    )
+    quota, remainder = np.divmod(counts * total, counts.sum())
+    seats: np.ndarray = quota.clip(min=1)
+    by_claim = np.argsort(-np.where(quota >= 1, remainder, -1), kind="stable")
     while (missing := total - int(seats.sum())) > 0:
         seats[by_claim[:missing]] += 1
     while (surplus := int(seats.sum()) - total) > 0:
-        seats[seats[by_claim[::-1]].loc[lambda s: s > 1].index[:surplus]] -= 1
+        last = by_claim[::-1]
+        seats[last[seats[last] > 1][:surplus]] -= 1
     return seats
