@@ -55,3 +55,59 @@ def test_tables_sort_by_value_with_empty_cells_last(page, browse):
     assert answers["Parameters"][2] == "DAEBC"  # equal ones as they stood, the empty one last
     assert answers["Difference"][2] == "DBAEC"
     assert answers["Run"][2] == "CDAEB"
+
+
+@pytest.fixture
+def long_page(tmp_path):
+    """A page with a table of 450 rows, of which it shows some at a time."""
+    rows = "".join(
+        f"<tr><th>{'Größe' if i % 9 == 0 else 'Shoe'} {i}</th><td class=number>{450 - i}</td></tr>"
+        for i in range(450)
+    )
+    heads = "<th>Class</th><th class=number>Images</th>"
+    table = f'<table class="sortable"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    path = tmp_path / "page.html"
+    scroll = f'<div class="scroll tall">{table}</div>'
+    path.write_text(render("page.html.j2").replace("<script>", f"{scroll}<script>", 1))
+    return path
+
+
+def test_a_long_table_is_turned_searched_and_sorted_as_a_whole(long_page, browse):
+    asked = """() => {
+        const [search, back, on, place] = document.querySelector(".pager").children;
+        const look = () => {
+            const cells = [...document.querySelectorAll("tbody th")].map((cell) => cell.textContent);
+            return [cells.length, cells[0] ?? "", place.textContent, back.disabled, on.disabled];
+        };
+        const find = (words) => {
+            search.value = words;
+            search.dispatchEvent(new Event("input"));
+            return look();
+        };
+        const click = (button) => { button.click(); return look(); };
+        return [
+            look(), click(on), click(on), click(on), click(on), click(back),
+            click(document.querySelectorAll("thead th button")[1]),
+            click(document.querySelectorAll("thead th button")[1]),
+            find("grosse"), find("GRÖSSE 45"), find("größe 441"), find("sandal"), find(""),
+        ];
+    }"""
+    assert browse(long_page, 1280, asked) == [
+        [100, "Größe 0", "1 to 100 of 450", True, False],
+        [100, "Shoe 100", "101 to 200 of 450", False, False],
+        [100, "Shoe 200", "201 to 300 of 450", False, False],
+        [100, "Shoe 300", "301 to 400 of 450", False, False],
+        [50, "Shoe 400", "401 to 450 of 450", False, True],
+        [100, "Shoe 300", "301 to 400 of 450", False, False],
+        [100, "Größe 0", "1 to 100 of 450", True, False],
+        [100, "Shoe 449", "1 to 100 of 450", True, False],
+        [50, "Größe 441", "1 to 50 of 50", True, True],
+        [3, "Größe 405", "1 to 3 of 3", True, True],  # has 45 images, as 45 has 405
+        [2, "Größe 441", "1 to 2 of 2", True, True],
+        [0, "", "no row has that", True, True],
+        [100, "Shoe 449", "1 to 100 of 450", True, False],
+    ]
+
+
+def test_a_short_table_has_no_pages(page, browse):
+    assert browse(page, 1280, """() => document.querySelectorAll(".pager").length""") == 0
