@@ -149,22 +149,51 @@ def _count_reaching(scores: NDArray[Any], thresholds: NDArray[Any]) -> NDArray[n
     return reaching
 
 
-def precision_recall_curve(scores: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]  # precision and recall
+POINTS = 20_000  # of a curve, more than any picture has
+
+
+def precision_recall_curve(scores: NDArray[Any], own: NDArray[Any]) -> Curve:
     """Trace precision over recall from recall 1 down to recall 0.
 
-    Each recall has one point, that of the highest score which reaches it.
+    Each recall has one point, that of the highest score which reaches it; of more than `POINTS`
+    some, as far from each other.
 
     Args:
         scores: `(N,)` float, any range.
-        positives: `(N,)` bool.
+        own: `(P,)` those of what is to be found, one at least.
 
     Returns:
-        Precision and recall, float64, of one length; both NaN when nothing is positive.
+        Precision and recall, float64, of one length.
     """
-    if not positives.any():
-        return torch.full((2,), torch.nan).double(), torch.full((2,), torch.nan).double()
-    own = np.sort(_array(scores[positives]))
+    own = np.sort(own)
     thresholds, places = np.unique(own, return_index=True)
+    if len(thresholds) > POINTS:
+        some = np.linspace(0, len(thresholds) - 1, POINTS).astype(np.int64)
+        thresholds, places = thresholds[some], places[some]
     found = len(own) - places
-    precision = found / _count_reaching(_array(scores), thresholds)
-    return torch.from_numpy(np.r_[precision, 1.0]), torch.from_numpy(np.r_[found / len(own), 0.0])
+    precision = found / _count_reaching(scores, thresholds)
+    return np.r_[precision, 1.0], np.r_[found / len(own), 0.0]
+
+
+def class_curves(
+    probabilities: NDArray[np.float32], targets: NDArray[np.int64]
+) -> list[Curve | None]:
+    """Trace the curve of each class; None of one without images. Costs O(N K log N).
+
+    Args:
+        probabilities: `(N, K)`.
+        targets: `(N,)` in `[0, K)`.
+    """
+    images = images_by_class(targets, probabilities.shape[1])
+
+    def trace(k: int, scores: NDArray[Any]) -> Curve | None:
+        return precision_recall_curve(scores, scores[images[k]]) if len(images[k]) else None
+
+    return each_class(trace, probabilities)
+
+
+def pooled_curve(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> Curve:
+    """Trace the curve of all `N * K` decisions as if they were of one class."""
+    own = probabilities[np.arange(len(targets)), targets]
+    return precision_recall_curve(probabilities.reshape(-1), own)

@@ -122,9 +122,14 @@ class Predictions:
         right: NDArray[np.bool_] = self.predicted == self.targets
         return right
 
-    def calibrated(self) -> NDArray[np.float32]:
-        """Return the probabilities at the temperature, or as they are where none is known."""
-        return scale(self.probabilities, self.temperature or 1.0)
+    def calibrated(self, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
+        """Return the probabilities at the temperature, or as they are where none is known.
+
+        Args:
+            rows: Which images; None: all.
+        """
+        chosen = self.probabilities if rows is None else self.probabilities[rows]
+        return scale(chosen, self.temperature or 1.0)
 
     def sorted_by_id(self) -> "Predictions":
         """Return the same predictions in the order of their ids."""
@@ -169,10 +174,25 @@ def per_class_table(predictions: Predictions) -> pd.DataFrame:
     return pd.DataFrame({"class": list(predictions.class_names), **columns})
 
 
-def confusion_counts(predictions: Predictions) -> NDArray[np.int64]:
-    """Count images by true class (down) and predicted class (across), `(K, K)`."""
+def confusion_counts(
+    predictions: Predictions, classes: NDArray[np.intp] | None = None
+) -> NDArray[np.int64]:
+    """Count images by true class (down) and predicted class (across).
+
+    Args:
+        predictions: Of any split.
+        classes: `(C,)` places of the classes to tell apart; None: all. Others count as one more.
+
+    Returns:
+        `(K, K)`, or `(C + 1, C + 1)` where C is less than K.
+    """
     k = len(predictions.class_names)
-    cells = predictions.targets * k + predictions.predicted
+    place = np.arange(k)
+    if classes is not None and len(classes) < k:
+        place = np.full(k, len(classes))
+        place[classes] = np.arange(len(classes))
+        k = len(classes) + 1
+    cells = place[predictions.targets] * k + place[predictions.predicted]
     return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64, copy=False)
 
 

@@ -205,21 +205,21 @@ def pair_sheets(
     def show(id_: str) -> str:
         return gallery.uri(photos[id_], lambda: array_uri(datamodule.photos([id_])[0]))
 
-    probabilities, places = predictions.calibrated(), _places(predictions)
-    predicted = predictions.probabilities.argmax(axis=1)
+    places, predicted = _places(predictions), predictions.predicted
     sheets = []
     for pair in confused_pairs(predictions, top=PAIRS).to_dict("records"):
         true, other = places[pair["true"]], places[pair["predicted"]]
         rows = np.flatnonzero((predictions.targets == true) & (predicted == other))
-        rows = rows[np.argsort(-probabilities[rows, other], kind="stable")][:IN_PAIR]
+        probabilities = predictions.calibrated(rows)
+        first = np.argsort(-probabilities[:, other], kind="stable")[:IN_PAIR]
         tiles = [
             (
                 show(predictions.image_ids[row]),
                 f"{predictions.image_ids[row]}: "
-                f"{_percent(pair['predicted'], probabilities[row, other])}, "
-                f"{_percent(pair['true'], probabilities[row, true])}",
+                f"{_percent(pair['predicted'], shares[other])}, "
+                f"{_percent(pair['true'], shares[true])}",
             )
-            for row in rows
+            for row, shares in zip(rows[first], probabilities[first], strict=True)
         ]
         heading = (
             f"{pair['true']} taken for {pair['predicted']}: {many(pair['count'], 'photo')}, "
@@ -248,10 +248,9 @@ def map_sheets(
         return []
     rows = np.sort(np.random.default_rng(0).permutation(wrong)[:MAPS])
     photos = datamodule.photos(predictions.image_ids[rows])
-    predicted = predictions.probabilities[rows].argmax(axis=1)
-    true = predictions.targets[rows]
+    predicted, true = predictions.predicted[rows], predictions.targets[rows]
     maps = [_maps(classifier, photos, classes) for classes in (predicted, true)]
-    probabilities, names = predictions.calibrated()[rows], predictions.class_names
+    probabilities, names = predictions.calibrated(rows), predictions.class_names
     sheets = []
     for i, row in enumerate(rows):
         tiles = [(array_uri(photos[i]), str(predictions.image_ids[row]))]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from fashion.reports.choice import MOST, choose_classes, choose_sizes
 from fashion.reports.names import figure_names, short_label, width
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -89,18 +90,19 @@ def _plot_panel(
 
 
 def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
-    """Draw each class's F1 as a bar, best on top, with its support.
+    """Draw each class's F1 as a bar, best on top, with its support; of many those of most loss.
 
     Args:
-        table: One row per class: `class`, `f1`, `support`.
+        table: One row per class: `class`, `recall`, `f1`, `support`.
         title: Heading of the figure.
     """
-    table = table.sort_values(["f1", "support"], ascending=True)
-    figure = new_figure(8.5, 1.5 + 0.235 * len(table), title)
-    axes = figure.subplots()
+    shown = figure_names(table["class"])
     present = table["support"] > 0
     mean = table["f1"][present].mean()
     over = "" if present.all() else f" over the {present.sum()} of {len(table)} classes with images"
+    table = table.iloc[choose_classes(table)].sort_values(["f1", "support"], ascending=True)
+    figure = new_figure(8.5, 1.5 + 0.235 * len(table), title)
+    axes = figure.subplots()
     y = np.arange(len(table))
     axes.barh(y, table["f1"], height=0.72, color=np.where(table["f1"] < mean, SKY, BLUE))
     axes.axvline(mean, color=VERMILION, linestyle="--", linewidth=1.4, zorder=0.9)
@@ -117,7 +119,6 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
         )
         axes.text(1.1, i, f"{support:,}", va="center", ha="right", fontsize=8, color=INK)
     axes.text(1.1, len(table) - 0.45, "images", ha="right", fontsize=8, color=INK)
-    shown = figure_names(table["class"])
     name_rows(axes, [shown[str(name)] for name in table["class"]])
     axes.set_xlim(0, 1.11)
     axes.set_xticks(np.linspace(0, 1, 6))
@@ -129,12 +130,16 @@ def plot_per_class_f1(table: pd.DataFrame, title: str) -> Figure:
 def plot_class_distribution(class_counts: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     """Draw the images of each class as a bar stacked from the splits, largest class on top.
 
+    Of many classes these are the largest and the smallest.
+
     Args:
         class_counts: {class: {split: images}}, every class with the same splits.
         title: Heading of the figure.
     """
     table = pd.DataFrame.from_dict(dict(class_counts), orient="index")
-    table = table.loc[table.sum(axis=1).sort_values(kind="stable").index]
+    shown = figure_names(table.index)
+    chosen, which = choose_sizes(table.sum(axis=1))
+    table = table.loc[chosen.index]
     figure = new_figure(8.5, 1.7 + 0.235 * len(table), title)
     axes = figure.subplots()
     left = np.zeros(len(table))
@@ -147,11 +152,10 @@ def plot_class_distribution(class_counts: Mapping[str, Mapping[str, int]], title
         parts = " / ".join(f"{count:,}" for count in counts)
         words = f"{sum(counts):,}   ({parts})" if len(counts) > 1 else parts
         axes.text(left[i] + left.max() * 0.01, i, words, va="center", fontsize=8)
-    shown = figure_names(table.index)
     name_rows(axes, [shown[str(name)] for name in table.index])
     axes.set_xlim(0, left.max() * 1.3)
     is_divided = len(table.columns) > 1
-    axes.set_xlabel(f"images ({' / '.join(table.columns)})" if is_divided else "images")
+    axes.set_xlabel((f"images ({' / '.join(table.columns)})" if is_divided else "images") + which)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if is_divided:
@@ -219,7 +223,8 @@ def plot_pr_curves(
 ) -> Figure:
     """Draw a precision-recall curve per class, their macro mean and the micro mean.
 
-    The five classes with the lowest average precision are coloured and named.
+    The five classes with the lowest average precision are coloured and named; of the others no more
+    are drawn than can be told from a grey ground, from the lowest to the highest.
 
     Args:
         curves: {class: (precision, recall)} of the classes with images, recall falling from 1 to 0.
@@ -231,14 +236,19 @@ def plot_pr_curves(
     figure = new_figure(10.5, 6.6, title)
     axes = figure.subplots()
     shown = figure_names(average_precisions)
-    worst = sorted(curves, key=lambda name: average_precisions[name])[: len(NAMED)]
-    for name in curves.keys() - set(worst):
+    rising = sorted(curves, key=lambda name: average_precisions[name])
+    worst, others = rising[: len(NAMED)], rising[len(NAMED) :]
+    drawn = others
+    if len(others) > MOST:
+        drawn = [others[i] for i in np.linspace(0, len(others) - 1, MOST).astype(int)]
+    for name in drawn:
         _step(axes, curves[name], color=GREY, linewidth=0.6, alpha=0.7)
     for name, colour in zip(worst, NAMED, strict=False):
         words = f"{average_precisions[name]:.3f}  {shown[name]}"
         _step(axes, curves[name], color=colour, linewidth=1.5, label=words)
-    if len(curves) > len(worst):
-        axes.plot([], [], color=GREY, label="other classes")
+    if others:
+        some = f"{len(drawn)} of {len(others):,} " if len(drawn) < len(others) else ""
+        axes.plot([], [], color=GREY, label=f"{some}other classes")
     macro = float(np.mean([average_precisions[name] for name in curves]))
     _step(axes, _mean_curve(curves), color=INK, linewidth=2.8, label=f"{macro:.3f}  macro mean")
     pooled = -float(np.sum(np.diff(micro[1]) * micro[0][:-1]))

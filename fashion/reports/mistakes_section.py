@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fashion.metrics.intervals import wilson
-from fashion.metrics.predictions import Predictions, confusion_counts, per_class_table
+from fashion.metrics.predictions import Predictions, confused_pairs, per_class_table
 from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.figures import BLUE, INK, new_figure, tidy
 
@@ -29,14 +29,13 @@ def lowest_recall(predictions: Predictions) -> pd.DataFrame:
         `class`, `recall`, `precision`, `f1`, `support`, `missed`, and `taken_for` with its
         `taken_for_count`: what most of the missed ones were taken for, empty where none was.
     """
-    table = per_class_table(predictions)
-    counts = confusion_counts(predictions)
-    np.fill_diagonal(counts, 0)
-    other = counts.argmax(axis=1)
-    names = np.array(predictions.class_names, dtype=object)
-    table["missed"] = counts.sum(axis=1)
-    table["taken_for"] = np.where(table["missed"] > 0, names[other], "")
-    table["taken_for_count"] = counts.max(axis=1)
+    table = per_class_table(predictions).set_index("class", drop=False)
+    pairs = confused_pairs(predictions, top=len(predictions.targets))
+    most = pairs.drop_duplicates("true").set_index("true").reindex(table.index)
+    missed = pairs.groupby("true")["count"].sum().reindex(table.index)
+    table["missed"] = missed.fillna(0).astype(int)
+    table["taken_for"] = most["predicted"].fillna("")
+    table["taken_for_count"] = most["count"].fillna(0).astype(int)
     columns = ["class", "recall", "precision", "f1", "support", "missed"]
     present = table[table["support"] > 0].sort_values("recall", kind="stable")
     return present[[*columns, "taken_for", "taken_for_count"]].head(LOWEST).reset_index(drop=True)

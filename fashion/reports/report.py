@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from fashion.files import rewriting
 from fashion.metrics import metrics
@@ -18,10 +19,10 @@ from fashion.metrics.predictions import (
     confused_pairs,
     confusion_counts,
     per_class_table,
-    tensors,
 )
 from fashion.metrics.study import beside_study
 from fashion.reports import calibration_section, figures, mistakes_section
+from fashion.reports.choice import ALL, choose_classes, in_words
 from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.names import numbered
 from fashion.reports.pages import png, records, render, write_pictures
@@ -130,11 +131,12 @@ def _drawings(
     table: pd.DataFrame,
     history: pd.DataFrame,
 ) -> dict[str, Callable[[], Figure]]:
-    where = _where(run)
+    where, which = _where(run), in_words(len(table))
     drawings = {
-        "per_class_f1": lambda: figures.plot_per_class_f1(table, f"F1 of each class: {where}"),
+        "per_class_f1": lambda: figures.plot_per_class_f1(table, f"F1 of {which}: {where}"),
         "confusion_matrix": lambda: figures.plot_confusion_matrix(
-            confusion_counts(predictions), predictions.class_names, f"Confusion matrix: {where}"
+            *confusions(predictions, table),
+            "Confusion matrix" + (f" of {which}" if len(table) > ALL else "") + f": {where}",
         ),
         "pr_curves": lambda: figures.plot_pr_curves(
             *_curves(predictions),
@@ -151,17 +153,21 @@ def _drawings(
     return drawings
 
 
+def confusions(
+    predictions: Predictions, table: pd.DataFrame
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Count the confusions of the classes that figures show, all others being taken as one."""
+    chosen, names = choose_classes(table), np.array(predictions.class_names)
+    shown = names[chosen].tolist()
+    if len(chosen) < len(names):
+        shown.append(f"{len(names) - len(chosen):,} others")
+    return confusion_counts(predictions, chosen), shown
+
+
 def _curves(predictions: Predictions) -> tuple[dict[str, figures.Curve], figures.Curve]:
-    scores, targets = tensors(predictions)
-    hits = torch.nn.functional.one_hot(targets, scores.shape[1]).bool()
-
-    def trace(column: torch.Tensor, positives: torch.Tensor) -> figures.Curve:
-        precision, recall = metrics.precision_recall_curve(column, positives)
-        return precision.numpy(), recall.numpy()
-
-    present = [(k, name) for k, name in enumerate(predictions.class_names) if hits[:, k].any()]
-    curves = {name: trace(scores[:, k], hits[:, k]) for k, name in present}
-    return curves, trace(scores.flatten(), hits.flatten())
+    scores, targets = predictions.probabilities, predictions.targets
+    curves = zip(predictions.class_names, metrics.class_curves(scores, targets), strict=True)
+    return {name: curve for name, curve in curves if curve}, metrics.pooled_curve(scores, targets)
 
 
 def render_report(
@@ -181,7 +187,7 @@ def render_report(
         pictures: In base64 by name; one that is missing is left out.
     """
     scores, table = summary[summary["split"]], tables["per_class"]
-    every_pair = confused_pairs(predictions, top=len(predictions.class_names) ** 2)
+    every_pair = confused_pairs(predictions, top=len(predictions.targets))
     comparable = is_comparable(predictions, summary)
     return render(
         "report.html.j2",
@@ -192,6 +198,7 @@ def render_report(
         pairs=tables["confused_pairs"].to_dict("records"),
         beside=beside_study(summary, table, every_pair) if comparable else None,
         has_history=len(history) > 0,
+        which=in_words(len(table)),
         pictures=pictures,
         numbered=numbered(predictions.class_names),
         config=_flatten(summary["config"]),

@@ -7,8 +7,10 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 
 from fashion.metrics import metrics
 from fashion.metrics.metrics import (
+    class_curves,
     classification_metrics,
     per_class_metrics,
+    pooled_curve,
     precision_recall_curve,
 )
 
@@ -113,9 +115,9 @@ def test_the_metrics_are_the_same_with_deterministic_algorithms():
 
 
 def test_a_curve_runs_from_full_recall_to_none():
-    scores = torch.tensor([0.9, 0.8, 0.8, 0.3, 0.1])
-    positives = torch.tensor([True, False, True, True, False])
-    precision, recall = precision_recall_curve(scores, positives)
+    scores = np.array([0.9, 0.8, 0.8, 0.3, 0.1])
+    positives = np.array([True, False, True, True, False])
+    precision, recall = precision_recall_curve(scores, scores[positives])
     assert recall.tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0])
     assert precision.tolist() == pytest.approx([3 / 4, 2 / 3, 1, 1])
 
@@ -147,23 +149,24 @@ def test_an_epoch_of_the_study_takes_less_than_a_second():
 def test_the_size_of_the_blocks_changes_no_figure(case, block, monkeypatch):
     probabilities, targets = CASES[case]
     expected = per_class_metrics(probabilities, targets)
-    curve = precision_recall_curve(probabilities[:, 0], targets == 0)
+    scores = probabilities.float().numpy()
+    curves = [*class_curves(scores, targets.numpy()), pooled_curve(scores, targets.numpy())]
     monkeypatch.setattr(metrics, "BLOCK", block)
     monkeypatch.setattr(metrics, "CACHE_LINE", 2)
     for name, values in per_class_metrics(probabilities, targets).items():
         np.testing.assert_array_equal(values, expected[name])
-    again = precision_recall_curve(probabilities[:, 0], targets == 0)
-    for values, before in zip(again, curve, strict=True):
-        np.testing.assert_array_equal(values, before)
+    again = [*class_curves(scores, targets.numpy()), pooled_curve(scores, targets.numpy())]
+    for curve, before in zip(again, curves, strict=True):
+        assert (curve is None) == (before is None)
+        if curve:
+            np.testing.assert_array_equal(curve, before)
 
 
 def test_scores_that_float32_could_not_rank_are_told_apart():
     """More places than float32 has whole numbers, which is where ranks would collide."""
     n = 2**24 + 3
-    scores = torch.arange(n, dtype=torch.float64)
-    positives = torch.zeros(n, dtype=torch.bool)
-    positives[[0, 1, n - 1]] = True
-    precision, recall = precision_recall_curve(scores, positives)
+    scores = np.arange(n, dtype=np.float64)
+    precision, recall = precision_recall_curve(scores, scores[[0, 1, n - 1]])
     assert recall.tolist() == [1, 2 / 3, 1 / 3, 0]
     assert precision.tolist() == [3 / n, 2 / (n - 1), 1, 1]
 
@@ -171,6 +174,27 @@ def test_scores_that_float32_could_not_rank_are_told_apart():
 def test_the_area_below_a_curve_is_the_average_precision():
     probabilities, targets = CASES["ties"]
     areas = per_class_metrics(probabilities, targets)["average_precision"]
-    for k, area in enumerate(areas):
-        precision, recall = precision_recall_curve(probabilities[:, k], targets == k)
-        assert area == pytest.approx(-(recall.diff() * precision[:-1]).sum().item(), abs=1e-12)
+    curves = class_curves(probabilities.numpy(), targets.numpy())
+    for area, (precision, recall) in zip(areas, curves, strict=True):
+        assert area == pytest.approx(-(np.diff(recall) * precision[:-1]).sum(), abs=1e-12)
+
+
+def test_the_pooled_curve_is_that_of_all_decisions():
+    probabilities, targets = CASES["ties"]
+    hits = np.eye(probabilities.shape[1], dtype=bool)[targets]
+    precision, recall = pooled_curve(probabilities.numpy(), targets.numpy())
+    expected = average_precision_score(hits.ravel(), probabilities.numpy().ravel())
+    assert -(np.diff(recall) * precision[:-1]).sum() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_curve_of_many_points_is_thinned_and_keeps_its_ends(monkeypatch):
+    generator = np.random.default_rng(0)
+    scores, own = generator.normal(size=5_000), generator.normal(1, size=900)
+    scores = np.concatenate([scores, own])
+    whole = precision_recall_curve(scores, own)
+    monkeypatch.setattr(metrics, "POINTS", 300)
+    precision, recall = precision_recall_curve(scores, own)
+    assert len(precision) == len(recall) == 301
+    places = np.searchsorted(-whole[1], -recall)
+    np.testing.assert_array_equal(precision, whole[0][places])
+    assert (recall[0], recall[-1], precision[-1]) == (1, 0, 1)

@@ -4,8 +4,10 @@ import pytest
 import torch
 from matplotlib.text import Text
 
-from fashion.metrics.metrics import precision_recall_curve
+from fashion.metrics.metrics import class_curves, pooled_curve
+from fashion.metrics.predictions import Predictions, per_class_table
 from fashion.metrics.study import load_study
+from fashion.reports.choice import choose_classes, in_words
 from fashion.reports.figures import (
     plot_class_distribution,
     plot_confusion_matrix,
@@ -13,8 +15,11 @@ from fashion.reports.figures import (
     plot_per_class_f1,
     plot_pr_curves,
 )
+from fashion.reports.report import confusions
 
+MANY = 1_000
 NAMES = {
+    MANY: [f"class {i:04}" for i in range(MANY)],
     54: load_study()["class_names"],
     3: ["$x_1$ costs $5", "_under_score", "A class name that goes on and on, far beyond the axis"],
     2: ["Bags", "Caps"],
@@ -39,7 +44,7 @@ def history_figure(k):
 
 def f1_figure(k):
     f1 = np.linspace(0, 1, k)
-    table = pd.DataFrame({"class": NAMES[k], "f1": f1, "support": np.arange(k) * 400})
+    table = pd.DataFrame({"class": NAMES[k], "f1": f1, "recall": f1, "support": np.arange(k) * 400})
     return plot_per_class_f1(table, "F1")
 
 
@@ -50,16 +55,17 @@ def distribution_figure(k):
 
 def confusion_figure(k):
     scores, targets = draw_scores(k)
-    cells = targets * k + scores.argmax(dim=1)
-    counts = torch.bincount(cells, minlength=k * k).reshape(k, k).numpy()
-    return plot_confusion_matrix(counts, NAMES[k], "Confusion matrix")
+    predictions = Predictions(
+        np.arange(len(targets)).astype(str), scores.numpy(), targets.numpy(), tuple(NAMES[k])
+    )
+    counts, names = confusions(predictions, per_class_table(predictions))
+    return plot_confusion_matrix(counts, names, "Confusion matrix")
 
 
 def curves_figure(k):
     scores, targets = draw_scores(k)
-    hits = torch.nn.functional.one_hot(targets, k).bool()
-    pairs = [(scores[:, i], hits[:, i]) for i in range(k)] + [(scores.flatten(), hits.flatten())]
-    *curves, micro = [tuple(t.numpy() for t in precision_recall_curve(*pair)) for pair in pairs]
+    curves = class_curves(scores.numpy(), targets.numpy())
+    micro = pooled_curve(scores.numpy(), targets.numpy())
     precisions = dict(zip(NAMES[k], np.linspace(0.2, 0.9, k), strict=True))
     return plot_pr_curves(dict(zip(NAMES[k], curves, strict=True)), micro, precisions, "Precision")
 
@@ -155,3 +161,48 @@ def test_the_macro_mean_is_drawn_over_all_recalls():
     recalls, precisions = mean.get_data()
     assert (recalls.min(), recalls.max()) == (0, 1)
     np.testing.assert_allclose(precisions, np.where(recalls > 0.5, 0.375, 0.75))
+
+
+def test_of_many_classes_those_that_lose_most_photos_are_shown():
+    table = pd.DataFrame({"class": NAMES[MANY], "f1": 0.9, "recall": 0.9, "support": 100})
+    lossy = np.arange(3, MANY, 25)  # 40 of them
+    table.loc[lossy, "recall"] = 0.89
+    table.loc[lossy, "f1"] = np.linspace(0, 0.5, 40)
+    assert choose_classes(table).tolist() == lossy.tolist()
+    assert in_words(MANY) == "the 40 of 1,000 classes that lose most photos"
+    rows = [label.get_text() for label in plot_per_class_f1(table, "F1").axes[0].get_yticklabels()]
+    assert rows == [NAMES[MANY][place] for place in lossy]
+    assert f"macro-F1, {table['f1'].mean():.3f}" in shown(plot_per_class_f1(table, "F1"))
+    assert choose_classes(table[:60]).tolist() == list(range(60))
+    assert in_words(60) == "each class"
+
+
+def test_of_many_classes_the_largest_and_the_smallest_are_counted():
+    figure = distribution_figure(MANY)
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert rows == [*NAMES[MANY][:20], *NAMES[MANY][-20:]]
+    assert "the 20 largest and the 20 smallest of 1,000 classes" in shown(figure)
+
+
+def test_a_matrix_of_many_classes_takes_all_others_as_one():
+    names = tuple(NAMES[MANY])
+    targets = np.repeat(np.arange(MANY), 2)
+    predicted = targets.copy()
+    predicted[:80] = 500  # both images of the first 40 classes
+    predicted[0], predicted[1999] = 1, 998
+    predictions = Predictions(
+        np.arange(2 * MANY).astype(str), np.eye(MANY, dtype=np.float32)[predicted], targets, names
+    )
+    counts, shown_names = confusions(predictions, per_class_table(predictions))
+    assert shown_names == [*names[:40], "960 others"]
+    expected = np.zeros((41, 41), int)
+    expected[:40, 40] = 2
+    expected[0, 40], expected[0, 1], expected[40, 40] = 1, 1, 1920
+    np.testing.assert_array_equal(counts, expected)
+    figure = plot_confusion_matrix(counts, shown_names, "M")
+    assert "960 others  1,920" in shown(figure)
+
+
+def test_some_of_many_curves_are_drawn():
+    assert "40 of 995 other classes" in shown(curves_figure(MANY))
+    assert len(curves_figure(MANY).axes[0].lines) < 60
