@@ -15,12 +15,13 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from fashion.data.batches import PADDING, Batch
+from fashion.data.batches import Batch
 from fashion.metrics.metrics import classification_metrics
 from fashion.models.cut import NoCutError, find_cut
 from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_compile
 from fashion.models.network import PhotoClassifier, check_rate
 from fashion.training.continuation import is_between_epochs
+from fashion.training.evaluated import BLOCK, Evaluated, to_probabilities
 from fashion.training.optimizers import check_optimizer, forget_device, fuse, settle_state
 
 BETA = 0.9999
@@ -105,7 +106,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         self.schedule_shift = 0  # by how many steps the schedule is ahead of those taken
         self._resumed_between_epochs = False
         self._asked: list[dict[str, Any]] = []  # settings of the optimiser's groups
-        self._evaluated: list[dict[str, Tensor]] = []
+        self._evaluated = Evaluated()
         self.uncut_reason = ""
         self._cut_network: list[CutNetwork] | None = None  # in a list, since they hold modules
 
@@ -169,7 +170,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
 
     def on_predict_start(self) -> None:
         """Ready both sides for the weights that have been loaded."""
-        self._evaluated = []  # what a prediction that failed has left
+        self._evaluated.clear()  # of what a prediction that failed has left
         self.prepare_cut_network(self.trainer, 0)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -265,11 +266,11 @@ class ProductClassifier(PhotoClassifier, LightningModule):
 
     def on_validation_batch_end(self, outputs: Any, *args: Any) -> None:  # noqa: ANN401
         """Keep what the step returned for `collect`."""
-        self._evaluated.append(outputs)
+        self._evaluated.add(outputs)
 
     def on_predict_batch_end(self, outputs: Any, *args: Any) -> None:  # noqa: ANN401
         """Keep what the step returned for `collect`."""
-        self._evaluated.append(outputs)
+        self._evaluated.add(outputs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the training figures of an epoch that may be in its middle."""
@@ -284,32 +285,31 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         self.train_sums.copy_(torch.tensor(checkpoint["train_sums"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss, accuracy, macro-F1 and macro-AUPRC of the whole split, computed on the host."""
-        logits, targets, _ = self.collect()
-        if not logits.isfinite().all():
+        """Log loss, accuracy, macro-F1 and macro-AUPRC of the whole split, computed on the host.
+
+        The first process does, for they share the host's cores.
+        """
+        evaluated = self._evaluated.collect(self.trainer.world_size, in_all=False)
+        figures = self._validation_figures(*evaluated[:2]) if evaluated else None
+        figures = self.trainer.strategy.broadcast(figures)
+        if figures is None:
             raise FloatingPointError(f"{self._where()} the model's logits")
-        figures = classification_metrics(logits.softmax(dim=1), targets)
-        figures["loss"] = self._loss(logits, targets).item()
         self._log({f"val/{name}": value for name, value in figures.items()})
 
-    def collect(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Hand over what was evaluated since the last call, once for each row of the split.
+    def _validation_figures(self, logits: Tensor, targets: Tensor) -> dict[str, float] | None:
+        """Return the figures, or None where a logit is no number; the logits are lost."""
+        if not torch.stack(logits.aminmax()).isfinite().all():  # of which NaN is both
+            return None
+        size = max(1, BLOCK // logits.shape[1])
+        parts = zip(torch.split(logits, size), torch.split(targets, size), strict=True)
+        loss = sum(float(self._loss(*part)) * (len(part[1]) / len(targets)) for part in parts)
+        return {**classification_metrics(to_probabilities(logits), targets), "loss": loss}
 
-        Returns:
-            Logits `(N, K)` float32, targets `(N,)` int64 and rows `(N,)` int64 on the host, in the
-            order of the rows, from all processes, without padding.
-        """
-        evaluated, self._evaluated = self._evaluated, []
-        parts = [
-            torch.cat([outputs[name].cpu() for outputs in evaluated])
-            for name in ("logits", "targets", "rows")
-        ]
-        if self.trainer.world_size > 1:
-            parts = [self._from_all_processes(part).cpu() for part in parts]
-        logits, targets, rows = parts
-        order = rows.argsort()
-        order = order[rows[order] != PADDING]
-        return logits[order].float(), targets[order], rows[order]
+    def collect(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Hand over what was evaluated since the last call, to all processes; see `Evaluated`."""
+        evaluated = self._evaluated.collect(self.trainer.world_size)
+        assert evaluated
+        return evaluated
 
     def _logits(self, batch: Batch) -> Tensor:
         inputs, cut_network = batch.inputs, self._cut_network[0] if self._cut_network else None

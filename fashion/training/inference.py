@@ -18,6 +18,7 @@ from fashion.data.other_loaders import changed_loader, unknown_loader
 from fashion.devices.accelerators import free_memory
 from fashion.metrics.predictions import Predictions
 from fashion.training.classifier import ProductClassifier
+from fashion.training.evaluated import to_probabilities
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def _predict(
         classifier, loader, ckpt_path=ckpt_path or None, return_predictions=False, weights_only=True
     )
     logits, targets, rows = classifier.collect()
-    return logits.softmax(dim=1).numpy(), targets, rows
+    return to_probabilities(logits).numpy(), targets, rows
 
 
 def fill_features(

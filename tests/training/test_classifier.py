@@ -189,7 +189,8 @@ def test_collect_puts_rows_in_order_and_drops_padding():
     logits = torch.arange(12.0).reshape(4, 3)
     rows = torch.tensor([2, 0, PADDING, 1])
     targets = torch.tensor([0, 1, 2, 0])
-    classifier._evaluated = [{"logits": logits, "targets": targets, "rows": rows}]
+    outputs = {"logits": logits, "targets": targets, "rows": rows}
+    classifier.on_validation_batch_end(outputs, None, 0)
     collected, targets, order = classifier.collect()
     assert order.tolist() == [0, 1, 2]
     assert targets.tolist() == [1, 0, 0]
