@@ -60,7 +60,10 @@ MAP = {
         "What training reads: packed photos, stored features, and batches of both.",
         "cache_folder locks cores defaults files shards wording models catalogue twins",
     ),
-    "devices": ("Which devices a run takes, and Lightning's parts for XLA's.", "cores models data"),
+    "devices": (
+        "Which devices a run takes, and Lightning's parts for XLA's.",
+        "cores wording models data",
+    ),
     "training": (
         "The model in training: its steps, its record, its folder.",
         "locks defaults files wording models catalogue metrics data devices",

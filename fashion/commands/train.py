@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
+from fashion.commands import together
 from fashion.commands.apart import run_apart, starts_processes
 from fashion.commands.configuration import check_words
 from fashion.commands.folders import register_resolvers
@@ -30,6 +31,7 @@ from fashion.data.datamodule import FashionDataModule
 from fashion.data.settings import DataSettings
 from fashion.defaults import CONF
 from fashion.devices.accelerators import trainer_arguments
+from fashion.devices.launch import Launch
 from fashion.models.backbone import pretrained_cfg
 from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.reports.summary import headline
@@ -37,6 +39,7 @@ from fashion.training.classifier import ProductClassifier
 from fashion.training.continuation import latest
 from fashion.training.inference import fill_features
 from fashion.training.plugins import drop_redone_steps
+from fashion.training.processes import check_alike, load_for_all
 from fashion.training.record import RunRecord
 from fashion.training.resume import check_resumable, find_checkpoint, find_finished
 from fashion.training.run_folder import RunFolder
@@ -61,7 +64,7 @@ def run(words: list[str]) -> None:
     overrides = read_overrides(words)
     check_words(overrides)
     command = sys.argv[:2] if sys.argv[1:2] == ["train"] else sys.argv[:1]
-    arguments = overrides.arguments()
+    arguments = [*overrides.arguments(), *together.own_words()]
     _typed[:] = [*command, *arguments]
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
@@ -71,13 +74,17 @@ def job(cfg: DictConfig) -> float | None:
     """Train what Hydra composed; alone, a user's error ends the process in a sentence."""
     hide_advertisements()
     watch()
+    together.watch()
     if _typed:  # Lightning starts the other processes of a run with these words
         sys.argv = list(_typed)
     try:
         return main(cfg)
-    except CompactHydraException as error:
-        if HydraConfig.get().mode is RunMode.RUN and os.environ.get("HYDRA_FULL_ERROR") != "1":
-            sys.exit(str(error))
+    except Exception as error:
+        reason = together.tell(error)
+        is_sentence = isinstance(error, CompactHydraException) or reason != str(error)
+        is_alone = HydraConfig.get().mode is RunMode.RUN
+        if is_sentence and is_alone and os.environ.get("HYDRA_FULL_ERROR") != "1":
+            sys.exit(reason)
         raise
 
 
@@ -127,6 +134,7 @@ def _train(
             sys.exit(1)
         raise CompactHydraException(record.describe_divergence(error)) from error
     best = record.folder.best
+    is_loaded = bool(Launch.of_this_process()) and load_for_all(trainer, classifier, best)
     try:
         summary = report_on(
             trainer,
@@ -136,7 +144,8 @@ def _train(
             history=record.history,
             split="test",
             output_dir=record.folder.path,
-            ckpt_path=best if best.exists() else None,  # fast_dev_run leaves none
+            ckpt_path=best if is_loaded or best.exists() else None,  # fast_dev_run leaves none
+            is_loaded=is_loaded,
             robustness_photos=cfg.robustness_photos,
         )
     except OSError as error:  # the disk is full
@@ -181,6 +190,7 @@ def prepare(
         raise ValueError("model.optimizer is null; leave it out for AdamW, or name another's keys.")
     config = settings_of(cfg)
     check_trainer(config["trainer"])
+    together.check_folder(cfg.ckpt_path)
     folder = RunFolder(Path(cfg.output_dir))
     ckpt_path = find_checkpoint("auto" if resumes(cfg) else cfg.ckpt_path, folder.path)
     ckpt_path = ckpt_path and latest(ckpt_path, folder)
@@ -201,6 +211,9 @@ def prepare(
     if checkpoint:
         drop_redone_steps(trainer, checkpoint)
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
+    if Launch.of_this_process():
+        together.wait_for_all()
+        check_alike(trainer, datamodule, checkpoint)
     if trainer.is_global_zero:
         datamodule.splits.write_tables(folder.path)
     if datamodule.settings.views:
@@ -222,6 +235,8 @@ def build_trainer(cfg: DictConfig, record: RunRecord) -> Trainer:
         )
     except InstantiationException as error:
         raise ValueError(_refusal(cfg.trainer, str(error.__cause__ or error))) from error
+    if launch := Launch.of_this_process():
+        launch.check(trainer)
     return trainer
 
 
