@@ -70,19 +70,18 @@ def multiplicities(
     Yields:
         Whole numbers, `(N, some of the resamples)`; each column sums to `N`.
     """
-    n = len(targets)
-    room = np.empty((n, min(num_resamples, max(1, CHUNK // n))), np.float32)
-    filled = 0
-    for drawn in _draw(targets, num_resamples, seed, by_class=by_class):
-        columns = len(drawn)
-        if filled + columns > room.shape[1]:
-            yield room[:, :filled]
-            room, filled = np.empty_like(room), 0
-        cells = drawn * columns + np.arange(columns)[:, None]
-        counts = np.bincount(cells.ravel(), minlength=n * columns)
-        room[:, filled : filled + columns] = counts.reshape(n, columns)
-        filled += columns
-    yield room[:, :filled]
+    n, draws = len(targets), _draw(targets, num_resamples, seed, by_class=by_class)
+    size = _drawn_at_a_time(n)
+    width = max(1, CHUNK // n // size) * size  # whole draws, so that what is yielded is contiguous
+    for first in range(0, num_resamples, width):
+        counts = np.empty((n, min(width, num_resamples - first)), np.float32)
+        for start in range(0, counts.shape[1], size):
+            drawn = next(draws)
+            columns = len(drawn)
+            cells = drawn * columns + np.arange(columns)[:, None]
+            some = np.bincount(cells.ravel(), minlength=n * columns)
+            counts[:, start : start + columns] = some.reshape(n, columns)
+        yield counts
 
 
 def _draw(
@@ -93,10 +92,14 @@ def _draw(
     order, sizes = np.argsort(targets, kind="stable"), np.bincount(targets)
     ends = np.repeat(sizes.cumsum(), sizes)
     starts = ends - np.repeat(sizes, sizes)
-    size = max(1, min(DRAWN, CHUNK) // n)
+    size = _drawn_at_a_time(n)
     for first in range(0, num_resamples, size):
         shape = (min(size, num_resamples - first), n)
         yield order[rng.integers(starts, ends, shape)] if by_class else rng.integers(n, size=shape)
+
+
+def _drawn_at_a_time(num_images: int) -> int:
+    return max(1, min(DRAWN, CHUNK) // num_images)
 
 
 def _macro_f1(

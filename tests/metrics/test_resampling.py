@@ -151,3 +151,13 @@ def test_resamples_become_fewer_where_photos_and_classes_are_many(
 ):
     assert affordable_resamples(num_images, num_classes, 2000) == expected
     assert affordable_resamples(num_images, num_classes, 30) == 30
+
+
+@pytest.mark.parametrize("num_resamples", [1, 9, 70])
+def test_what_is_yielded_lies_in_one_piece(num_resamples, monkeypatch):
+    """Otherwise each class would copy it."""
+    monkeypatch.setattr(resampling, "CHUNK", 100 * 16)
+    monkeypatch.setattr(resampling, "DRAWN", 100 * 5)
+    chunks = list(multiplicities(np.arange(100) % 3, num_resamples, 0, by_class=True))
+    assert all(counts.flags.c_contiguous for counts in chunks)
+    assert sum(counts.shape[1] for counts in chunks) == num_resamples
