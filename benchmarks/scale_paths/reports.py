@@ -1,14 +1,17 @@
 """A report on a split, and the comparison of runs."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fashion.metrics.calibration import fit_calibration
-from fashion.metrics.predictions import Predictions
+from fashion.metrics.predictions import Predictions, score_predictions
+from fashion.reports.compare import write_comparison
 from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.report import write_report
+from fashion.training.run_folder import RunFolder
 
 RUN = {
     "model": "resnet50", "backbone": "resnet50", "split": "test", "seed": 0, "drawn_sample": False,
@@ -53,3 +56,20 @@ def run_report(folder: Path, photos: int, classes: int) -> None:
     write_report(predictions, run, pd.DataFrame(), folder / "report", analysis)
     page = (folder / "report" / "index.html").stat().st_size
     assert page < 5e6 or classes > 1_000, page
+
+
+def prepare_compare(folder: Path, photos: int, classes: int) -> None:
+    """Save the predictions and summaries of two runs, whose figures are known already."""
+    for seed in range(2):
+        run = RunFolder(folder / f"seed={seed}")
+        run.report("test").mkdir(parents=True)
+        predictions = draw_predictions(photos, classes, seed)
+        predictions.save(run.predictions("test"))
+        scores = {**score_predictions(predictions), "support": photos}
+        summary = {**RUN, "seed": seed, "test": scores}
+        run.summary.write_text(json.dumps(summary))
+
+
+def run_compare(folder: Path, photos: int, classes: int) -> None:
+    """Compare the two, after each of which a sweep does."""
+    write_comparison([folder], folder / "comparison")

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from fashion.metrics.predictions import (
     mean_predictions,
     score_predictions,
 )
-from fashion.metrics.resampling import affordable_resamples, bootstrap
 from fashion.metrics.study import load_study
+from fashion.reports.kept_resamples import kept_bootstrap
 from fashion.reports.speed import inference_speed
 from fashion.training.resume import MAY_DIFFER_BETWEEN_SEEDS, describe_changes
 from fashion.training.run_folder import RunFolder, find_runs
@@ -276,7 +276,8 @@ def _seeds_row(
 def _ensemble_row(name: str, ensemble: Predictions, runs: Sequence[Run]) -> dict[str, Any]:
     seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder))]
     row: dict[str, Any] = {"run": name, "kind": "ensemble", "status": "finished"}
-    replicates = _bootstrap(ensemble)
+    paths = [run.folder.predictions("test") for run in runs]
+    replicates = kept_bootstrap(paths, lambda: ensemble, NUM_RESAMPLES)
     row |= _figures(score_predictions(ensemble), replicates, len(ensemble.targets))
     if len(seconds) == len(runs):
         row["images_per_second"] = round(1 / sum(seconds), 1)
@@ -325,15 +326,4 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def _replicates(run: Run) -> Replicates:
     path = run.folder.predictions("test")
-    return _replicates_of(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _replicates_of(path: Path, modified: int) -> Replicates:
-    """Keep what a sweep asks for after each of its jobs."""
-    return _bootstrap(Predictions.load(path).sorted_by_id())
-
-
-def _bootstrap(predictions: Predictions) -> Replicates:
-    num_images, num_classes = predictions.probabilities.shape
-    return bootstrap(predictions, affordable_resamples(num_images, num_classes, NUM_RESAMPLES))
+    return kept_bootstrap([path], lambda: Predictions.load(path).sorted_by_id(), NUM_RESAMPLES)
