@@ -8,6 +8,7 @@ Whoever reads needs no lock, and what was cut short costs no more than the shard
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
 import uuid
@@ -172,6 +173,12 @@ class ShardedStore:
                 chosen = numbers == number
                 out[chosen] = maps[number][within[chosen]]
         return out
+
+    def release(self, name: str) -> None:
+        """Take what was read of a field out of this process' memory; the system may keep it."""
+        for each in self._maps[name] if hasattr(mmap, "MADV_DONTNEED") else ():
+            if isinstance(each.base, mmap.mmap):
+                each.base.madvise(mmap.MADV_DONTNEED)
 
     @contextmanager
     def adding(self) -> Iterator["Adder"]:

@@ -105,9 +105,9 @@ class SplitCatalogue:
     def has_twin(self, split: str) -> np.ndarray | None:
         """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`.
 
-        None where there is no `train`.
+        None where there is no `train`, or nobody has looked for twins.
         """
-        if not self.is_divided:
+        if not self.is_divided or not self.knows_twins:
             return None
         is_trained = (self.table["split"] == "train").to_numpy(bool)
         groups, _ = pd.factorize(self.groups)
@@ -156,6 +156,8 @@ class SplitCatalogue:
     def describe_twins(self) -> str:
         """One line for the screen."""
         facts = self.twin_facts()
+        if not facts:
+            return "twins are not looked for; data.count_twins=true counts them in the test split"
         leaked = facts["test_with_twin_in_train"]
         hint = "" if self.is_given else "; data.split=grouped keeps twins together"
         return (
@@ -215,6 +217,7 @@ def split_catalogue(
         ValueError: A class can't be in every split.
     """
     table = catalogue.table
+    knows_twins = twins is not None
     twins = pd.DataFrame(columns=TWIN_COLUMNS) if twins is None else twins
     groups, ties = _groups(catalogue, twins, kind)
     if kind == "given":
@@ -225,7 +228,7 @@ def split_catalogue(
         table = assign_grouped_splits(table, groups, seed, ties)
     else:
         table = assign_splits(table, seed)
-    return SplitCatalogue(catalogue, table, twins, catalogue.class_names)
+    return SplitCatalogue(catalogue, table, twins, catalogue.class_names, knows_twins=knows_twins)
 
 
 def _groups(

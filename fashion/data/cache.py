@@ -20,9 +20,10 @@ def list_stores(cache_dir: Path) -> pd.DataFrame:
     """Return one row a store; nothing is written or locked for that.
 
     The columns are `key`, `kind` (`photos`, `features` of the frozen side of a network for one
-    view, or `twins` among some photos), `photos`, `input_size`, `unreadable`, `bytes` of the disk
-    and `state`: `complete`, `damaged` where it lost a part, `being made` or, where that was cut
-    short, `unfinished`. What a store doesn't know is `-`.
+    view, `thumbnails` by which twins are found, or `twins` among some photos), `photos`,
+    `input_size`, `unreadable`, `bytes` of the disk and `state`: `complete`, `damaged` where it lost
+    a part, `being made` or, where that was cut short, `unfinished`. What a store doesn't know is
+    `-`.
     """
     rows = []
     for key, (kind, path) in _stores(cache_dir).items():
@@ -77,6 +78,7 @@ def _twins(path: Path) -> tuple[list[object], str]:
 READERS: dict[str, Callable[[Path], tuple[list[object], str]]] = {
     "photos": _sharded,
     "features": _sharded,
+    "thumbnails": _sharded,
     "twins": _twins,
 }
 

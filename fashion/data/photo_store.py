@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 class Beside(Protocol):
     """What else is to be kept of each photo that is packed, seen in the same reading of it."""
 
-    def look(self, content: bytes) -> object:
+    def look(self, content: bytes) -> Any:  # noqa: ANN401 - what `add` takes
         """Return what is seen of a file; several threads call this."""
 
-    def add(self, keys: np.ndarray, looks: list[object]) -> None:
+    def add(self, keys: np.ndarray, looks: list[Any]) -> None:
         """Keep what was seen of photos, by their keys `(B,)`."""
 
 

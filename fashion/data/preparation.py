@@ -3,7 +3,8 @@
 1. `load` reads the table and decodes no photo, so that a mistake shows within seconds.
 2. `pack` decodes each photo once; its `PhotoStore` knows which can't be read. Who packs nothing, as
    `explore`, finds these by itself.
-3. `split` drops those, finds twins among the others, and shares them out: a `SplitCatalogue`.
+3. `split` drops those and shares the others out: a `SplitCatalogue`. It finds twins first where
+   these decide the splits, or are to be counted.
 4. `FashionDataModule.fill_features` computes what training needs of the photos of these splits, if
    it is to keep that: a `FeatureStore`.
 
@@ -15,15 +16,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from fashion.catalogue.csv_rows import CsvForm, parse_delimiter
 from fashion.catalogue.review import read_review
 from fashion.catalogue.root import CatalogueRoot, open_root
 from fashion.catalogue.sample import MARKER, draw_sample
 from fashion.catalogue.split_catalogue import SplitCatalogue, split_catalogue
+from fashion.catalogue.splits import SPLITS
 from fashion.catalogue.table import Catalogue, drop_unreadable, load_catalogue
 from fashion.data.photo_store import PhotoStore, open_store
 from fashion.data.settings import DataSettings
 from fashion.twins.groups import find_twins
+from fashion.twins.thumbnail_store import ThumbnailStore
 from fashion.wording import many
 
 log = logging.getLogger(__name__)
@@ -130,38 +135,53 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
     return LoadedCatalogue(settings, root, catalogue, Path(root.path, MARKER).exists())
 
 
-def pack(loaded: LoadedCatalogue, input_size: int, interpolation: str) -> PhotoStore:
-    """Open the store of a catalogue's photos, packing it first where there is none.
+def pack(
+    loaded: LoadedCatalogue, input_size: int, interpolation: str, *, is_divided: bool = True
+) -> PhotoStore:
+    """Open the store of a catalogue's photos, packing first those that it lacks.
+
+    Where twins are wanted, thumbnails are made of the same reading of a file.
 
     Args:
         loaded: The catalogue.
         input_size: Side of the square, in pixels.
         interpolation: See `fashion.catalogue.images.decode_image`.
+        is_divided: Whether splits will be made of it, which twins may decide.
 
     Raises:
         OSError: The disk lacks the room.
     """
-    settings, table = loaded.settings, loaded.catalogue.table
-    return open_store(
-        loaded.root, table, input_size, settings.fit, interpolation, settings.cache_folder
-    )
+    settings, table, root = loaded.settings, loaded.catalogue.table, loaded.root
+    how = (root, table, input_size, settings.fit, interpolation, settings.cache_folder)
+    if is_divided and wants_twins(settings, table):
+        thumbnails = ThumbnailStore(settings.cache_folder)
+        if len(thumbnails.missing(root.keys(table["photo"]))):
+            with thumbnails.adding():
+                return open_store(*how, beside=thumbnails)
+    return open_store(*how)
 
 
-def split(loaded: LoadedCatalogue, unreadable: dict[str, str]) -> SplitCatalogue:
-    """Drop the photos that can't be decoded, find twins among the others, draw the splits.
+def split(
+    loaded: LoadedCatalogue, unreadable: dict[str, str], *, with_twins: bool = False
+) -> SplitCatalogue:
+    """Drop the photos that can't be decoded, and draw the splits.
 
     Args:
         loaded: The catalogue.
         unreadable: Maps an id to what is wrong with its photo.
+        with_twins: Find twins even where no split needs them and nobody counts them.
 
     Raises:
         ValueError: A class is left with too few photos.
     """
     settings = loaded.settings
     catalogue = drop_unreadable(loaded.catalogue, unreadable, settings.min_images)
+    twins = None
+    if with_twins or wants_twins(settings, catalogue.table):
+        twins = find_twins(loaded.root, catalogue.table, settings.cache_folder)
     splits = split_catalogue(
         catalogue,
-        find_twins(loaded.root, catalogue.table, settings.cache_folder),
+        twins,
         kind=settings.split,
         seed=settings.split_seed,
         folds=settings.folds,
@@ -172,6 +192,14 @@ def split(loaded: LoadedCatalogue, unreadable: dict[str, str]) -> SplitCatalogue
     for note in splits.notes():
         log.warning(note)
     return splits
+
+
+def wants_twins(settings: DataSettings, table: pd.DataFrame) -> bool:
+    """Return whether twins decide the splits of a catalogue's table, or are to be counted."""
+    decide = settings.split == "grouped"
+    if settings.split == "given":  # what is missing of them is drawn
+        decide = not set(SPLITS) <= set(table["given"])
+    return decide or settings.count_twins
 
 
 def prepare_labelled(
@@ -206,7 +234,7 @@ def prepare_labelled(
         number = many(len(strange), "label is", "labels are")
         log.info("%s unknown to the model: %s", number, labels)
     loaded = replace(loaded, catalogue=known.catalogue)
-    store = pack(loaded, input_size, interpolation)
+    store = pack(loaded, input_size, interpolation, is_divided=False)
     catalogue = drop_unreadable(known.catalogue, store.unreadable, None)
     if catalogue.table.empty:
         id_, reason = next(iter(store.unreadable.items()))

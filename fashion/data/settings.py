@@ -62,6 +62,8 @@ class DataSettings:
         rotation: Largest angle of the random rotation, in degrees.
         split: How the splits are drawn, stratified by label: `random`, or `grouped`, which has no
             photo's twins in another split; or `given`, those of the catalogue.
+        count_twins: Look for twins where they decide no split, too, to count those of test photos
+            in train.
         split_column: The column that gives the splits; None: folders train, val and test do.
         split_seed: Decides the splits, and nothing else does.
         folds: Cross-validate: so many folds take the place of the splits; None doesn't.
@@ -103,6 +105,7 @@ class DataSettings:
     fit: str
     rotation: float
     split: str
+    count_twins: bool
     split_column: str | None
     split_seed: int
     folds: int | None
@@ -203,6 +206,8 @@ class DataSettings:
             value = getattr(self, key)
             if value not in choices:
                 raise ValueError(f"data.{key}={value!r} is unknown; pass {' or '.join(choices)}.")
+        if not isinstance(self.count_twins, bool):
+            raise ValueError(f"data.count_twins={self.count_twins!r}: pass true or false.")
         if not isinstance(self.views_on_device, (bool, type(None))):
             raise ValueError(
                 f"data.views_on_device={self.views_on_device!r}: pass true, false or null."

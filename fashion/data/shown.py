@@ -42,7 +42,7 @@ def split_to_show(
     settings = loaded.settings
     if not problem:
         try:
-            return split(loaded, unreadable), ""
+            return split(loaded, unreadable, with_twins=True), ""
         except ValueError as error:
             problem = str(error)
     catalogue = drop_unreadable(loaded.catalogue, unreadable, None)

@@ -51,6 +51,7 @@ DEVICES = (
 MAY_DIFFER_TO_RESUME = (
     *PLACES,
     *DEVICES,
+    "data.count_twins",
     "data.root",  # the splits' hash is compared instead, here and in the next two
     "data.delimiter",
     "data.encoding",
@@ -63,7 +64,7 @@ MAY_DIFFER_TO_RESUME = (
     "model.weights",
 )
 MAY_DIFFER_TO_SKIP = (*PLACES, *DEVICES)
-MAY_DIFFER_BETWEEN_SEEDS = (*PLACES, "seed")
+MAY_DIFFER_BETWEEN_SEEDS = (*PLACES, "data.count_twins", "seed")
 # Settings without which a checkpoint's weights or splits mean something else.
 REFUSED_TO_RESUME = (
     "data.label_column",

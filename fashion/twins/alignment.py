@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fashion.twins.thumbnails import SIDE, Thumbnails
+from fashion.twins.thumbnail_store import Thumbnails
+from fashion.twins.thumbnails import SIDE
 
 OUTLINE_WEIGHT = 0.3  # how much pixels near the white around count
 EVIDENCE = 1.0  # squared structure inside the outline, in pixels, that halves a correlation
@@ -20,7 +21,7 @@ RIDGE = 0.01  # of a photo's whole variance, so that grey photos have no colours
 COARSE_STEPS, FINE_STEPS = (3.0, 1.5), (1.0, 0.5)  # pixels, by which pairs are aligned
 PROMISING = 0.45  # distance of pairs that are worth coarse steps
 HOPEFUL = 0.22  # distance after them of pairs that are worth fine ones
-CHUNK = 1_024
+CHUNK = 256  # pairs at once, so that they stay in the processor's cache
 
 
 class Pairs(NamedTuple):
@@ -57,25 +58,61 @@ def compare(thumbnails: Thumbnails, a: np.ndarray, b: np.ndarray, view: int) -> 
     return Pairs(a, b, distances.clip(0, 1))
 
 
+class _Shown(NamedTuple):
+    """What pictures are compared with: `n` photos, by the pixels that count.
+
+    Attributes:
+        root: `(n, 1, S, S)` of the weights of pixels.
+        structure: `(n, 3, S * S)` times that.
+        products: `(n, 3, 3)` of its colours with each other.
+        evidence: `(n,)` in [0, 1), how much there is to go by.
+    """
+
+    root: Tensor
+    structure: Tensor
+    products: Tensor
+    evidence: Tensor
+
+    @classmethod
+    def of(cls, structure: Tensor, weights: Tensor) -> "_Shown":
+        """Take structure `(n, 3, S, S)` with weights `(n, S, S)`."""
+        root = weights.sqrt()[:, None]
+        weighted = (structure * root).flatten(2)
+        # The outline alone, which is all that a narrow product has, is no evidence.
+        inner = (structure.square().sum(1) * (weights == 1)).sum((1, 2))
+        evidence = inner / (inner + EVIDENCE * (structure.shape[3] / SIDE) ** 2)
+        return cls(root, weighted, weighted @ weighted.mT, evidence)
+
+    def where(self, chosen: Tensor) -> "_Shown":
+        """Return those of some photos."""
+        return _Shown(*(part[chosen] for part in self))
+
+
 def _compare(thumbnails: Thumbnails, a: np.ndarray, b: np.ndarray, view: int) -> np.ndarray:
-    weights = torch.from_numpy(thumbnails.outline[b]) * (OUTLINE_WEIGHT - 1) + 1
+    weights = torch.from_numpy(thumbnails.take("outline", b)) * (OUTLINE_WEIGHT - 1) + 1
     if view:  # a crop's own rim is an edge that the whole doesn't have
-        weights = weights * _inside(torch.from_numpy(thumbnails.sizes[b]))
-    halved = F.avg_pool2d(weights[:, None], 2)[:, 0]
-    warp = torch.from_numpy(thumbnails.warps[view, a])
-    whole, other = (torch.from_numpy(thumbnails.half[photos]) / 127 for photos in (a, b))
-    distance = _distance(whole, other, halved, warp)
+        weights = weights * _inside(torch.from_numpy(thumbnails.take("sizes", b)))
+    warp = torch.from_numpy(thumbnails.take("warps", a)[:, view])
+    whole, other = (_structures(thumbnails, "half", photos) for photos in (a, b))
+    shown = _Shown.of(other, F.avg_pool2d(weights[:, None], 2)[:, 0])
+    distance = _distance(whole, shown, warp)
     near = torch.nonzero(distance < PROMISING)[:, 0]
     if len(near):
         distance[near], warp[near] = _aligned(
-            whole[near], other[near], halved[near], warp[near], COARSE_STEPS
+            whole[near], shown.where(near), distance[near], warp[near], COARSE_STEPS
         )
     near = torch.nonzero(distance < HOPEFUL)[:, 0]
     if len(near):
         rows = near.numpy()
-        whole, other = (torch.from_numpy(thumbnails.fine[photos[rows]]) / 127 for photos in (a, b))
-        distance[near], _ = _aligned(whole, other, weights[near], warp[near], FINE_STEPS)
+        whole, other = (_structures(thumbnails, "fine", photos[rows]) for photos in (a, b))
+        shown = _Shown.of(other, weights[near])
+        least = _distance(whole, shown, warp[near])
+        distance[near], _ = _aligned(whole, shown, least, warp[near], FINE_STEPS)
     return distance.numpy()
+
+
+def _structures(thumbnails: Thumbnails, name: str, photos: np.ndarray) -> Tensor:
+    return torch.from_numpy(thumbnails.take(name, photos)) / 127
 
 
 def _inside(sizes: Tensor) -> Tensor:
@@ -86,41 +123,47 @@ def _inside(sizes: Tensor) -> Tensor:
 
 
 def _aligned(
-    whole: Tensor, other: Tensor, weights: Tensor, warp: Tensor, steps: tuple[float, ...]
+    whole: Tensor, shown: _Shown, least: Tensor, warp: Tensor, steps: tuple[float, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return the least distance that moving and scaling by some steps finds, and the warp there."""
-    least = _distance(whole, other, weights, warp)
+    """Return the least distance that moving and scaling by some steps finds, and the warp there.
+
+    Args:
+        whole: `(n, 3, S, S)`.
+        shown: What they are compared with.
+        least: `(n,)`, their distances as they are.
+        warp: `(n, 3)`, as they are.
+        steps: In pixels.
+    """
     for step, axis, sign in product(steps, range(3), (-1, 1)):
         move = torch.zeros(3)
         move[axis] = sign * step * (2 / SIDE if axis == 0 else 1)
         moved = warp + move
-        distance = _distance(whole, other, weights, moved)
+        distance = _distance(whole, shown, moved)
         better = distance < least
         least = torch.where(better, distance, least)
         warp = torch.where(better[:, None], moved, warp)
     return least, warp
 
 
-def _distance(whole: Tensor, other: Tensor, weights: Tensor, warp: Tensor) -> Tensor:
+def _distance(whole: Tensor, shown: _Shown, warp: Tensor) -> Tensor:
     """Return 1 less the multiple correlation of structures, that of `whole` being warped.
 
     Args:
         whole: `(n, 3, S, S)`.
-        other: `(n, 3, S, S)`.
-        weights: `(n, S, S)` of the pixels of `other`.
-        warp: `(n, 3)`, see `Thumbnails.warps`.
+        shown: What they are compared with.
+        warp: `(n, 3)`, see `FIELDS`.
     """
-    scale, shift = warp[:, :1, None], warp[:, 1:, None] * 2 / SIDE
-    matrix = torch.cat([torch.eye(2) * scale, shift], dim=2)
-    grid = F.affine_grid(matrix, [len(whole), 1, *whole.shape[2:]], align_corners=False)
-    seen, root = F.grid_sample(whole, grid, align_corners=False), weights.sqrt()[:, None]
-    one, two = (seen * root).flatten(2), (other * root).flatten(2)
-    ones, twos, both = one @ one.mT, two @ two.mT, one @ two.mT
-    explained = torch.minimum(_explained(ones, twos, both), _explained(twos, ones, both.mT))
-    # The outline alone, which is all that a narrow product has, is no evidence.
-    inner = (other.square().sum(1) * (weights == 1)).sum((1, 2))
-    evidence = inner / (inner + EVIDENCE * (whole.shape[3] / SIDE) ** 2)
-    return 1 - explained.clamp(0, 1).sqrt() * evidence
+    side = whole.shape[3]
+    grid = torch.empty(len(whole), side, side, 2)
+    middles = (torch.arange(side) * 2 + 1) / side - 1  # of pixels, from -1 to 1
+    across, down = (middles * warp[:, :1] + warp[:, axis, None] * 2 / SIDE for axis in (1, 2))
+    grid[..., 0], grid[..., 1] = across[:, None], down[:, :, None]
+    one = (F.grid_sample(whole, grid, align_corners=False) * shown.root).flatten(2)
+    ones, both = one @ one.mT, one @ shown.structure.mT
+    explained = torch.minimum(
+        _explained(ones, shown.products, both), _explained(shown.products, ones, both.mT)
+    )
+    return 1 - explained.clamp(0, 1).sqrt() * shown.evidence
 
 
 def _explained(one: Tensor, two: Tensor, both: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -27,10 +27,11 @@ from fashion.files import replacing
 from fashion.locks import alone
 from fashion.twins.alignment import Pairs, compare
 from fashion.twins.matching import MAX_DISTANCE, find_pairs
-from fashion.twins.thumbnails import Thumbnails, make_thumbnails
+from fashion.twins.thumbnail_store import Thumbnails, ThumbnailStore
 
 VERSION = 1  # raised whenever the same photos group otherwise
 LARGEST = 2_000  # pictures compared each with each
+AT_ONCE = 2**18  # of their pairs, in memory
 # What numpy makes of a file that is no archive of arrays, or a damaged one.
 UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
@@ -61,8 +62,10 @@ def _kept_or_found(
     root: CatalogueRoot, table: pd.DataFrame, cache_dir: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return groups and distances as `group_photos` does, kept from then on."""
-    path = cache_dir / "twins" / f"{_key(root, table)}.npz"
     photos, damage = table["photo"].tolist(), ""
+    keys = root.keys(photos)
+    digest = hashlib.sha256(f"{VERSION}\n".encode() + keys.tobytes()).hexdigest()
+    path = cache_dir / "twins" / f"{digest[:16]}.npz"
     try:
         return read_groups(path, len(photos))
     except FileNotFoundError:
@@ -75,7 +78,9 @@ def _kept_or_found(
         try:
             return read_groups(path, len(photos))  # found by the process that was waited for
         except (FileNotFoundError, DamagedError):
-            groups, distances = group_photos(lambda i: root.read(photos[i]), len(photos))
+            store = ThumbnailStore(cache_dir)
+            store.fill(keys, photos, root.read)
+            groups, distances = group_photos(store.of(keys))
         with writing(cache_dir):
             if path.is_dir():
                 remove(path)
@@ -111,27 +116,18 @@ def read_groups(path: Path, num_photos: int | None = None) -> tuple[np.ndarray, 
     return groups, distances
 
 
-def _key(root: CatalogueRoot, table: pd.DataFrame) -> str:
-    """Return what changes with the photos, their order and how they are grouped."""
-    digest = hashlib.sha256(f"{VERSION}\n".encode())
-    for id_, photo in zip(table["id"], table["photo"], strict=True):
-        digest.update(f"{id_}:{root.stamp(photo)}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
-
-
-def group_photos(read: Callable[[int], bytes], num_photos: int) -> tuple[np.ndarray, np.ndarray]:
+def group_photos(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
     """Return of each photo its group, -1 without twins, and its distance to the group's middle.
 
     Args:
-        read: Returns the file of the photo of a number; one that can't be decoded has no twin.
-        num_photos: N.
+        thumbnails: Those of the photos; one that can't be decoded has no twin.
     """
-    thumbnails = make_thumbnails(read, num_photos)
     pictures, picture = _distinct(thumbnails)
     distinct = thumbnails.of(pictures)
     groups, distances = np.arange(len(pictures)), np.zeros(len(pictures))
-    for members, matrix in _components(distinct, find_pairs(distinct)):
-        inside = fcluster(linkage(squareform(matrix), "complete"), MAX_DISTANCE, "distance")
+    for members, apart in _components(distinct, find_pairs(distinct)):
+        inside = fcluster(linkage(apart, "complete"), MAX_DISTANCE, "distance")
+        matrix = squareform(apart)
         for number in np.unique(inside):
             chosen = np.flatnonzero(inside == number)
             block = matrix[np.ix_(chosen, chosen)]
@@ -143,42 +139,80 @@ def group_photos(read: Callable[[int], bytes], num_photos: int) -> tuple[np.ndar
 
 def _distinct(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
     """Return the first photo of each picture, and of every photo the number of its picture."""
-    readable = thumbnails.sizes[:, 0] > 0
-    digests = np.where(readable, thumbnails.digests, np.arange(len(readable)).astype("S32"))
-    picture, _ = pd.factorize(digests)
+    digests = pd.DataFrame(thumbnails.take("digests"), columns=["one", "other"])
+    digests["unreadable"] = np.where(thumbnails.take("sizes")[:, 0], -1, digests.index)
+    picture = digests.groupby(list(digests), sort=False).ngroup().to_numpy()
     return np.unique(picture, return_index=True)[1], picture
 
 
-def _components(
-    thumbnails: Thumbnails, pairs: Pairs, max_distance: float = MAX_DISTANCE
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pictures that twins connect, and all distances among them `(m, m)`."""
-    near = pairs.distance <= max_distance
-    a, b = pairs.a[near], pairs.b[near]
-    size = len(thumbnails.fine)
-    _, part = connected_components(coo_array((np.ones(len(a)), (a, b)), (size, size)))
-    order = np.argsort(part, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
-    for members in parts:
-        if len(members) > LARGEST:
-            within = np.isin(pairs.a, members) & np.isin(pairs.b, members)
-            yield from _components(thumbnails, pairs.where(within), max_distance / 2)
-        elif len(members) > 1:
-            yield members, _matrix(thumbnails, members, pairs)
+def _components(thumbnails: Thumbnails, pairs: Pairs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pictures that twins connect, and the distances of all their pairs.
+
+    Pictures are `(m,)` int64 in their order; distances are `(m * (m - 1) / 2,)`, as scipy has them.
+    """
+    part = _parts(pairs, len(thumbnails))
+    order = np.argsort(part, kind="stable")[np.count_nonzero(part < 0) :]
+    starts = np.flatnonzero(np.diff(part[order], prepend=-1))
+    members = np.split(order, starts[1:]) if len(starts) else []
+    sizes = np.diff(starts, append=len(order))
+    ends = np.cumsum(sizes * (sizes - 1) // 2)
+    places, known = _known(pairs, part, order, starts, ends)
+    first = 0
+    while first < len(members):
+        start = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, start + AT_ONCE, side="right")))
+        apart = _distances(thumbnails, members[first:last])
+        chosen = slice(*np.searchsorted(places, [start, ends[last - 1]]))
+        np.minimum.at(apart, places[chosen] - start, known[chosen])
+        yield from zip(
+            members[first:last], np.split(apart, ends[first : last - 1] - start), strict=True
+        )
+        first = last
 
 
-def _matrix(thumbnails: Thumbnails, members: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Return the distances of some pictures, each to each."""
-    matrix = np.ones((len(members), len(members)))
-    rows, columns = np.triu_indices(len(members), 1)
-    whole = compare(thumbnails, members[rows], members[columns], 0)
-    matrix[rows, columns] = whole.distance
-    within = np.isin(pairs.a, members) & np.isin(pairs.b, members)
-    a, b = (np.searchsorted(members, column[within]) for column in pairs[:2])
-    np.minimum.at(matrix, (a, b), pairs.distance[within])
-    matrix = np.minimum(matrix, matrix.T)
-    np.fill_diagonal(matrix, 0)
-    return matrix
+def _parts(pairs: Pairs, size: int) -> np.ndarray:
+    """Return the part of each picture that twins connect, -1 of one without, `(size,)` int64.
+
+    Parts that are too large are those of pairs that are nearer.
+    """
+    part, max_distance, numbered = np.full(size, -1), MAX_DISTANCE, 0
+    while len(pairs.a):
+        near = pairs.where(pairs.distance <= max_distance)
+        edges = coo_array((np.ones(len(near.a), bool), near[:2]), (size, size))
+        number, found = connected_components(edges)
+        members = np.bincount(found, minlength=number)[found]
+        whole = (members > 1) & (members <= LARGEST)
+        part[whole] = numbered + found[whole]
+        within = (found[pairs.a] == found[pairs.b]) & (members[pairs.a] > LARGEST)
+        pairs, max_distance, numbered = pairs.where(within), max_distance / 2, numbered + number
+    return part
+
+
+def _known(
+    pairs: Pairs, part: np.ndarray, order: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of pairs among those of all parts, in ascending order, and distances."""
+    rank = np.empty(len(part), np.int64)
+    rank[order] = np.arange(len(order))
+    pairs = pairs.where((part[pairs.a] == part[pairs.b]) & (part[pairs.a] >= 0))
+    one, other = np.sort([rank[pairs.a], rank[pairs.b]], axis=0)
+    number = np.searchsorted(starts, one, side="right") - 1
+    size = np.diff(starts, append=len(order))[number]
+    row, column = one - starts[number], other - starts[number]
+    # Pairs before those of the part, then before those of the row, from the end.
+    places = ends[number] - (size - row) * (size - row - 1) // 2 + column - row - 1
+    ascending = np.argsort(places, kind="stable")
+    return places[ascending], pairs.distance[ascending]
+
+
+def _distances(thumbnails: Thumbnails, parts: list[np.ndarray]) -> np.ndarray:
+    """Return the distances of wholes in each part, each to each, part after part."""
+    rows, columns = zip(*(np.triu_indices(len(members), 1) for members in parts), strict=True)
+    a, b = (
+        np.concatenate([members[at] for members, at in zip(parts, each, strict=True)])
+        for each in (rows, columns)
+    )
+    return compare(thumbnails, a, b, 0).distance.astype(float)
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:

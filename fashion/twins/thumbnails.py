@@ -5,8 +5,7 @@ square.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from fashion.catalogue.images import open_image
-from fashion.cores import usable_cores
+from fashion.shards import Field
 
 SIDE, INNER = 48, 42  # of a thumbnail, and of the product in it, in pixels
 SMALLEST = 8  # pixels of a product's side; of less, the whole photo is taken
@@ -32,44 +30,25 @@ CROPS = (
     *((0.05, 0.05, 0.95, 0.95), (0.1, 0.1, 0.9, 0.9)),
     *((0.15, 0.0, 1.0, 1.0), (0.0, 0.15, 1.0, 1.0), (0.0, 0.0, 0.85, 1.0), (0.0, 0.0, 1.0, 0.85)),
 )
-CHUNK = 1_024
-Box = tuple[float, float, float, float]
-
-
-class Thumbnails(NamedTuple):
-    """What is kept of `N` photos, seen whole and in `V - 1` crops.
-
-    Attributes:
-        fine: `(N, 3, 48, 48)` int8, structure of the product in 127ths, its sides in proportion,
-            centred.
-        half: `(N, 3, 24, 24)` int8, that of the product at half the size.
-        outline: `(N, 48, 48)` bool, what is white or near it.
-        digests: `(N,)` bytes that tell whether two products are the same to the pixel.
-        sizes: `(N, 2)` int64, width and height of the product in `fine`; 0 if it can't be read.
-        coarse: `(V, N, 144)` uint8, edges of the product in each view, stretched to 12 x 12.
-        warps: `(V, N, 3)` float32, scale and shift (x, y), in pixels from the middle of a
-            thumbnail, that take a place in a view's own thumbnail to the place in `fine`.
-    """
-
-    fine: np.ndarray
-    half: np.ndarray
-    outline: np.ndarray
-    digests: np.ndarray
-    sizes: np.ndarray
-    coarse: np.ndarray
-    warps: np.ndarray
-
-    def of(self, photos: np.ndarray) -> "Thumbnails":
-        """Return what is kept of some photos."""
-        return Thumbnails(
-            self.fine[photos],
-            self.half[photos],
-            self.outline[photos],
-            self.digests[photos],
-            self.sizes[photos],
-            self.coarse[:, photos],
-            self.warps[:, photos],
-        )
+VIEWS = 1 + len(CROPS)
+# What is kept of a photo:
+# fine: structure of the product in 127ths, its sides in proportion, centred;
+# half: that of the product at half the size;
+# outline: what is white or near it;
+# digests: tell whether two products are the same to the pixel;
+# sizes: width and height of the product in `fine`; 0 if the photo can't be read;
+# coarse: edges of the product in each view, stretched to 12 x 12;
+# warps: scale and shift (x, y), in pixels from the middle of a thumbnail, that take a place in a
+# view's own thumbnail to the place in `fine`.
+FIELDS = (
+    Field("fine", (3, SIDE, SIDE), "int8"),
+    Field("half", (3, SIDE // 2, SIDE // 2), "int8"),
+    Field("outline", (SIDE, SIDE), "bool"),
+    Field("digests", (2,), "uint64"),
+    Field("sizes", (2,), "uint8"),
+    Field("coarse", (VIEWS, COARSE * COARSE), "uint8"),
+    Field("warps", (VIEWS, 3), "float32"),
+)
 
 
 class Look(NamedTuple):
@@ -79,8 +58,8 @@ class Look(NamedTuple):
         product: `(48, 48, 3)` uint8, its sides in proportion, on white; all white if it can't be
             read.
         views: `(V, 24, 24, 3)` uint8, the product in each view, stretched.
-        size: `(2,)` int64, as in `Thumbnails.sizes`.
-        warps: `(V, 3)` float32, as in `Thumbnails.warps`.
+        size: `(2,)` uint8, as in `FIELDS`.
+        warps: `(V, 3)` float32, as in `FIELDS`.
     """
 
     product: np.ndarray
@@ -89,89 +68,79 @@ class Look(NamedTuple):
     warps: np.ndarray
 
 
-def make_thumbnails(read: Callable[[int], bytes], num_photos: int) -> Thumbnails:
-    """Look at each photo once.
+def look(content: bytes) -> Look:
+    """Look at a photo.
 
     Args:
-        read: Returns the file of the photo of a number; one that can't be decoded has the size 0.
-        num_photos: N.
+        content: The file; of one that can't be decoded the size is 0.
     """
-    num_views = 1 + len(CROPS)
-    thumbnails = Thumbnails(
-        fine=np.zeros((num_photos, 3, SIDE, SIDE), np.int8),
-        half=np.zeros((num_photos, 3, SIDE // 2, SIDE // 2), np.int8),
-        outline=np.zeros((num_photos, SIDE, SIDE), bool),
-        digests=np.zeros(num_photos, "S32"),
-        sizes=np.zeros((num_photos, 2), np.int64),
-        coarse=np.zeros((num_views, num_photos, COARSE * COARSE), np.uint8),
-        warps=np.zeros((num_views, num_photos, 3), np.float32),
-    )
-    bar = tqdm(total=num_photos, desc="Looking for twins", unit="photo", disable=None)
-    with ThreadPoolExecutor(usable_cores()) as pool, bar:
-        for start in range(0, num_photos, CHUNK):
-            part = slice(start, min(start + CHUNK, num_photos))
-            _fill(thumbnails, part, pool.map(lambda i: _look(read, i), range(num_photos)[part]))
-            bar.update(part.stop - part.start)
-    return thumbnails
-
-
-def _fill(thumbnails: Thumbnails, part: slice, looks: Iterable[Look]) -> None:
-    """Write down what looks at some photos have seen."""
-    products, views, sizes, warps = map(np.stack, zip(*looks, strict=True))
-    planes = _planes(products)
-    thumbnails.fine[part] = _structure(planes).mul(127).round()
-    thumbnails.half[part] = _structure(F.avg_pool2d(planes, 2)).mul(127).round()
-    thumbnails.outline[part] = _outline(planes)
-    thumbnails.digests[part] = [hashlib.sha256(pixels.tobytes()).digest() for pixels in products]
-    thumbnails.sizes[part] = sizes
-    edges = _structure(_planes(views.reshape(-1, *views.shape[2:]))).square().sum(1).sqrt()
-    coarse = F.avg_pool2d(edges * 255, 2).reshape(*views.shape[:2], -1)
-    thumbnails.coarse[:, part] = coarse.byte().numpy().swapaxes(0, 1)
-    thumbnails.warps[:, part] = warps.swapaxes(0, 1)
-
-
-def _look(read: Callable[[int], bytes], i: int) -> Look:
-    views = (WHOLE, *CROPS)
-    look = Look(
+    seen = Look(
         product=np.full((SIDE, SIDE, 3), 255, np.uint8),
-        views=np.full((len(views), 2 * COARSE, 2 * COARSE, 3), 255, np.uint8),
-        size=np.zeros(2, np.int64),
-        warps=np.zeros((len(views), 3), np.float32),
+        views=np.full((VIEWS, 2 * COARSE, 2 * COARSE, 3), 255, np.uint8),
+        size=np.zeros(2, np.uint8),
+        warps=np.zeros((VIEWS, 3), np.float32),
     )
     try:
-        image = open_image(read(i), 4 * SIDE)
-    except ValueError:  # no photo; a fault that may pass ends the search
-        return look
-    inked = np.asarray(image).min(axis=2) < PAPER
-    boxes = [_product_box(inked, view) for view in views]
+        image = open_image(content, 4 * SIDE)
+    except ValueError:
+        return seen
+    boxes = _product_boxes(np.asarray(image))
     whole = boxes[0]
     longest = max(whole[2] - whole[0], whole[3] - whole[1])
     for view, box in enumerate(boxes):
-        stretched = image.resize(look.views.shape[1:3], Image.Resampling.BILINEAR, box)
-        look.views[view] = np.asarray(stretched)
+        stretched = image.resize(seen.views.shape[1:3], Image.Resampling.BILINEAR, box)
+        seen.views[view] = np.asarray(stretched)
         shift = (np.add(box[:2], box[2:]) - np.add(whole[:2], whole[2:])) / 2 * INNER / longest
-        look.warps[view] = [max(box[2] - box[0], box[3] - box[1]) / longest, *shift]
-    look.size[:] = np.maximum(1, np.subtract(whole[2:], whole[:2]) * INNER // longest)
-    width, height = look.size.tolist()
-    left, top = ((SIDE - look.size) // 2).tolist()
-    fitted = image.resize((width, height), Image.Resampling.BILINEAR, whole)
-    look.product[top : top + height, left : left + width] = np.asarray(fitted)
-    return look
-
-
-def _product_box(inked: np.ndarray, view: Box) -> tuple[int, int, int, int]:
-    """Return the box of a view without the white round its product, in pixels."""
-    height, width = inked.shape
-    left, top, right, bottom = np.rint(np.multiply(view, [width, height] * 2)).astype(int).tolist()
-    part = inked[top:bottom, left:right]
-    columns = np.flatnonzero(part.mean(axis=0) > INKED)
-    rows = np.flatnonzero(part.mean(axis=1) > INKED)
-    if min(len(columns), len(rows)) == 0 or min(np.ptp(columns), np.ptp(rows)) < SMALLEST:
-        return left, top, right, bottom
-    return (
-        *(left + int(columns[0]), top + int(rows[0])),
-        *(left + int(columns[-1]) + 1, top + int(rows[-1]) + 1),
+        seen.warps[view] = [max(box[2] - box[0], box[3] - box[1]) / longest, *shift]
+    width, height = (
+        max(1, (end - start) * INNER // longest)
+        for start, end in zip(whole[:2], whole[2:], strict=True)
     )
+    seen.size[:] = width, height
+    left, top = (SIDE - width) // 2, (SIDE - height) // 2
+    fitted = image.resize((width, height), Image.Resampling.BILINEAR, whole)
+    seen.product[top : top + height, left : left + width] = np.asarray(fitted)
+    return seen
+
+
+def thumbnails(looks: Iterable[Look]) -> dict[str, np.ndarray]:
+    """Return what is kept of `n` photos from looks at them, by the names of `FIELDS`."""
+    products, views, sizes, warps = map(np.stack, zip(*looks, strict=True))
+    planes = _planes(products)
+    digests = b"".join(hashlib.sha256(pixels.tobytes()).digest()[:16] for pixels in products)
+    edges = _structure(_planes(views.reshape(-1, *views.shape[2:]))).square().sum(1).sqrt()
+    coarse = F.avg_pool2d(edges * 255, 2).reshape(*views.shape[:2], -1)
+    return {
+        "fine": _structure(planes).mul(127).round().numpy().astype(np.int8),
+        "half": _structure(F.avg_pool2d(planes, 2)).mul(127).round().numpy().astype(np.int8),
+        "outline": _outline(planes).numpy(),
+        "digests": np.frombuffer(digests, np.uint64).reshape(-1, 2),
+        "sizes": sizes,
+        "coarse": coarse.byte().numpy(),
+        "warps": warps,
+    }
+
+
+def _product_boxes(pixels: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Return the box of each view without the white round its product, in pixels."""
+    inked = np.minimum(np.minimum(pixels[..., 0], pixels[..., 1]), pixels[..., 2]) < PAPER
+    height, width = inked.shape
+    above = np.zeros((height + 1, width), np.int32)  # inked pixels above each edge,
+    before = np.zeros((height, width + 1), np.int32)  # and to the left of it
+    np.cumsum(inked, axis=0, out=above[1:])
+    np.cumsum(inked, axis=1, out=before[:, 1:])
+    views = np.rint(np.multiply((WHOLE, *CROPS), [width, height] * 2)).astype(int)
+    boxes = []
+    for left, top, right, bottom in views.tolist():
+        in_column = above[bottom, left:right] - above[top, left:right]
+        in_row = before[top:bottom, right] - before[top:bottom, left]
+        columns = np.flatnonzero(in_column / (bottom - top) > INKED).tolist() or [0]
+        rows = np.flatnonzero(in_row / (right - left) > INKED).tolist() or [0]
+        if min(columns[-1] - columns[0], rows[-1] - rows[0]) >= SMALLEST:
+            left, right = left + columns[0], left + columns[-1] + 1
+            top, bottom = top + rows[0], top + rows[-1] + 1
+        boxes.append((left, top, right, bottom))
+    return boxes
 
 
 def _planes(pixels: np.ndarray) -> Tensor:

@@ -128,7 +128,7 @@ def test_a_damaged_store_is_packed_again(damage, pack, cache, photos, caplog, de
     is_lost = "of the store" not in damage and "earlier" not in damage
     assert len(decoded) == 120 * is_lost
     if is_lost:
-        assert list_stores(cache)["state"].tolist() == ["complete", "complete"]
+        assert list_stores(cache)["state"].tolist() == ["complete"] * 3
     if is_lost and "file" not in damage:
         assert f"The store {store_of(cache)} is damaged (00000: " in caplog.text
     np.testing.assert_array_equal(photos_of(pack()), photos)
@@ -162,8 +162,8 @@ def test_damaged_twins_are_found_again(damage, catalogue, cache, caplog, monkeyp
     damage(twins_of(cache))
     found = []
 
-    def group_photos(read, num_photos):
-        found.append(num_photos)
+    def group_photos(thumbnails):
+        found.append(len(thumbnails))
         return GROUPS, DISTANCES
 
     monkeypatch.setattr(groups_module, "group_photos", group_photos)
@@ -171,7 +171,7 @@ def test_damaged_twins_are_found_again(damage, catalogue, cache, caplog, monkeyp
         assert find_twins(*catalogue, cache).empty
     assert found == [120]
     assert caplog.text.count(f"The twins in {twins_of(cache)} are damaged (") == 1
-    assert list_stores(cache)["state"].tolist() == ["complete", "complete"]
+    assert list_stores(cache)["state"].tolist() == ["complete"] * 3
 
 
 def test_what_is_complete_is_read_without_a_lock(pack, catalogue, cache, monkeypatch, photos):
@@ -262,7 +262,7 @@ def test_a_second_user_reads_what_a_first_one_packed(shared, catalogue, photos):
         store = open_store(root, table, 16, "pad", "bilinear", shared)
         np.testing.assert_array_equal(photos_of(store), photos)
         find_twins(root, table, shared)
-        assert list_stores(shared)["state"].tolist() == ["complete", "complete"]
+        assert list_stores(shared)["state"].tolist() == ["complete"] * 3
         with pytest.raises(OSError, match=r"The store .* can't be deleted \(Permission denied\)"):
             delete_stores(shared, ["all"])
         np.testing.assert_array_equal(photos_of(store), photos)
@@ -356,13 +356,14 @@ print(int(store.take(np.arange(len(store))).astype(int).sum()))
 
 def test_a_store_that_a_run_has_open_is_not_deleted(tiny_root, cache, photos):
     key, twins = store_of(cache).name, twins_of(cache).stem
+    (thumbnails,) = (path.name for path in (cache / "thumbnails").iterdir())
     command = [sys.executable, "-c", HOLD, str(tiny_root), str(cache)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as reader:
         assert reader.stdout.readline() == "open\n"
         with pytest.raises(ValueError, match=rf"'{key}' is in use by another process, so it stays"):
             delete_stores(cache, [key])
-        assert delete_stores(cache, ["all"]) == [twins]
+        assert delete_stores(cache, ["all"]) == [thumbnails, twins]
         reading, _ = reader.communicate("", timeout=60)
     assert int(reading) == photos.astype(int).sum()
     assert delete_stores(cache, ["all"]) == [key]
@@ -375,14 +376,15 @@ def test_all_leaves_no_lock_and_no_leftover(cache, capsys):
     (cache / "photos" / "notes.txt").write_text("mine")
     shutil.copytree(cache / "photos" / key, cache / "photos" / f"{key}.0a1b2c3d.unfinished")
     run("cache", ["delete", "all", f"data.cache_dir={cache}"])
-    assert capsys.readouterr().out == f"deleted 2 stores\n{cache}\nno stores\n"
+    assert capsys.readouterr().out == f"deleted 3 stores\n{cache}\nno stores\n"
     left = [path for path in cache.rglob("*") if path.is_file()]
     assert left == [cache / "photos" / "notes.txt"]
 
 
 def test_sizes_are_listed_in_units_that_fit(cache, capsys):
     run("cache", [f"data.cache_dir={cache}"])
-    heading, photos, twins = capsys.readouterr().out.splitlines()[1:]
+    heading, photos, thumbnails, twins = capsys.readouterr().out.splitlines()[1:]
     assert heading.split()[-2:] == ["size", "state"]
     assert re.search(r" \d+\.\d kB complete$", photos)
+    assert re.search(r" \d\.\d MB complete$", thumbnails)
     assert re.search(r" \d\.\d kB complete$", twins)

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fashion.data import preparation
 from fashion.data.batches import PADDING
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.loaders import BatchPlan
@@ -224,7 +226,7 @@ def build_twinned(tiny_root, data_settings, tmp_path_factory):
 
 
 def test_grouped_splits_keep_twins_together_and_random_ones_are_counted(build_twinned):
-    random, grouped = build_twinned(), build_twinned(split="grouped")
+    random, grouped = build_twinned(count_twins=True), build_twinned(split="grouped")
     groups = random.splits.twins.set_index("id")["group"]
     assert len(groups) == 78
     assert groups.nunique() == 39
@@ -248,6 +250,57 @@ def test_grouped_splits_keep_twins_together_and_random_ones_are_counted(build_tw
     whole = pd.Series(random.splits.has_twin("all"), index=random.splits.rows("all")["id"])
     assert whole[groups.index].sum() == whole.sum()
     assert grouped.state_dict() != random.state_dict()
+
+
+def test_random_splits_are_the_same_without_looking_for_twins(build_twinned, monkeypatch, caplog):
+    counted = build_twinned(count_twins=True)
+    monkeypatch.setattr(preparation, "find_twins", lambda *_: pytest.fail("looked for twins"))
+    with caplog.at_level("INFO"):
+        random = build_twinned()
+    assert random.state_dict() == counted.state_dict()
+    assert random.splits.has_twin("test") is None
+    assert not [key for key in random.facts() if "twin" in key]
+    assert "data.count_twins=true" in caplog.text
+
+
+def test_a_file_is_read_once_to_pack_it_and_to_find_its_twins(
+    build_twinned, data_settings, tmp_path
+):
+    settings = build_twinned(split="grouped").settings
+    loaded = preparation.load(replace(settings, cache_dir=str(tmp_path)))
+    read = []
+
+    def reading(name):
+        read.append(name)
+        return root.read(name)
+
+    root = loaded.root
+    loaded = replace(loaded, root=replace(root, read=reading))
+    store = preparation.pack(loaded, 16, "bilinear")
+    splits = preparation.split(loaded, store.unreadable)
+    assert sorted(read) == sorted(loaded.catalogue.table["photo"])
+    assert splits.facts()["twin_groups"] == 39
+    preparation.pack(loaded, 20, "bilinear")
+    assert len(read) == 2 * len(loaded.catalogue.table)
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "wanted"),
+    [
+        (None, {}, False),
+        (None, {"folds": 3}, False),
+        (None, {"split": "grouped"}, True),
+        (None, {"count_twins": True}, True),
+        (("train", "val", "test"), {"split": "given"}, False),
+        (("train", "val", "test"), {"split": "given", "count_twins": True}, True),
+        (("train", "test"), {"split": "given"}, True),
+    ],
+)
+def test_twins_are_wanted_where_they_decide_something(given, settings, wanted, data_settings):
+    table = pd.DataFrame({"id": ["1", "2", "3"]})
+    if given:
+        table["given"] = [*given, "train"][:3]
+    assert preparation.wants_twins(data_settings("anywhere", **settings), table) is wanted
 
 
 def test_folds_test_every_photo_once(build_twinned):

@@ -1,8 +1,11 @@
+import hashlib
 import io
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+from fashion.twins.thumbnail_store import ThumbnailStore
 
 WIDTH, HEIGHT = 180, 240
 
@@ -23,6 +26,29 @@ def encoded():
 def recoloured():
     """Returns recoloured(image), the product in other colours."""
     return recolour
+
+
+@pytest.fixture(scope="session")
+def keys_of():
+    """Returns keys_of(number), so many keys of photos."""
+
+    def make(number):
+        digests = (hashlib.sha256(str(i).encode()).digest()[:16] for i in range(number))
+        return np.array([*digests], "V16")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def thumbnails_of(tmp_path_factory, keys_of):
+    """Returns thumbnails_of(files), those of photos by their files, each of a key of its own."""
+
+    def make(files):
+        store = ThumbnailStore(tmp_path_factory.mktemp("thumbnails"))
+        store.fill(keys := keys_of(len(files)), range(len(files)), files.__getitem__)
+        return store.of(keys)
+
+    return make
 
 
 def draw_product(seed, *, shape=0):

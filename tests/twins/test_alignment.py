@@ -5,19 +5,18 @@ from PIL import Image
 from fashion.twins import alignment
 from fashion.twins.alignment import Pairs, compare
 from fashion.twins.matching import MAX_DISTANCE
-from fashion.twins.thumbnails import CROPS, make_thumbnails
+from fashion.twins.thumbnails import CROPS
 
 
 @pytest.fixture(scope="module")
-def thumbnails(product, encoded, recoloured):
+def thumbnails(product, encoded, recoloured, thumbnails_of):
     """Of a product, itself moved by two pixels, recoloured and cropped at the right, and others."""
     image = product(3)
     moved = Image.new("RGB", image.size, "white")
     moved.paste(image, (2, -2))
     crop = image.crop((0, 0, round(0.85 * image.width), image.height))
     photos = [image, moved, recoloured(image), crop, *(product(seed) for seed in range(4, 8))]
-    files = [encoded(each) for each in photos]
-    return make_thumbnails(files.__getitem__, len(files))
+    return thumbnails_of([encoded(each) for each in photos])
 
 
 def distances(thumbnails, a, b, view=0):
