@@ -28,6 +28,8 @@ from fashion.wording import many
 VALUES = range(2, 61)  # how many a column may have for its shares to be shown
 CROSSED = range(2, 9)  # and for each label to be divided by them
 SAMPLES = 8  # photos of each label on the page
+MOST_SAMPLED = 60  # labels of which there are samples
+CHUNK = 4096  # photos looked at before the results are packed
 GROUPS, IN_GROUP = 12, 12  # of twins on the page
 FEW = 10  # photos in a class's test split, below which its scores mean little
 IMBALANCE = 10  # times the photos of the smallest class, above which accuracy misleads
@@ -68,6 +70,10 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
     audit = summarise(loaded, splits, input_size, tables)
     if problem:
         audit["warnings"].insert(0, f"This can be looked at, but not trained on: {problem}")
+    doubted = pd.concat([disagreeing_twins(splits.twins)["label"], tables["rename"]["old"]])
+    sampled = sampled_classes(splits, doubted)
+    is_some = len(sampled) < len(splits.class_names)
+    in_words = f"{len(sampled)} of {len(splits.class_names):,} classes" if is_some else ""
     drawn = {n: png(each) for n, each in _draw(settings, input_size, splits, tables).items()}
     with rewriting(output_dir) as write:
         splits.write_tables(output_dir)
@@ -83,7 +89,8 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
             sizes=tables["image_sizes"].head(10).to_dict("records"),
             splits=splits.names if splits.is_divided else (),
             files=[f"{name}.csv" for name in (*tables, "audit", *["splits"] * splits.is_divided)],
-            samples=sample_sheets(loaded.root, splits),
+            samples=sample_sheets(loaded.root, splits, sampled),
+            which=in_words,
             largest=twin_sheets(loaded.root, splits, splits.twins),
             disagreeing=twin_sheets(loaded.root, splits, disagreeing_twins(splits.twins)),
             pictures=write_pictures(drawn, write),
@@ -116,10 +123,16 @@ def look_at_photos(root: CatalogueRoot, table: pd.DataFrame) -> pd.DataFrame:
         except ValueError as error:
             return 0, 0, "", 0, str(error) or type(error).__name__
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        looks = pool.map(look, table["photo"])
-        bar = tqdm(looks, total=len(table), desc="Decoding photos", unit="photo", disable=None)
-        seen = pd.DataFrame(list(bar), columns=["width", "height", "mode", "bytes", "error"])
+    columns, parts = ["width", "height", "mode", "bytes", "error"], []
+    bar = tqdm(total=len(table), desc="Decoding photos", unit="photo", disable=None)
+    with ThreadPoolExecutor(usable_cores()) as pool, bar:
+        for start in range(0, len(table), CHUNK):
+            looks = list(pool.map(look, table["photo"].iloc[start : start + CHUNK]))
+            part = pd.DataFrame(looks, columns=columns)
+            parts.append(part.astype({"mode": "category"}))
+            bar.update(len(looks))
+    seen = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    seen = seen.astype({"mode": str})
     seen.insert(0, "id", table["id"].to_numpy())
     return seen
 
@@ -281,11 +294,31 @@ def warnings(audit: dict[str, Any], kept: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def sample_sheets(root: CatalogueRoot, splits: SplitCatalogue) -> list[Sheet]:
-    """Return the first photos of each class that is drawn for the training split."""
+def sampled_classes(splits: SplitCatalogue, suspect: "pd.Series[str]") -> list[str]:
+    """Return the classes of which the page shows photos, in their order.
+
+    Those are all, or of many the largest, the smallest, and those whose labels are most suspect.
+
+    Args:
+        splits: The catalogue's.
+        suspect: Labels that something speaks against, once for each time.
+    """
+    if len(splits.class_names) <= MOST_SAMPLED:
+        return splits.class_names
+    by_size = splits.table["label"].value_counts(sort=True).index
+    by_doubt = suspect[suspect.isin(splits.class_names)].value_counts().index
+    third = MOST_SAMPLED // 3
+    chosen = [*by_size[:third], *by_size[-third:], *by_doubt[:third]]
+    return sorted({str(name) for name in chosen})
+
+
+def sample_sheets(root: CatalogueRoot, splits: SplitCatalogue, classes: list[str]) -> list[Sheet]:
+    """Return some photos of each of these classes."""
     sheets, gallery = [], Gallery(root)
-    for name in splits.class_names:
-        rows = splits.table[splits.table["label"] == name]
+    shown = splits.table[splits.table["label"].isin(classes)]
+    rows_of = dict(iter(shown.groupby("label", observed=True)))
+    for name in classes:
+        rows = rows_of[name]
         chosen = rows.sample(min(SAMPLES, len(rows)), random_state=0)
         heading = f"{name} ({len(rows):,})"
         sheets.append(Sheet(heading, [(gallery.uri(photo), "") for photo in chosen["photo"]]))

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
+from fashion.reports.choice import choose_sizes
 from fashion.reports.figures import (
     BLUE,
     GREEN,
@@ -23,6 +24,7 @@ from fashion.wording import many
 
 EMPTY = "(empty)"
 LEGEND = 90  # Latin letters that a line of a legend holds
+BARS_DRAWN = 300  # bars of labels; more are drawn as one area
 BARS = 14  # values of a column that are drawn; the rest are added up
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, INK, "#F0E442")
 
@@ -43,7 +45,11 @@ def plot_long_tail(distribution: pd.DataFrame, min_images: int, title: str) -> F
         if these.any():
             photos = distribution["photos"][these].sum()
             words = f"{many(int(these.sum()), 'label')} {word}, {many(int(photos), 'photo')}"
-            axes.bar(rank[these], distribution["photos"][these], 0.85, color=colour, label=words)
+            heights = distribution["photos"].where(these, 0)
+            if len(rank) <= BARS_DRAWN:
+                axes.bar(rank[these], heights[these], 0.85, color=colour, label=words)
+            else:
+                axes.fill_between(rank, heights, step="mid", color=colour, label=words, lw=0)
     axes.axhline(min_images, color=VERMILION, linestyle="--", linewidth=1.2)
     axes.text(len(rank) + 0.6, min_images * 1.06, f"{min_images:,}", ha="right", color=VERMILION)
     axes.set_yscale("log")
@@ -111,7 +117,9 @@ def plot_label_by_column(crosses: pd.DataFrame, column: str, title: str) -> Figu
     part = crosses[crosses["column"] == column]
     counts = part.pivot(index="label", columns="value", values="photos").fillna(0)
     counts = counts[counts.sum().sort_values(ascending=False, kind="stable").index]
-    counts = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index]
+    labels = figure_names(counts.index)
+    sizes, which = choose_sizes(counts.sum(axis=1))
+    counts = counts.loc[sizes.index]
     shares = counts.div(counts.sum(axis=1), axis=0)
     figure = new_figure(8.5, 1.7 + 0.235 * len(counts), title)
     axes = figure.subplots()
@@ -122,9 +130,8 @@ def plot_label_by_column(crosses: pd.DataFrame, column: str, title: str) -> Figu
         label = values[str(value)] or EMPTY
         axes.barh(y, shares[value], left=left, height=0.72, color=colour, label=label)
         left += shares[value].to_numpy(float)
-    labels = figure_names(counts.index)
     name_rows(axes, [labels[str(name)] for name in counts.index])
-    axes.set(xlim=(0, 1), xlabel=f"share of the label's photos by {short_label(column)}")
+    axes.set(xlim=(0, 1), xlabel=f"share of the label's photos by {short_label(column)}{which}")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     columns = max(1, LEGEND // (5 + max(map(width, values.values()))))
     figure.legend(loc="outside lower left", frameon=False, ncols=columns)

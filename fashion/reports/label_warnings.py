@@ -19,13 +19,14 @@ def suggested_names(splits: SplitCatalogue) -> pd.DataFrame:
     """
     labels = pd.concat([splits.table["label"], splits.catalogue.rare["label"]])
     counts = {str(label): int(count) for label, count in labels.value_counts().items()}
+    empty = dict.fromkeys(no_values(counts))
     rows = [
         (other, first, counts[other])
         for first, *others in similar_labels(counts)
         for other in others
-        if other not in no_values(counts)
+        if other not in empty
     ]
-    rows += [(label, "", counts[label]) for label in no_values(counts)]
+    rows += [(label, "", counts[label]) for label in empty]
     return pd.DataFrame(rows, columns=["old", "new", "photos"])
 
 

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fashion.catalogue.split_catalogue import SplitCatalogue
+from fashion.catalogue.table import Catalogue
 from fashion.data.settings import DataSettings
-from fashion.reports.explore import explore, warnings
+from fashion.reports.explore import explore, sampled_classes, warnings
 
 SETTINGS = {"min_images": 10, "fit": "pad"}
 NASTY = '=HYPERLINK("http://x")<script>alert(1)</script> & $x_1$ ' + "very long " * 40
@@ -264,3 +266,21 @@ def test_labels_that_look_alike_or_like_none_are_told_with_a_list_that_mends_the
     assert (mended["classes"], mended["dropped"]) == (2, {"no label": 12})
     assert mended["relabelled"] == 13
     assert not any("data.rename" in warning for warning in mended["warnings"])
+
+
+def test_of_many_classes_the_largest_smallest_and_most_doubtful_have_samples(tmp_path):
+    names = [f"class {i:03}" for i in range(100)]
+    labels = np.repeat(names, np.arange(1, 101))
+    table = pd.DataFrame({"id": np.arange(len(labels)).astype(str), "label": labels})
+    splits = SplitCatalogue.undivided(catalogue_of(table), names)
+    doubted = pd.Series(["class 050"] * 3 + ["class 041"] + ["unknown"] * 9)
+    chosen = sampled_classes(splits, doubted)
+    assert chosen == [*names[:20], "class 041", "class 050", *names[80:]]
+    few = SplitCatalogue.undivided(catalogue_of(table), names[:60])
+    assert sampled_classes(few, doubted) == names[:60]
+
+
+def catalogue_of(table):
+    table = table.assign(line=table.index + 2, photo=table["id"])
+    dropped = pd.DataFrame(columns=["line", "id", "label", "reason", "detail", "photo"])
+    return Catalogue(table, dropped, len(table), pd.DataFrame(index=table["line"]), "a table")
