@@ -29,7 +29,7 @@ FORMAT = 2
 INDEX, SHARD, KEYS = "store.json", "shard.json", "keys.bin"
 UNFINISHED = ".unfinished"
 KEY = np.dtype("V16")  # of a record: 16 bytes that are compared as a whole
-MAX_RECORDS, MAX_BYTES = 16_384, 2**30  # of a shard
+MAX_RECORDS, MAX_BYTES = 16_384, 2**28  # of a shard
 LARGE = 4_096  # bytes of a record that is copied by itself rather than with others
 log = logging.getLogger(__name__)
 

@@ -34,6 +34,22 @@ def test_the_documentation_has_the_table_of_the_measured_coverage(monkeypatch):
     assert coverage.table(results).strip() in (ROOT / "docs" / "compare.md").read_text()
 
 
+def test_the_documentation_has_the_table_of_how_paths_grow(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    scale = importlib.import_module("scale")
+    results = json.loads((BENCHMARKS / "scale.json").read_text())
+    assert scale.table(results).strip() in (ROOT / "docs" / "scale.md").read_text()
+
+
+def test_the_growth_of_a_path_is_read_from_its_two_largest_rows(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    scale = importlib.import_module("scale")
+    sizes = [(10, 1.0, False), (100, 4.0, False), (1_000, 400.0, False), (10_000, 1.0, True)]
+    rows = [{"photos": n, "seconds": s, "extrapolated": e} for n, s, e in sizes]
+    assert scale.exponent(rows, "photos") == pytest.approx(2)
+    assert scale.exponent(rows[:1], "photos") is None
+
+
 def test_the_ratios_of_the_results_follow_from_their_measurements(training, results):
     assert list(results["models"]) == training.MODELS
     for figures in results["models"].values():
