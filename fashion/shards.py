@@ -177,8 +177,11 @@ class ShardedStore:
     def release(self, name: str) -> None:
         """Take what was read of a field out of this process' memory; the system may keep it."""
         for each in self._maps[name] if hasattr(mmap, "MADV_DONTNEED") else ():
-            if isinstance(each.base, mmap.mmap):
-                each.base.madvise(mmap.MADV_DONTNEED)
+            below: object = each
+            while isinstance(below, np.ndarray):
+                below = below.base
+            if isinstance(below, mmap.mmap):
+                below.madvise(mmap.MADV_DONTNEED)
 
     @contextmanager
     def adding(self) -> Iterator["Adder"]:

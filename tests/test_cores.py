@@ -83,6 +83,17 @@ def test_pytorch_computes_in_as_many_threads(machine, monkeypatch):
         torch.set_num_threads(before)
 
 
+def test_operations_of_one_thread_end_with_their_block():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with cores.one_thread_an_operation():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("usable", "processes", "workers"),
     [(1, 1, 1), (2, 1, 1), (4, 1, 3), (64, 1, 8), (16, 4, 3)],

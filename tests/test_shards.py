@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +84,25 @@ def test_a_place_that_is_not_there_is_an_error(open_, places):
     add(store, [5, 200, 7])
     with pytest.raises(IndexError, match=r"There is no place -?\d+ among 3"):
         store.take("photo", np.array(places))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
+def test_what_was_read_and_released_does_not_stay_in_memory(tmp_path):
+    def resident():
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    store = ShardedStore(tmp_path / "photos" / "key", [Field("photo", (2**20,), "uint8")], {})
+    with store.adding() as adder:
+        keys, _ = records_of(range(40))
+        adder.add(keys, {"photo": np.ones((40, 2**20), np.uint8)})
+    before = resident()
+    for place in range(40):
+        assert store.take("photo", np.array([place])).all()
+    assert resident() - before >= 40 * 2**20
+    store.release("photo")
+    assert resident() - before < 2**20
+    assert store.take("photo", np.array([7])).all()
 
 
 def test_a_worker_gets_neither_keys_nor_photos(open_):

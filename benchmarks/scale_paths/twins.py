@@ -31,13 +31,14 @@ def prepare_twins(folder: Path, photos: int, classes: int) -> None:
         for field in FIELDS
         if field.name in ("fine", "half", "coarse")
     }
+    lengths = {name: _length(pictures[name]) for name in patterns}
     keys = np.frombuffer(rng.bytes(16 * photos), "V16")
     np.save(folder / KEYS, keys)
     store = ThumbnailStore(folder / CACHE)
     with store.adding():
         for start in range(0, photos, BLOCK):
             part = keys[start : start + BLOCK]
-            store.keep(part, _variants(rng, pictures, patterns, len(part)))
+            store.keep(part, _variants(rng, pictures, patterns, lengths, len(part)))
 
 
 def run_twins(folder: Path, photos: int, classes: int) -> None:
@@ -68,10 +69,17 @@ def _drawn(rng: np.random.Generator) -> bytes:
     return file.getvalue()
 
 
+def _length(arrays: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each picture's values."""
+    deviation: np.ndarray = arrays.reshape(len(arrays), -1).std(axis=1, dtype=np.float32)
+    return deviation
+
+
 def _variants(
     rng: np.random.Generator,
     pictures: dict[str, np.ndarray],
     patterns: dict[str, np.ndarray],
+    lengths: dict[str, np.ndarray],
     number: int,
 ) -> dict[str, np.ndarray]:
     """Return the thumbnails of variants of some pictures, twins right behind one another."""
@@ -83,13 +91,13 @@ def _variants(
     # Squared lengths of what is added: few variants are alike enough to be compared.
     structures, edges = 0.15 + 1.3 * rng.random(number) ** 2, 0.62 * rng.random(number)
     for name, added in (("fine", structures), ("half", structures), ("coarse", edges)):
-        array = arrays[name].astype(np.float32)
-        axes = tuple(range(1, array.ndim))
-        middle = array - array.mean(axis=-1, keepdims=True) * (name == "coarse")
-        scale = np.sqrt(np.square(middle).mean(axis=axes) * added).reshape(-1, *[1] * len(axes))
-        array += patterns[name][rng.integers(0, PATTERNS, number)] * scale
+        array = patterns[name][rng.integers(0, PATTERNS, number)]
+        scale = (lengths[name][chosen] * np.sqrt(added)).astype(np.float32)
+        array *= scale.reshape(-1, *[1] * (array.ndim - 1))
+        array += arrays[name]
+        np.rint(array, out=array)
         low, high = (0, 255) if name == "coarse" else (-127, 127)
-        arrays[name] = array.round().clip(low, high).astype(arrays[name].dtype)
+        arrays[name] = np.clip(array, low, high, out=array).astype(arrays[name].dtype)
         arrays[name][twin] = arrays[name][twin - 1]
     for name in ("fine", "half"):
         arrays[name][twin] = np.roll(arrays[name][twin - 1], 1, axis=1)

@@ -4,6 +4,7 @@ Only what is left after the one photo's colours are mixed from the other's count
 that a recoloured photo is near, and another photo of a like product is not.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fashion.cores import one_thread_an_operation, usable_cores
 from fashion.twins.thumbnail_store import Thumbnails
 from fashion.twins.thumbnails import SIDE
 
@@ -51,10 +53,10 @@ def compare(thumbnails: Thumbnails, a: np.ndarray, b: np.ndarray, view: int) -> 
         b: `(P,)` int64, those that are compared with it.
         view: 0 for the whole, or the number of a crop.
     """
-    distances = np.ones(len(a), np.float32)
-    for start in range(0, len(a), CHUNK):
-        part = slice(start, start + CHUNK)
-        distances[part] = _compare(thumbnails, a[part], b[part], view)
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(a), CHUNK)]
+    with one_thread_an_operation(), ThreadPoolExecutor(usable_cores()) as pool:
+        parts = pool.map(lambda part: _compare(thumbnails, a[part], b[part], view), chunks)
+        distances = np.concatenate([np.empty(0, np.float32), *parts])
     return Pairs(a, b, distances.clip(0, 1))
 
 
