@@ -76,10 +76,10 @@ MAY_DIFFER = {
             for key in ("root", "delimiter", "encoding", "photo_folder", "zip_encoding")
         }
         | {f"data.{key}" for key in ("exclude", "relabel", "rename")}
-        | {"model.pretrained", "model.weights"},
+        | {"model.pretrained", "model.weights", "data.count_twins"},
     ),
     "to skip": (MAY_DIFFER_TO_SKIP, EVERYWHERE | DEVICES),
-    "between seeds": (MAY_DIFFER_BETWEEN_SEEDS, EVERYWHERE | {"seed"}),
+    "between seeds": (MAY_DIFFER_BETWEEN_SEEDS, EVERYWHERE | {"seed", "data.count_twins"}),
 }
 
 
