@@ -1,27 +1,30 @@
 """A zip whose files are read where they lie, however it was written."""
 
 import io
-import stat
-import struct
 import zipfile
 import zlib
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
+from itertools import compress
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
-from fashion.catalogue.listing import HEAD_BYTES, is_hidden, is_photo
+import numpy as np
+
+from fashion.catalogue.listing import HEAD_BYTES, is_photo
+from fashion.catalogue.zip_index import open_index
+from fashion.catalogue.zip_members import ENCRYPTED_FLAG, Entry, ZipMembers
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_RATIO = 200  # how many times its packed size a table in a zip may have
 SMALL_BYTES = 2**20  # below which it may have any ratio
+NO_ZIP = (*(zipfile.BadZipFile, OSError, NotImplementedError, OverflowError, UnicodeDecodeError),)
 DAMAGES = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)
 METHODS = {9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz", 98: "ppmd"}
 READABLE_METHODS = (
     *(zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
     *(zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA),
 )
-UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
-UNICODE_PATH = 0x7075  # Info-ZIP's extra field with a name in UTF-8
 # How other kinds of archives begin: which kind, and where.
 OTHER_ARCHIVES = (
     ("rar", 0, b"Rar!"),
@@ -43,50 +46,61 @@ class Archive:
         path: The zip.
         encoding: The code page of names that are no UTF-8, such as `cp866`; None takes the zip
             format's own, cp437.
+        cache_dir: Where its directory is kept, so that it is opened at once again; None: nowhere.
 
     Attributes:
         top: Empty, so that it joins with names as a folder does.
-        passed_over: Maps what isn't listed to the reason, once something has been listed.
+        passed_over: Maps what isn't listed to the reason.
         strange_names: Names that are in neither UTF-8 nor a code page that was asked for.
 
     Raises:
         ValueError: It is no complete zip, or the code page is unknown or another; the text says so.
     """
 
-    def __init__(self, path: Path, encoding: str | None = None) -> None:
+    def __init__(
+        self, path: Path, encoding: str | None = None, cache_dir: Path | None = None
+    ) -> None:
         self.top = PurePosixPath()
-        self.passed_over: dict[str, str] = {}
-        self.strange_names: list[str] = []
-        self._encoding = encoding
         try:
-            self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
+            with path.open("rb") as file:
+                index = open_index(path, file, encoding, cache_dir)
+            self._members = ZipMembers(path)
+        except NO_ZIP as error:
             raise ValueError(_kind(path) or str(error)) from error
-        self._entries: dict[str, zipfile.ZipInfo] = {}
-        self._outside: list[str] = []
-        for info in self._zip.infolist():
-            self._add(info)
+        self.passed_over = index.facts.passed_over
+        self.strange_names = index.facts.strange_names
+        self._outside = index.facts.outside
+        self._names, self._entries = index.names, index.entries
+        self._sizes, self._checksums = self._entries["size"], self._entries["checksum"]
 
-    def names(self, skipped: Collection[str] = ()) -> Iterator[PurePosixPath]:
+    def names(self, skipped: Collection[str] = ()) -> Iterator[str]:
         """List the files, sorted, but hidden ones, links, and those in hidden folders and others.
 
         Args:
             skipped: Names of folders that aren't looked into.
         """
-        for name in sorted(self._entries):
-            path = PurePosixPath(name)
-            if not any(folder in skipped for folder in path.parts[:-1]) and self._is_listed(path):
-                yield path
+        left_out: dict[str, bool] = {}
+        for name in self._below(""):
+            folder = name.rpartition("/")[0]
+            if folder not in left_out:
+                left_out[folder] = not {*skipped}.isdisjoint(folder.split("/"))
+            if not left_out[folder]:
+                yield name
 
     def names_in(self, folder: PurePath) -> list[str]:
-        """Return the sorted names, without the path, of the files right in one folder."""
-        return [path.name for path in self.names() if path.parent == folder]
+        """Return the sorted files right in one folder."""
+        start = len(prefix := self.prefix(folder))
+        return [name for name in self._below(prefix) if "/" not in name[start:]]
 
     def folders_in(self, folder: PurePath) -> list[str]:
         """Return the sorted names, without the path, of the folders right in one folder."""
-        depth = len(folder.parts)
-        below = (path.parts for path in self.names() if path.is_relative_to(folder))
-        return sorted({parts[depth] for parts in below if len(parts) > depth + 1})
+        start = len(prefix := self.prefix(folder))
+        parts = (name[start:].partition("/") for name in self._below(prefix))
+        return sorted({name for name, slash, _ in parts if slash})
+
+    def prefix(self, folder: PurePath) -> str:
+        """Return what the names of the files in a folder begin with."""
+        return f"{folder}/" if folder.parts else ""
 
     def names_outside(self) -> list[str]:
         """Return the names that would leave the folder that the zip were unpacked into."""
@@ -97,32 +111,35 @@ class Archive:
 
         Only what the zip's directory says is looked at: a password, or a method that Python lacks.
         """
-        for name, info in self._entries.items():
-            if info.flag_bits & ENCRYPTED_FLAG:
-                return name, "needs a password. Unpack the zip and pass the folder"
-            if info.compress_type not in READABLE_METHODS:
-                method = METHODS.get(info.compress_type, str(info.compress_type))
-                return name, (
-                    f"is packed by the method {method}, which Python can't read. Unpack the zip "
-                    "and pass the folder, or zip it again with the method deflate"
-                )
-        return None
+        locked = (self._entries["flags"] & ENCRYPTED_FLAG) != 0
+        wrong = np.flatnonzero(locked | ~np.isin(self._entries["method"], READABLE_METHODS))
+        if not len(wrong):
+            return None
+        name, number = self._names[wrong[0]], int(self._entries["method"][wrong[0]])
+        if locked[wrong[0]]:
+            return name, "needs a password. Unpack the zip and pass the folder"
+        return name, (
+            f"is packed by the method {METHODS.get(number, number)}, which Python can't read. "
+            "Unpack the zip and pass the folder, or zip it again with the method deflate"
+        )
 
     def holds(self, name: str) -> bool:
         """Return whether there is a file of a name."""
-        return name in self._entries
+        place = bisect_left(self._names, name)
+        return self._names[place : place + 1] == [name]
 
-    def is_photo(self, path: PurePath) -> bool:
+    def is_photo(self, name: str) -> bool:
         """Return whether a file is a photo, by its ending or else its content."""
-        return is_photo(path.name, lambda: self._head(str(path)))
+        return is_photo(name.rpartition("/")[2], lambda: self._head(name))
 
     def digest(self, name: str) -> str:
         """Return a text that is the same for files of the same content."""
-        return f"{self._entries[name].CRC:08x}"
+        return f"{self._entry(name).checksum:08x}"
 
     def stamp(self, name: str) -> str:
         """Return a text that changes when a file's content does: size and checksum."""
-        return f"{self._entries[name].file_size}:{self.digest(name)}"
+        place = self._place(name)
+        return f"{self._sizes.item(place)}:{self._checksums.item(place):08x}"
 
     def read(self, name: str) -> bytes:
         """Return the content of a file.
@@ -131,9 +148,10 @@ class Archive:
             OSError: The zip's own file can't be read.
             ValueError: The entry is damaged, encrypted or larger than `MAX_FILE_BYTES`.
         """
-        check_size(self._entries[name].file_size)
+        check_size(self._entry(name).size)
         try:
-            return self._zip.read(self._entries[name])
+            with self._open(name) as file:
+                return file.read()
         except DAMAGES as error:
             raise ValueError(f"damaged zip entry: {error}") from error
 
@@ -144,64 +162,42 @@ class Archive:
             OSError: The entry is damaged, encrypted, or larger than `MAX_RATIO` times its packed
                 size. Reading it raises this, too.
         """
-        entry = self._entries[name]
-        if entry.file_size > max(SMALL_BYTES, MAX_RATIO * entry.compress_size):
+        entry = self._entry(name)
+        if entry.size > max(SMALL_BYTES, MAX_RATIO * entry.packed):
             raise OSError(
-                f"its {entry.file_size:,} bytes are packed into {entry.compress_size:,}, more than "
+                f"its {entry.size:,} bytes are packed into {entry.packed:,}, more than "
                 f"{MAX_RATIO} to one; unpack the zip if you trust it, and pass the folder"
             )
         try:
-            return io.BufferedReader(_Unpacked(self._zip.open(entry)))
+            return io.BufferedReader(_Unpacked(self._open(name)))
         except DAMAGES as error:
             raise OSError(f"damaged zip entry, fetch it again: {error}") from error
 
-    def _add(self, info: zipfile.ZipInfo) -> None:
-        written = self._name(info)
-        name = written.replace("\\", "/")
-        if name.endswith("/"):  # a folder
-            return
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        has_drive = parts and parts[0][1:2] == ":"
-        if not parts or has_drive or name.startswith("/") or ".." in parts or "\0" in name:
-            self._outside.append(written)
-            return
-        path = "/".join(parts)
-        if path in self._entries:
-            self.passed_over[path] = "in the zip twice; the last is taken"
-        self._entries[path] = info
+    def _below(self, prefix: str) -> list[str]:
+        """Return the listed files whose names begin so."""
+        first = bisect_left(self._names, prefix)
+        end = (
+            bisect_left(self._names, f"{prefix[:-1]}0") if prefix else len(self._names)
+        )  # / is before 0
+        listed = self._entries["listed"][first:end]
+        return list(compress(self._names[first:end], listed.tolist()))
 
-    def _name(self, info: zipfile.ZipInfo) -> str:
-        """Return the name of an entry, whatever program wrote it."""
-        if info.flag_bits & UTF8_FLAG:
-            return info.orig_filename
-        raw = _unicode_path(info.extra) or info.orig_filename.encode("cp437")
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            pass
-        if self._encoding is None:
-            self.strange_names.append(info.orig_filename)
-            return info.orig_filename
-        try:
-            return raw.decode(self._encoding)
-        except (LookupError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"its names aren't in the code page {self._encoding!r}: {error}"
-            ) from error
+    def _place(self, name: str) -> int:
+        """Return where a file is among all; raises KeyError where there is none."""
+        place = bisect_left(self._names, name)
+        if self._names[place : place + 1] != [name]:
+            raise KeyError(name)
+        return place
 
-    def _is_listed(self, path: PurePosixPath) -> bool:
-        for place, part in enumerate(path.parts, 1):
-            if is_hidden(part):
-                self.passed_over["/".join(path.parts[:place])] = "hidden or a system's"
-                return False
-        if stat.S_ISLNK(self._entries[str(path)].external_attr >> 16):
-            self.passed_over[str(path)] = "links in a zip"
-            return False
-        return True
+    def _entry(self, name: str) -> Entry:
+        return Entry(*self._entries[self._place(name)].item())
+
+    def _open(self, name: str) -> zipfile.ZipExtFile:
+        return self._members.open(name, self._entry(name))
 
     def _head(self, name: str) -> bytes:
         try:
-            with self._zip.open(self._entries[name]) as file:
+            with self._open(name) as file:
                 return file.read(HEAD_BYTES)
         except DAMAGES:
             return b""
@@ -210,7 +206,7 @@ class Archive:
 class _Unpacked(io.RawIOBase):
     """A file in a zip that is read in parts; damages are told as `Archive.read` tells them."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: zipfile.ZipExtFile) -> None:
         self._file = file
 
     def readable(self) -> bool:
@@ -233,16 +229,6 @@ def check_size(num_bytes: int) -> None:
     """
     if num_bytes > MAX_FILE_BYTES:
         raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-
-
-def _unicode_path(extra: bytes) -> bytes | None:
-    """Return the name in Info-ZIP's extra field, which some programs write beside a plain one."""
-    while len(extra) >= 4:
-        kind, size = struct.unpack_from("<HH", extra)
-        if kind == UNICODE_PATH and size > 5:
-            return extra[9 : 4 + size]  # after a version and a checksum
-        extra = extra[4 + size :]
-    return None
 
 
 def _kind(path: Path) -> str:

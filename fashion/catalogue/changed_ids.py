@@ -63,6 +63,8 @@ def _rounded(tried: list[str], known: list[str]) -> Change | None:
 
 
 def _number(id_: str) -> str | None:
+    if id_.isdecimal():
+        return id_.lstrip("0") or "0"
     match = NUMBER.fullmatch(id_)
     return match[1] if match else None
 
@@ -77,6 +79,8 @@ def _what_of_number(id_: str, known: str) -> str:
 
 def _digits(id_: str) -> str | None:
     """Return a number without the marks between its thousands."""
+    if id_.isdecimal():
+        return id_ if len(id_) > 3 else None
     return re.sub(r"\D", "", id_) if re.fullmatch(r"\d{1,3}(?:[.,'\u2019\s]?\d{3})+", id_) else None
 
 

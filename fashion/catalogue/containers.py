@@ -24,7 +24,7 @@ class Folder:
         self.top = path
         self.passed_over: dict[str, str] = {}
 
-    def names(self, skipped: Collection[str] = ()) -> Iterator[Path]:
+    def names(self, skipped: Collection[str] = ()) -> Iterator[str]:
         """List the files, but hidden ones and those in hidden folders and some others.
 
         Folders behind links come last; no folder is listed twice, so that links can't go round in
@@ -40,22 +40,27 @@ class Folder:
             yield from self._walk(link, skipped, seen, links)
 
     def names_in(self, folder: PurePath) -> list[str]:
-        """Return the sorted names, without the path, of the files right in one folder."""
+        """Return the sorted files right in one folder."""
         entries = self._entries(Path(folder)) if os.path.isdir(folder) else []
-        return [entry.name for entry in entries if entry.is_file()]
+        prefix = self.prefix(folder)
+        return [prefix + entry.name for entry in entries if entry.is_file()]
 
     def folders_in(self, folder: PurePath) -> list[str]:
         """Return the sorted names, without the path, of the folders right in one folder."""
         entries = self._entries(Path(folder)) if os.path.isdir(folder) else []
         return [entry.name for entry in entries if entry.is_dir()]
 
+    def prefix(self, folder: PurePath) -> str:
+        """Return what the names of the files in a folder begin with."""
+        return str(folder / "_")[:-1]
+
     def holds(self, name: str) -> bool:
         """Return whether there is a file of a name."""
         return os.path.isfile(name)
 
-    def is_photo(self, path: PurePath) -> bool:
+    def is_photo(self, name: str) -> bool:
         """Return whether a file is a photo, by its ending or else its content."""
-        return is_photo(path.name, lambda: _head(path))
+        return is_photo(os.path.basename(name), lambda: _head(name))
 
     def digest(self, name: str) -> str:
         """Return a text that is the same for files of the same content."""
@@ -95,7 +100,7 @@ class Folder:
         skipped: Collection[str],
         seen: set[tuple[int, int]],
         links: list[Path],
-    ) -> Iterator[Path]:
+    ) -> Iterator[str]:
         waiting = [folder]
         while waiting:
             folder = waiting.pop()
@@ -111,7 +116,8 @@ class Folder:
             seen.add((stat.st_dev, stat.st_ino))
             folders = [e for e in entries if e.is_dir() and e.name not in skipped]
             links += [folder / entry.name for entry in folders if entry.is_symlink()]
-            yield from (folder / entry.name for entry in entries if entry.is_file())
+            prefix = self.prefix(folder)
+            yield from (prefix + entry.name for entry in entries if entry.is_file())
             waiting += [folder / e.name for e in reversed(folders) if not e.is_symlink()]
 
     def _entries(self, folder: Path) -> list["os.DirEntry[str]"]:
@@ -129,7 +135,7 @@ class Folder:
         return sorted(listed, key=lambda entry: entry.name)
 
 
-def _head(path: PurePath) -> bytes:
+def _head(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(HEAD_BYTES)

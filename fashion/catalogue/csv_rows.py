@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -32,7 +32,9 @@ OTHER_FILES = {
 }
 CELL_LIMIT = 2**31 - 1  # characters, as many as csv takes on any system
 HEAD = 20  # lines that a header is looked for in
+BATCH = 100  # rows that are looked at together: their cells stay in the caches
 END = "\0\0\0"  # a last line for the parser: what it stands in isn't closed
+BREAK = re.compile(r"\r\n|\r|\n")
 SEP_LINE = re.compile(r'"?sep=(.)"?[,;\s]*', re.IGNORECASE)
 
 
@@ -61,6 +63,28 @@ class Row(NamedTuple):
     line: int
     fields: list[str]
     is_open: bool = False
+
+
+@dataclass
+class Batch:
+    """Rows that follow each other.
+
+    Attributes:
+        lines: That each begins in.
+        fields: The cells of each.
+        long: The places, in this batch, of the rows that take several lines.
+        is_open: The file ends inside a quote of the last one.
+    """
+
+    lines: list[int] = field(default_factory=list)
+    fields: list[list[str]] = field(default_factory=list)
+    long: list[int] = field(default_factory=list)
+    is_open: bool = False
+
+    def row(self, place: int) -> Row:
+        """Return one of them."""
+        is_open = self.is_open and place == len(self.lines) - 1
+        return Row(self.lines[place], self.fields[place], is_open)
 
 
 def parse_delimiter(typed: str | None) -> str | None:
@@ -99,13 +123,18 @@ class CsvTable:
 
     Attributes:
         header: The names of the columns, cleaned; none in an empty file.
-        rows: Each is read as it is asked for. A blank line is no row.
+        batches: The rows, read as they are asked for. A blank line is no row.
         delimiter: Between the cells.
     """
 
     header: list[str]
-    rows: Iterator[Row]
+    batches: Iterator[Batch]
     delimiter: str
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """The rows one by one."""
+        return (batch.row(place) for batch in self.batches for place in range(len(batch.lines)))
 
     def swallowed(self, row: Row) -> Iterator[list[str]]:
         """Yield the lines inside a row's cells that have as many cells as the header themselves.
@@ -152,9 +181,9 @@ def open_rows(
                 del head[0]
             names = [clean_text(name) for name in wanted]
             delimiter = form.delimiter or (marked and marked[1]) or _delimiter_of(head, names)
-            rows = _numbered(chain(head, lines), delimiter, subject, 2 if marked else 1)
-            header = next((row for row in rows if not _is_blank(row.fields)), Row(0, []))
-            yield CsvTable([clean_text(name) for name in header.fields], rows, delimiter)
+            reader = _Reader(chain(head, lines), delimiter, subject, 2 if marked else 1)
+            header = [clean_text(name) for name in reader.header()]
+            yield CsvTable(header, reader.batches(), delimiter)
     except OSError as error:
         raise ValueError(f"{subject} can't be read ({error}).") from error
 
@@ -218,32 +247,71 @@ def _is_blank(cells: list[str]) -> bool:
     return not "".join(cells).strip(" ,;\t\r\n")
 
 
-def _numbered(lines: Iterable[str], delimiter: str, subject: str, line: int) -> Iterator[Row]:
-    """Yield the rows of lines, the first of which has a number."""
-    reader = csv.reader(chain(lines, [END]), delimiter=delimiter)
-    above = line - 1
-    try:
-        for fields in reader:
-            if fields and fields[-1].endswith(END):
-                fields[-1] = fields[-1].removesuffix(END)
-                if fields != [""]:
-                    yield _open_row(Row(line, fields, is_open=True), subject)
-                return
-            if fields:
-                yield Row(line, fields)
-            line = above + reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(
-            f"{subject} is not a CSV table ({error}). Save it with commas and closed quotes."
-        ) from error
+class _Reader:
+    """Reads rows from lines, the first of which has a number."""
+
+    def __init__(self, lines: Iterable[str], delimiter: str, subject: str, line: int) -> None:
+        self._reader = csv.reader(chain(lines, [END]), delimiter=delimiter)
+        self._subject = subject
+        self._above = line - 1
+        self._has_ended = False
+
+    def header(self) -> list[str]:
+        """Return the first row that isn't blank; an empty one at the end."""
+        while not self._has_ended:
+            for cells in self._take(1).fields:
+                if not _is_blank(cells):
+                    return cells
+        return []
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the rows that are left."""
+        while not self._has_ended:
+            yield self._take(BATCH)
+
+    def _take(self, number: int) -> Batch:
+        first, before = self._above + self._reader.line_num + 1, self._reader.line_num
+        try:
+            fields = list(islice(self._reader, number))
+        except csv.Error as error:
+            raise ValueError(
+                f"{self._subject} is not a CSV table ({error}). Save it with commas and closed "
+                "quotes."
+            ) from error
+        if self._reader.line_num - before == len(fields) and all(fields):
+            batch = Batch(list(range(first, first + len(fields))), fields)
+        else:
+            batch = _located(fields, first)
+        if batch.fields and batch.fields[-1][-1].endswith(END):
+            self._has_ended = True
+            self._end(batch)
+        return batch
+
+    def _end(self, batch: Batch) -> None:
+        """Take the end out of the last row, whose quote isn't closed if anything else is in it."""
+        fields = batch.fields[-1]
+        fields[-1] = fields[-1].removesuffix(END)
+        if fields == [""]:
+            del batch.fields[-1], batch.lines[-1]
+            return
+        batch.is_open = True
+        swallowed = sum(1 for line in fields[-1].splitlines()[1:] if line.strip())
+        if swallowed:
+            raise ValueError(unclosed(self._subject, batch.lines[-1], swallowed))
 
 
-def _open_row(row: Row, subject: str) -> Row:
-    """Return the last row, whose quote isn't closed, unless it holds more than its own line."""
-    swallowed = sum(1 for line in row.fields[-1].splitlines()[1:] if line.strip())
-    if swallowed:
-        raise ValueError(unclosed(subject, row.line, swallowed))
-    return row
+def _located(rows: list[list[str]], line: int) -> Batch:
+    """Return rows with their lines, the first of which is given; blank ones are left out."""
+    batch = Batch()
+    for fields in rows:
+        breaks = len(BREAK.findall("\0".join(fields)))
+        if breaks:
+            batch.long.append(len(batch.lines))
+        if fields:
+            batch.lines.append(line)
+            batch.fields.append(fields)
+        line += 1 + breaks
+    return batch
 
 
 def unclosed(subject: str, line: int, swallowed: int) -> str:

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from fashion.catalogue.labels import clean_text
 from fashion.catalogue.root import CatalogueRoot
-from fashion.catalogue.structure import Structure, split_named
+from fashion.catalogue.structure import Structure, split_named, splits_named
 from fashion.wording import first_of
 
 Folders = tuple[str, ...]  # of a photo, the outermost first
@@ -48,29 +47,42 @@ def read_folders(root: CatalogueRoot, structure: Structure) -> FolderCatalogue:
     """
     table = pd.DataFrame({"id": list(root.photos), "photo": list(root.photos.values())})
     table.insert(0, "line", range(1, len(table) + 1))
-    folders = [PurePosixPath(id_).parts[:-1] for id_ in table["id"]]
-    splits, paths = divide(folders, is_packed=not root.path.is_dir())
-    table["label"] = [clean_text(_label(path, structure.label_level)) for path in paths]
+    folder, distinct = folders_of(root.photos)
+    photos = np.bincount(folder, minlength=len(distinct)).tolist()
+    splits, levels = divide(distinct, is_packed=not root.path.is_dir())
+    labels = [clean_text(_label(path, structure.label_level)) for path in levels]
+    table["label"] = [labels[place] for place in folder]
     if structure.group_level is None:
         table["product"] = table["id"]
     else:
-        tops = [_down_to(path, structure.group_level) for path in paths]
-        table["product"] = ["/".join(top) or i for top, i in zip(tops, table["id"], strict=True)]
-    table["given"] = [split_named(split) for split in splits]
-    labelled = [path for path, label in zip(paths, table["label"], strict=True) if label]
+        tops = ["/".join(_down_to(path, structure.group_level)) for path in levels]
+        table["product"] = [tops[i] or id_ for i, id_ in zip(folder, table["id"], strict=True)]
+    named = splits_named(splits)
+    table["given"] = [named[place] for place in folder]
+    labelled: Counter[Folders] = Counter()
+    for path, label, number in zip(levels, labels, photos, strict=True):
+        if label:
+            labelled[path] += number
     notes = [
-        *_notes_on_splits(splits, paths, structure),
+        *_notes_on_splits(splits, levels, photos, structure),
         *_notes_on_levels(labelled, structure),
     ]
     hint = "" if any("data.label_level=" in note for note in notes) else _other_level(labelled)
     return FolderCatalogue(table, notes, f"or pass another data.label_level{hint or '.'}")
 
 
+def folders_of(paths: Iterable[str]) -> tuple[np.ndarray, list[Folders]]:
+    """Return of each path the place of its folders among all, and these, the first one first."""
+    texts = np.array([path.rpartition("/")[0] for path in paths], dtype=object)
+    places, distinct = pd.factorize(texts)
+    return places, [tuple(text.split("/")) if text else () for text in distinct]
+
+
 def divide(folders: Sequence[Folders], is_packed: bool) -> tuple[list[str], list[Folders]]:
-    """Return of each photo the folder that names its split, empty without one, and its levels.
+    """Return the folder that names a photo's split, empty without one, and its levels.
 
     Args:
-        folders: Those of each photo.
+        folders: All that photos lie in; the answer is for each.
         is_packed: Whether they are in a zip.
     """
     around = _around(folders)
@@ -125,9 +137,12 @@ def _down_to(path: Folders, level: int) -> Folders:
 
 
 def _notes_on_splits(
-    splits: Sequence[str], levels: Sequence[Folders], structure: Structure
+    splits: Sequence[str], levels: Sequence[Folders], photos: Sequence[int], structure: Structure
 ) -> Iterator[str]:
-    unlabelled = Counter(s for s, path in zip(splits, levels, strict=True) if s and not path)
+    unlabelled: Counter[str] = Counter()
+    for name, path, number in zip(splits, levels, photos, strict=True):
+        if name and not path:
+            unlabelled[name] += number
     for name, count in unlabelled.items():
         yield (
             f"{count:,} photos lie right in the folder {name!r}, which names a split and no class: "
@@ -141,14 +156,13 @@ def _notes_on_splits(
         )
 
 
-def _notes_on_levels(levels: Sequence[Folders], structure: Structure) -> Iterator[str]:
+def _notes_on_levels(counts: Mapping[Folders, int], structure: Structure) -> Iterator[str]:
     """Say where another level may be meant.
 
     Args:
-        levels: Those of each photo that has a label.
+        counts: How many labelled photos have these levels.
         structure: What was asked for.
     """
-    counts = Counter(levels)
     if structure.label_level > 0:
         yield from _note_on_products(counts, structure)
     if structure.label_level != -1:

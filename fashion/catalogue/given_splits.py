@@ -1,14 +1,14 @@
 """The splits that a catalogue gives: read from a column or folders, checked, and looked at."""
 
+import os
 from collections.abc import Iterator
-from pathlib import PurePath
 
 import pandas as pd
 
-from fashion.catalogue.folders import divide
+from fashion.catalogue.folders import divide, folders_of
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.splits import SPLITS
-from fashion.catalogue.structure import SPLIT_WORDS, split_named
+from fashion.catalogue.structure import SPLIT_WORDS, splits_named
 from fashion.wording import first_of, many
 
 ODD = 20  # one photo in so many may have another word for a split
@@ -29,12 +29,13 @@ def read_given(
         ValueError: The words are no splits.
     """
     if words is not None:
-        return [split_named(word) for word in words]
-    has_photo = table["photo"].notna()
-    top = root.path if root.path.is_dir() else ""
-    paths = [PurePath(photo).relative_to(top).parts[:-1] for photo in table["photo"][has_photo]]
-    named = pd.Series(divide(paths, is_packed=False)[0], index=table.index[has_photo], dtype=object)
-    return [split_named(name) for name in named.reindex(table.index, fill_value="")]
+        return splits_named(words)
+    photos = table["photo"].dropna()
+    top = len(f"{root.path}{os.sep}") if root.path.is_dir() else 0
+    folders, distinct = folders_of(photo[top:].replace(os.sep, "/") for photo in photos)
+    named = splits_named(divide(distinct, is_packed=False)[0])
+    given = pd.Series([named[folder] for folder in folders], index=photos.index, dtype=object)
+    return given.reindex(table.index, fill_value="").tolist()
 
 
 def check_words(words: "pd.Series[str]", subject: str) -> Iterator[str]:
@@ -47,7 +48,7 @@ def check_words(words: "pd.Series[str]", subject: str) -> Iterator[str]:
     Raises:
         ValueError: More than a few do.
     """
-    other = words[[not split_named(word) for word in words]].value_counts()
+    other = words[[not split for split in splits_named(words)]].value_counts()
     if other.empty:
         return
     shown = ", ".join(f"{word!r} ({count:,})" for word, count in other.head(5).items())

@@ -27,6 +27,8 @@ def clean_text(text: str) -> str:
 
 def likeness(label: str) -> str:
     """Return what labels share that differ in case, spaces or accents alone."""
+    if label.isascii():
+        return "".join(label.split()).lower()
     letters = unicodedata.normalize("NFKD", label)
     kept = "".join(c for c in letters if not (c.isspace() or c in ACCENTS))
     return kept.casefold()

@@ -7,6 +7,7 @@ PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".avif", ".gif"),
     *(".bmp", ".tif", ".tiff", ".jp2", ".heic", ".heif"),
 )
+SUFFIXES = frozenset(PHOTO_SUFFIXES)
 # Endings of files that lie among photos and are none; of another ending the content decides.
 OTHER_SUFFIXES = (
     *(".csv", ".tsv", ".json", ".jsonl", ".txt", ".xml", ".yaml", ".yml", ".html", ".md"),
@@ -38,24 +39,32 @@ def is_photo(name: str, head: Callable[[], bytes] | None = None) -> bool:
             part of the ending.
         head: Returns its first `HEAD_BYTES`; without it such a file is none.
     """
-    plain = without_query(name).lower()
-    if plain.endswith(PHOTO_SUFFIXES):
+    _, ending = split_ending(name)
+    if ending:
         return True
-    return bool(head and not plain.endswith(OTHER_SUFFIXES) and MAGIC.match(head()))
+    is_other = without_query(name).lower().endswith(OTHER_SUFFIXES)
+    return bool(head and not is_other and MAGIC.match(head()))
 
 
 def without_query(name: str) -> str:
     """Return a name without what follows a question mark."""
-    return name.split("?", 1)[0]
+    return name.partition("?")[0]
+
+
+def split_ending(name: str) -> tuple[str, str]:
+    """Return a name without a photo's ending, and that; nothing where it has none."""
+    plain = without_query(name)
+    start, dot, end = plain.rpartition(".")
+    return (start, dot + end) if dot + end.lower() in SUFFIXES else (plain, "")
 
 
 def stem(name: str) -> str:
     """Return a photo's name without its ending."""
-    plain = without_query(name)
-    suffix = next((end for end in PHOTO_SUFFIXES if plain.lower().endswith(end)), "")
-    return plain.removesuffix(plain[len(plain) - len(suffix) :]) if suffix else plain
+    return split_ending(name)[0]
 
 
 def readable(name: str) -> str:
     """Return a name as text that can be written: bytes that are no UTF-8 as backslash and code."""
+    if name.isascii():
+        return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,5 +1,6 @@
 """From what a shop writes of a photo, a path, an address or an id, to the file that it means."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from fashion.catalogue.listing import stem
 
 SEPARATORS = re.compile(r"[;|\n]|,\s*(?=\S)")  # between several photos in a cell
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*", re.IGNORECASE)
+PLAIN = re.compile(r"[^\\/?#%:\0]+(?:/[^\\/?#%:\0]+)*")
 DRIVE = re.compile(r"[a-z]:/", re.IGNORECASE)
 
 
@@ -35,8 +37,8 @@ class PhotoFinder:
     def __init__(self, files: Folder | Archive, base: PurePath, photo_folder: PurePath) -> None:
         self.firsts = 0
         self._files = files
-        self._table_folder = base
-        self._places = list(dict.fromkeys([base, photo_folder]))
+        self._table_folder = files.prefix(base)
+        self._places = list(dict.fromkeys([self._table_folder, files.prefix(photo_folder)]))
 
     def find(self, written: str) -> str | None:
         """Return the name that the files' `read` takes; None where nothing is meant by it."""
@@ -66,10 +68,10 @@ class PhotoFinder:
         ]
 
     def _find_one(self, text: str) -> str | None:
-        readings = list(dict.fromkeys(_readings(text)))
+        readings = [text] if is_plain(text) else list(dict.fromkeys(_readings(text)))
         for path in readings:
             for place in self._places:
-                if self._files.holds(name := str(place / path)):
+                if self._files.holds(name := place + path):
                     return name
         for path in readings:
             if found := self._by_form.get(_form(path)):
@@ -80,15 +82,20 @@ class PhotoFinder:
     def _by_form(self) -> dict[str, str]:
         """The photos by path in one form, with and without ending; the first of equal ones."""
         by_form: dict[str, str] = {}
-        listed = [p for p in self._files.names() if p.is_relative_to(self._table_folder)]
-        photos = [path for path in listed if self._files.is_photo(path)]
+        listed = [name for name in self._files.names() if name.startswith(self._table_folder)]
+        photos = [name for name in listed if self._files.is_photo(name)]
         for place in self._places:
-            below = [path for path in photos if path.is_relative_to(place)]
+            below = [name for name in photos if name.startswith(place)]
             for ending in (True, False):
-                for path in below:
-                    name = path.relative_to(place).as_posix()
-                    by_form.setdefault(_form(name if ending else stem(name)), str(path))
+                for name in below:
+                    path = name[len(place) :].replace(os.sep, "/")
+                    by_form.setdefault(_form(path if ending else stem(path)), name)
         return by_form
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a path is sure to have no other reading than itself."""
+    return bool(PLAIN.fullmatch(text)) and "/." not in f"/{text}"
 
 
 def _readings(text: str) -> Iterator[str]:

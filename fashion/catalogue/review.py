@@ -9,12 +9,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fashion.catalogue.changed_ids import find_change
 from fashion.catalogue.csv_rows import CsvForm, Row, open_rows, unclosed
 from fashion.catalogue.labels import clean_text
 from fashion.tables import unmark_text
 from fashion.wording import did_you_mean, many
+
+if TYPE_CHECKING:  # pandas is loaded where a table is read
+    import pandas as pd
 
 EXCLUDED = "excluded"  # the reason in the audit
 NEW_LABEL = ("suggested_label", "label")  # the first of these columns that a file has
@@ -34,6 +38,10 @@ class Review:
     excluded: frozenset[str] = frozenset()
     labels: dict[str, str] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Return whether anything was decided."""
+        return bool(self.excluded or self.labels or self.renamed)
 
     def check(self, ids: Iterable[str], labels: Iterable[str]) -> list[str]:
         """Check that a catalogue has these ids and labels.
@@ -80,14 +88,18 @@ class Review:
         renamed = {old: new for old, new in self.renamed.items() if old in known}
         return Review(self.excluded & here, relabelled, renamed)
 
-    def relabel(self, id_: str, product: str, label: str) -> str:
-        """Return the label of a photo."""
-        label = self.labels.get(id_, self.labels.get(product, label))
-        return self.renamed.get(label, label)
+    def relabel(self, table: "pd.DataFrame") -> "pd.Series[str]":
+        """Return the label of each row of a catalogue table."""
+        labels = table["label"]
+        for column in ("product", "id") if self.labels else ():  # an id's own comes last
+            new = table[column].map(self.labels)
+            labels = labels.mask(new.notna(), new)
+        new = labels.map(self.renamed) if self.renamed else labels
+        return labels.mask(new.notna(), new)
 
-    def excludes(self, id_: str, product: str) -> bool:
-        """Return whether a photo is left out."""
-        return id_ in self.excluded or product in self.excluded
+    def excludes(self, table: "pd.DataFrame") -> "pd.Series[bool]":
+        """Return which rows of a catalogue table are left out."""
+        return table["id"].isin(self.excluded) | table["product"].isin(self.excluded)
 
     def _new_labels(self, known: set[str]) -> list[str]:
         new = Counter(label for label in self.labels.values() if label not in known)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fashion.catalogue.archives import Archive
 from fashion.catalogue.containers import UNREADABLE, Folder
-from fashion.catalogue.listing import readable, stem
+from fashion.catalogue.listing import readable, split_ending
 from fashion.catalogue.photo_finder import PhotoFinder
 from fashion.wording import first_of, many
 
@@ -97,6 +97,7 @@ def open_root(
     *,
     photo_folder: str | None = None,
     zip_encoding: str | None = None,
+    cache_dir: Path | None = None,
 ) -> CatalogueRoot:
     """Find a table and its photos in a folder or zip, also nested or repeated as published.
 
@@ -108,6 +109,7 @@ def open_root(
         photo_folder: The folder beside the table that holds the photos; None: images/, in any case,
             or the only folder of photos there is, or the table's own.
         zip_encoding: See `Archive`.
+        cache_dir: See `Archive`.
 
     Raises:
         FileNotFoundError: Nothing lies at `root`, or neither the table nor folders of photos in it.
@@ -123,9 +125,13 @@ def open_root(
             f"data.root={str(root)!r} is a table. Pass the folder or zip that holds it: "
             f"data.root={str(path.parent)!r} data.table={path.name!r}."
         )
-    files = Folder(path) if path.is_dir() else _open_archive(path, zip_encoding)
+    files: Folder | Archive
+    if path.is_dir():
+        files = Folder(path)
+    else:
+        files = open_archive(path, zip_encoding, key="data.root", cache_dir=cache_dir)
     csv_name = _find_table(files, path, table) if table else None
-    base = csv_name.parent if csv_name else files.top
+    base = files.top.joinpath(csv_name).parent if csv_name else files.top
     if csv_name:
         folder = _photo_folder(files, base, photo_folder)
         photos = _photos_by_id(files, folder)
@@ -133,7 +139,7 @@ def open_root(
         folder, photos = base, _photos_by_path(files, path, table, least_folders)
     return CatalogueRoot(
         path=path,
-        csv_name=str(csv_name) if csv_name else None,
+        csv_name=csv_name,
         photos=photos,
         photo_folder=f"{folder.relative_to(base).as_posix()}/" if folder != base else "",
         finder=PhotoFinder(files, base, folder),
@@ -144,20 +150,23 @@ def open_root(
     )
 
 
-def open_archive(path: Path, encoding: str | None = None, key: str = "") -> Archive:
+def open_archive(
+    path: Path, encoding: str | None = None, *, key: str = "", cache_dir: Path | None = None
+) -> Archive:
     """Open a zip in which every file can be read.
 
     Args:
         path: The zip.
         encoding: See `Archive`.
         key: The setting that names it, for messages.
+        cache_dir: See `Archive`.
 
     Raises:
         ValueError: It is damaged, unsafe, or needs a password or a method that isn't there.
     """
     said = f"{key}={str(path)!r}" if key else repr(str(path))
     try:
-        archive = Archive(path, encoding)
+        archive = Archive(path, encoding, cache_dir)
     except ValueError as error:
         raise ValueError(
             f"{said} is neither a folder nor a complete zip file ({error}). "
@@ -191,10 +200,6 @@ def describe_passed_over(files: Folder | Archive) -> list[str]:
             "(Chinese) or the one of the machine that wrote it."
         )
     return sentences
-
-
-def _open_archive(path: Path, encoding: str | None) -> Archive:
-    return open_archive(path, encoding, "data.root")
 
 
 def _not_there(written: str, path: Path) -> str:
@@ -237,7 +242,7 @@ def _read(files: Folder | Archive, name: str) -> bytes:
         ) from error
 
 
-def _find_table(files: Folder | Archive, root: Path, table: str) -> PurePath | None:
+def _find_table(files: Folder | Archive, root: Path, table: str) -> str | None:
     """Return the table of a name, the outermost of several equal ones; None if there is no table.
 
     Raises:
@@ -245,22 +250,22 @@ def _find_table(files: Folder | Archive, root: Path, table: str) -> PurePath | N
         ValueError: Several tables of that name differ.
     """
     names = list(files.names(skipped=WITHOUT_TABLES))
-    tables = [path for path in names if path.name == table]
-    tables.sort(key=lambda path: (len(path.parts), str(path)))
+    tables = [name for name in names if os.path.basename(name) == table]
+    tables.sort(key=lambda name: (len(PurePath(name).parts), name))
     if not tables:
         _refuse_other_tables(root, table, names)
         return None
-    if len(tables) > 1 and len({files.digest(str(path)) for path in tables}) > 1:
+    if len(tables) > 1 and len({files.digest(name) for name in tables}) > 1:
         raise ValueError(
             f"data.root={str(root)!r} holds {len(tables)} {table} that differ: "
-            f"{first_of(map(str, tables))}. Pass the folder of the one you mean as data.root."
+            f"{first_of(tables)}. Pass the folder of the one you mean as data.root."
         )
     return tables[0]
 
 
-def _refuse_other_tables(root: Path, table: str, names: Iterable[PurePath]) -> None:
+def _refuse_other_tables(root: Path, table: str, names: Iterable[str]) -> None:
     """Have the user say which table is meant, where one of another name is there."""
-    others = sorted({path.name for path in names if path.suffix.lower() == ".csv"})
+    others = sorted({os.path.basename(name) for name in names if name.lower().endswith(".csv")})
     if others:
         name = PurePath(table).name  # of a table whose path was given
         meant = [name] if name in others else difflib.get_close_matches(name, others, n=1)
@@ -294,18 +299,22 @@ def _photo_folder(files: Folder | Archive, base: PurePath, asked: str | None) ->
 
 
 def _holds_photos(files: Folder | Archive, folder: PurePath) -> bool:
-    return any(files.is_photo(folder / name) for name in files.names_in(folder))
+    return any(files.is_photo(name) for name in files.names_in(folder))
 
 
 def _photos_by_id(files: Folder | Archive, folder: PurePath) -> dict[str, str]:
     """Return a folder's photos by their ids; where two endings share one, .jpg comes first."""
     photos: dict[str, str] = {}
     composed: dict[str, str] = {}
+    start = len(files.prefix(folder))
     for name in files.names_in(folder):
-        id_ = stem(name)
-        if files.is_photo(folder / name) and (id_ not in photos or name == f"{id_}.jpg"):
-            photos[id_] = str(folder / name)
-            composed[unicodedata.normalize("NFC", readable(id_))] = photos[id_]
+        id_, ending = split_ending(name[start:])
+        if not ending and not files.is_photo(name):
+            continue
+        if id_ not in photos or name[start:] == f"{id_}.jpg":
+            photos[id_] = name
+            if not id_.isascii():
+                composed[unicodedata.normalize("NFC", readable(id_))] = name
     return {**composed, **photos}
 
 
@@ -317,13 +326,17 @@ def _photos_by_path(
     Raises:
         FileNotFoundError: There are none.
     """
-    listed = list(files.names())
-    chosen = [path for path in listed if files.is_photo(path)]
-    photos = {readable(path.relative_to(files.top).as_posix()): str(path) for path in chosen}
-    for path in set(listed) - set(chosen):
-        files.passed_over[str(path)] = "no photos"
-    if len({PurePosixPath(name).parent for name in photos} - {PurePosixPath()}) < least_folders:
-        zips = [str(path) for path in listed if path.suffix.lower() == ".zip"]
+    photos: dict[str, str] = {}
+    others = []
+    start = len(files.prefix(files.top))
+    for name in files.names():
+        if files.is_photo(name):
+            photos[readable(name[start:].replace(os.sep, "/"))] = name
+        else:
+            others.append(name)
+    files.passed_over.update(dict.fromkeys(others, "no photos"))
+    if len({name.rpartition("/")[0] for name in photos} - {""}) < least_folders:
+        zips = [name for name in others if name.lower().endswith(".zip")]
         hint = f"; it holds {PurePath(zips[0]).name}" if zips else ""
         way_out = ". Pass the folder or zip that does"
         if zips:

@@ -1,6 +1,10 @@
 """What a user says of a catalogue's structure: its levels of folders, products and given splits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
 
 from fashion.catalogue.root import CatalogueRoot
 
@@ -20,6 +24,13 @@ SPLIT_WORDS = {
 def split_named(word: str) -> str:
     """Return the split that a word names, empty where it names none."""
     return SPLIT_WORDS.get(word.strip().casefold(), "")
+
+
+def splits_named(words: "Sequence[str] | pd.Series[str]") -> list[str]:
+    """Return the split that each of some words names, empty where it names none."""
+    places, distinct = pd.factorize(np.asarray(words, dtype=object))
+    named = [split_named(word) for word in distinct]
+    return [named[place] for place in places]
 
 
 @dataclass(frozen=True)

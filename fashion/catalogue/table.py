@@ -9,7 +9,6 @@ kept) and, after `assign_splits`, `split` (`train`, `val` or `test`).
 
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 
 from fashion.catalogue.csv_rows import CsvForm
@@ -42,7 +41,7 @@ class Catalogue:
         dropped: One row for each row of styles.csv that is not in `table`: `line`, `id`, `label`,
             `reason`, `detail` and `photo`, where there is one.
         rows_in_file: Rows of styles.csv after the header, or photos in folders.
-        attributes: All columns of the well-formed rows, text, by `line`.
+        attributes: See `fashion.catalogue.table_cells.Cells.columns`.
         source: What the rows were read from, in messages.
         relabelled: Rows of `table` whose label a review replaced: `line`, `id`, `label` as it is
             and `label_before`.
@@ -250,9 +249,9 @@ def _from_table(
 
 def _with_structure(catalogue: Catalogue, root: CatalogueRoot, structure: Structure) -> Catalogue:
     """Join products by a column of the table, and add the column `given`."""
-    attributes, table = catalogue.attributes, catalogue.table
+    table = catalogue.table
     if structure.group_column is not None:
-        values = attributes[clean_text(structure.group_column)].loc[table["line"]].map(clean_text)
+        values = _cleaned_cells(catalogue, structure.group_column)
         own = [value or (id_,) for value, id_ in zip(values, table["id"], strict=True)]
         table = table.assign(product=joined(table["product"], own))
         catalogue = replace(catalogue, grouped_by=f"data.group_column={structure.group_column!r}")
@@ -260,10 +259,16 @@ def _with_structure(catalogue: Catalogue, root: CatalogueRoot, structure: Struct
         return replace(catalogue, table=table)
     words, notes = None, catalogue.notes
     if structure.split_column is not None:
-        words = attributes[clean_text(structure.split_column)].loc[table["line"]].map(clean_text)
+        words = _cleaned_cells(catalogue, structure.split_column)
         subject = f"data.split_column={structure.split_column!r}"
         notes = (*notes, *check_words(words[words != ""], subject))
     return replace(catalogue, table=table.assign(given=read_given(root, table, words)), notes=notes)
+
+
+def _cleaned_cells(catalogue: Catalogue, column: str) -> "pd.Series[str]":
+    """Return what a column has for each row of the table."""
+    cells = catalogue.attributes[clean_text(column)].loc[catalogue.table["line"]]
+    return cells.map(clean_text).astype(str)
 
 
 def _reviewed(catalogue: Catalogue, review: Review, is_own: bool) -> Catalogue:
@@ -273,15 +278,13 @@ def _reviewed(catalogue: Catalogue, review: Review, is_own: bool) -> Catalogue:
     labels = before["label"].unique()
     review = review if is_own else review.reduced_to(ids, labels)
     notes = review.check(ids, labels)
-    rows = list(zip(before["id"], before["product"], before["label"], strict=True))
-    table = before.assign(label=[review.relabel(*row) for row in rows])
+    table = before.assign(label=review.relabel(before))
     changed = table["label"] != before["label"]
     relabelled = table.assign(label_before=before["label"])[changed][RELABELLED_COLUMNS]
     catalogue = replace(
         catalogue, table=table, relabelled=relabelled, notes=(*catalogue.notes, *notes)
     )
-    excluded = np.array([review.excludes(id_, product) for id_, product, _ in rows], dtype=bool)
-    return catalogue.without(table[excluded], EXCLUDED, "")
+    return catalogue.without(table[review.excludes(table)], EXCLUDED, "")
 
 
 def _drop_incomplete(catalogue: Catalogue, root: CatalogueRoot, columns: Columns) -> Catalogue:
@@ -296,7 +299,8 @@ def _drop_incomplete(catalogue: Catalogue, root: CatalogueRoot, columns: Columns
     if root.csv_name and columns.image is None:
         detail = detail.mask(no_file_name(rows["id"]), "the id is no file name")
     elif columns.image is not None:  # what no photo was found by
-        detail = catalogue.attributes.loc[rows["line"], columns.image].set_axis(rows.index)
+        cells = catalogue.attributes.loc[rows["line"], columns.image]
+        detail = cells.astype(str).set_axis(rows.index)
     return catalogue.without(rows, "no image", detail)
 
 

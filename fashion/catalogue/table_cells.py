@@ -3,14 +3,14 @@
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from fashion.catalogue.csv_rows import CsvForm, CsvTable, Row, open_rows, unclosed
+from fashion.catalogue.csv_rows import Batch, CsvForm, CsvTable, Row, open_rows, unclosed
 from fashion.catalogue.labels import clean_text
 from fashion.catalogue.root import CatalogueRoot
 from fashion.wording import did_you_mean
@@ -49,8 +49,9 @@ class Cells:
     """What stands in a table.
 
     Attributes:
-        columns: The well-formed rows by line, text: the columns asked for, and those of no more
-            than `MANY` values. Of columns of one name, the second is called `name (2)`.
+        columns: The well-formed rows by line: the columns asked for, and those of no more than
+            `MANY` values. Those are categories, text alone the others. Of columns of one name, the
+            second is called `name (2)`.
         hashes: One for each of them; the same for rows that are copies.
         dropped: The others, with the columns `DROPPED_COLUMNS`.
         malformed: The first of the malformed ones, in words.
@@ -65,7 +66,7 @@ class Cells:
 def read_cells(
     root: CatalogueRoot, columns: Columns, repair: bool, form: CsvForm | None = None
 ) -> Cells:
-    """Read a catalogue's table once, row by row.
+    """Read a catalogue's table once.
 
     Args:
         root: It has a table.
@@ -85,8 +86,8 @@ def read_cells(
             raise ValueError(f"{subject} has no rows.")
         _check_header(table.header, asked, f"{root.table_name} of data.root={str(root.path)!r}")
         reading = _Reading(table, asked, repair)
-        for row in table.rows:
-            reading.add(row)
+        for batch in table.batches:
+            reading.add(batch)
     reading.check_quotes(root, subject)
     cells = reading.cells()
     if cells.columns.empty and cells.malformed:
@@ -123,19 +124,41 @@ def _hint(header: list[str]) -> str:
 
 
 class _Column:
-    """The cells of a column; equal ones share one text as long as there are not too many."""
+    """The cells of a column: as places among its texts, as long as those are not too many."""
 
     def __init__(self, is_asked: bool) -> None:
         self.is_asked = is_asked
-        self.cells: list[str] = []
-        self.texts: dict[str, str] = {}
+        self.texts: dict[str, int] = {}
+        self._places = array("i")
+        self._cells: list[str] | None = None
 
-    def add(self, cell: str) -> bool:
-        """Add a cell; return whether the column is still worth keeping."""
-        if len(self.texts) <= MANY:
-            cell = self.texts.setdefault(cell, cell)
-        self.cells.append(cell)
+    def add(self, cells: Sequence[str]) -> bool:
+        """Add some cells; return whether the column is still worth keeping."""
+        if self._cells is not None:
+            self._cells.extend(cells)
+            return True
+        places = list(map(self.texts.get, cells))
+        if None in places:
+            for text in dict.fromkeys(cells):
+                self.texts.setdefault(text, len(self.texts))
+            places = [self.texts[cell] for cell in cells]
+        self._places.extend(places)  # type: ignore[arg-type]
+        if len(self.texts) > MANY and self.is_asked:
+            self._cells = self.strings()
         return self.is_asked or len(self.texts) <= MANY
+
+    def strings(self) -> list[str]:
+        """Return the text of each cell."""
+        if self._cells is not None:
+            return self._cells
+        texts = list(self.texts)
+        return [texts[place] for place in self._places]
+
+    def values(self) -> "list[str] | pd.Categorical[str]":
+        """Return the cells as they are to be kept."""
+        if self._cells is not None:
+            return self._cells
+        return pd.Categorical.from_codes(np.asarray(self._places), pd.Index(list(self.texts)))
 
 
 class _Reading:
@@ -154,24 +177,19 @@ class _Reading:
         self._malformed = ""
         self._swallowed: list[tuple[Row, list[str]]] = []
 
-    def add(self, row: Row) -> None:
-        """Take a row in."""
-        self.count += 1
-        for inner in self._table.swallowed(row):
-            if len(self._swallowed) < UNKNOWN or self._label_of(inner) in self._labels:
-                self._swallowed.append((row, inner))
-        if not any(map(str.strip, row.fields)):
-            self._bad.append((row.line, "", "", "empty row", ""))
-            return
-        fields = self._repaired(row.fields) if self._repair else row.fields
-        if row.is_open or len(fields) != len(self._table.header):
-            self._add_malformed(row)
-            return
-        self._lines.append(row.line)
-        self._hashes.append(hash(tuple(fields)))
-        full = [name for place, name, column in self._columns if not column.add(fields[place])]
-        if full:
-            self._columns = [each for each in self._columns if each[1] not in full]
+    def add(self, batch: Batch) -> None:
+        """Take some rows in."""
+        self.count += len(batch.lines)
+        lines, fields, odd = batch.lines, batch.fields, self._odd(batch)
+        if odd:
+            judged = {place: self._judged(batch.row(place)) for place in odd}
+            kept = [place for place in range(len(lines)) if judged.get(place, True)]
+            lines = [lines[place] for place in kept]
+            fields = [judged.get(place) or fields[place] for place in kept]
+        if fields:
+            self._keep(lines, fields)
+        for place in odd:
+            self._look_into(batch.row(place))
 
     def check_quotes(self, root: CatalogueRoot, subject: str) -> None:
         """Refuse a table in which a quote that isn't closed holds whole rows.
@@ -197,7 +215,7 @@ class _Reading:
     def cells(self) -> Cells:
         """Return all that came in."""
         lines = pd.Index(np.asarray(self._lines), name="line")
-        cells = {name: column.cells for _, name, column in self._columns}
+        cells = {name: column.values() for _, name, column in self._columns}
         return Cells(
             columns=pd.DataFrame(cells, index=lines),
             hashes=np.asarray(self._hashes),
@@ -210,7 +228,43 @@ class _Reading:
         return self._places.get("id_column", self._places.get("image_column", 0))
 
     def _ids(self) -> Iterable[str]:
-        return next(column.cells for place, _, column in self._columns if place == self._id_place)
+        columns = (column for place, _, column in self._columns if place == self._id_place)
+        return next(columns).strings()
+
+    def _odd(self, batch: Batch) -> list[int]:
+        """Return the places of rows that have to be looked at one by one."""
+        width, odd = len(self._table.header), {*batch.long}
+        firsts = [fields[0].strip() for fields in batch.fields]
+        if "" in firsts or {*map(len, batch.fields)} != {width}:
+            odd |= {
+                place
+                for place, fields in enumerate(batch.fields)
+                if len(fields) != width or not firsts[place]
+            }
+        return sorted(odd | {len(batch.lines) - 1} if batch.is_open else odd)
+
+    def _judged(self, row: Row) -> list[str] | None:
+        """Return the cells of a row, or note why it is none."""
+        if not any(map(str.strip, row.fields)):
+            self._bad.append((row.line, "", "", "empty row", ""))
+            return None
+        fields = self._repaired(row.fields) if self._repair else row.fields
+        if row.is_open or len(fields) != len(self._table.header):
+            self._add_malformed(row)
+            return None
+        return fields
+
+    def _keep(self, lines: list[int], fields: list[list[str]]) -> None:
+        self._lines.extend(lines)
+        self._hashes.extend(map(hash, map(tuple, fields)))
+        cells = list(zip(*fields, strict=True))
+        self._columns = [each for each in self._columns if each[2].add(cells[each[0]])]
+
+    def _look_into(self, row: Row) -> None:
+        """Note the lines in a row's cells that may be rows."""
+        for inner in self._table.swallowed(row):
+            if len(self._swallowed) < UNKNOWN or self._label_of(inner) in self._labels:
+                self._swallowed.append((row, inner))
 
     def _label_of(self, fields: list[str]) -> str:
         return fields[self._places["label_column"]]

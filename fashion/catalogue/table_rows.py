@@ -1,5 +1,6 @@
 """The rows of a catalogue's table: each with its id, label and photo, or why it has none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,15 +60,16 @@ def read_table(
         )
     cells = read_cells(root, columns, repair, form)
     asked = columns.by_key()
-    texts = {key: cells.columns[name].reset_index(drop=True) for key, name in asked.items()}
+    texts = {
+        key: cells.columns[name].reset_index(drop=True).astype(str) for key, name in asked.items()
+    }
     rows = pd.DataFrame({"line": cells.columns.index})
     rows["id"] = texts.get("id_column", texts.get("image_column"))
     rows["label"] = _cleaned(texts["label_column"])
     rows["reason"], rows["detail"], inherited = "", "", 0
     if columns.image is None:
-        rows["id"] = [id_ if id_ in root.photos else id_.strip() for id_ in rows["id"]]
-        rows["product"] = rows["id"]
-        rows["photo"] = pd.Series([root.photos.get(id_) for id_ in rows["id"]], dtype=object)
+        rows["id"], photos = _found_by_id(rows["id"].tolist(), root.photos)
+        rows["product"], rows["photo"] = rows["id"], pd.Series(photos, dtype=object)
         _mark_repeated(rows, ["id"], rows["id"] != "", cells.hashes)
     else:
         paths = texts["image_column"].str.strip()
@@ -94,6 +96,15 @@ def read_table(
 def no_file_name(ids: "pd.Series[str]") -> "pd.Series[bool]":
     """Return which ids can't be the name of a photo in images/."""
     return ids.str.contains(NO_FILE_NAME)
+
+
+def _found_by_id(ids: list[str], photos: Mapping[str, str]) -> tuple[list[str], list[str | None]]:
+    """Return the ids, without space around them where that isn't a photo's, and their photos."""
+    found = [photos.get(id_) for id_ in ids]
+    for place in [place for place, photo in enumerate(found) if photo is None]:
+        ids[place] = ids[place].strip()
+        found[place] = photos.get(ids[place])
+    return ids, found
 
 
 def _cleaned(labels: "pd.Series[str]") -> "pd.Series[str]":

@@ -1,4 +1,4 @@
-"""The shelf of a cache folder: packed photos, features and twins, listed and deleted."""
+"""The shelf of a cache folder: photos, features, twins and lists of zips, told and deleted."""
 
 import re
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from fashion.cache_folder import DamagedError, remove
+from fashion.catalogue import zip_index
 from fashion.locks import NoLocksError, is_being_made, unless_used
 from fashion.shards import INDEX, UNFINISHED, read_index, read_shard, shard_folders
 from fashion.twins.groups import read_groups
@@ -20,10 +21,10 @@ def list_stores(cache_dir: Path) -> pd.DataFrame:
     """Return one row a store; nothing is written or locked for that.
 
     The columns are `key`, `kind` (`photos`, `features` of the frozen side of a network for one
-    view, `thumbnails` by which twins are found, or `twins` among some photos), `photos`,
-    `input_size`, `unreadable`, `bytes` of the disk and `state`: `complete`, `damaged` where it lost
-    a part, `being made` or, where that was cut short, `unfinished`. What a store doesn't know is
-    `-`.
+    view, `thumbnails` by which twins are found, `twins` among some photos, or `zips`, which files
+    one has), `photos`, `input_size`, `unreadable`, `bytes` of the disk and `state`: `complete`,
+    `damaged` where it lost a part, `being made` or, where that was cut short, `unfinished`. What a
+    store doesn't know is `-`.
     """
     rows = []
     for key, (kind, path) in _stores(cache_dir).items():
@@ -45,7 +46,7 @@ def _stores(cache_dir: Path) -> dict[str, tuple[str, Path]]:
             if re.fullmatch("[0-9a-f]{16}", key) and (
                 not is_lock or is_being_made(folder / name.removesuffix(LOCK))
             ):
-                stores[key] = kind, folder / (f"{key}.npz" if kind == "twins" else key)
+                stores[key] = kind, folder / (f"{key}.npz" if kind in FILES else key)
     return stores
 
 
@@ -75,12 +76,24 @@ def _twins(path: Path) -> tuple[list[object], str]:
     return [len(groups)], "complete"
 
 
+def _zips(path: Path) -> tuple[list[object], str]:
+    try:
+        index = zip_index.read_index(path)
+    except FileNotFoundError:
+        return [], "unfinished"
+    except DamagedError:
+        return [], "damaged"
+    return [int(index.entries["listed"].sum())], "complete"
+
+
 READERS: dict[str, Callable[[Path], tuple[list[object], str]]] = {
     "photos": _sharded,
     "features": _sharded,
     "thumbnails": _sharded,
     "twins": _twins,
+    "zips": _zips,
 }
+FILES = ("twins", "zips")  # kinds of stores that are one file
 
 
 def _parts(path: Path) -> list[Path]:

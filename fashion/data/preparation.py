@@ -118,6 +118,7 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
         least_folders=1 if keep_rare else 2,
         photo_folder=settings.photo_folder,
         zip_encoding=settings.zip_encoding,
+        cache_dir=settings.cache_folder,
     )
     catalogue = load_catalogue(
         root,

@@ -161,7 +161,7 @@ def kept_attributes(settings: DataSettings, splits: SplitCatalogue) -> pd.DataFr
         columns=[settings.id_column, settings.image_column, settings.label_column], errors="ignore"
     )
     lines = splits.table["line"]
-    return others.loc[lines].set_index(lines.index)
+    return others.loc[lines].set_index(lines.index).astype(str)
 
 
 def column_shares(attributes: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,6 @@ import shutil
 import struct
 import unicodedata
 import zipfile
-from pathlib import PurePosixPath
 
 import pytest
 
@@ -37,7 +36,7 @@ def zip_names(path, names, kind=zipfile.ZipInfo, content=b"", **fields):
 
 
 def listed(path, encoding=None):
-    return [str(name) for name in Archive(path, encoding).names()]
+    return list(Archive(path, encoding).names())
 
 
 def patch(path, field, value):
@@ -90,8 +89,8 @@ def test_paths_are_one_however_they_are_written(tmp_path, form):
     names = [form.format(name) for name in ("x.jpg", "y.jpg")]
     path = zip_names(tmp_path / "a.zip", names, content=b"x")
     archive = Archive(path)
-    assert [name.name for name in archive.names()] == ["x.jpg", "y.jpg"]
-    assert [archive.read(str(name)) for name in archive.names()] == [b"x", b"x"]
+    assert [name.removeprefix("a/") for name in archive.names()] == ["x.jpg", "y.jpg"]
+    assert [archive.read(name) for name in archive.names()] == [b"x", b"x"]
 
 
 def test_folders_and_links_in_a_zip_are_no_files(tmp_path):
@@ -101,7 +100,7 @@ def test_folders_and_links_in_a_zip_are_no_files(tmp_path):
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "x.jpg")
     archive = Archive(path)
-    assert [str(name) for name in archive.names()] == ["c/x.jpg"]
+    assert list(archive.names()) == ["c/x.jpg"]
     assert archive.passed_over == {"c/link.jpg": "links in a zip"}
 
 
@@ -149,4 +148,4 @@ def test_a_folder_and_its_zip_list_the_same(tmp_path):
         assert hidden.startswith("6 files or folders are passed over: hidden or a system's")
         assert others.startswith("1 file or folder is passed over: no photos")
         assert "notes.txt" in others
-    assert PurePosixPath("Hats/1.jpg") in list(Archive(tmp_path / "a.zip").names())
+    assert "Hats/1.jpg" in list(Archive(tmp_path / "a.zip").names())

@@ -1,5 +1,4 @@
 import zipfile
-from pathlib import PurePosixPath
 
 import pytest
 
@@ -23,7 +22,7 @@ def files(request, tmp_path):
 
 
 def relative(files, names):
-    return sorted(name.relative_to(files.top).as_posix() for name in names)
+    return sorted(name.removeprefix(files.prefix(files.top)) for name in names)
 
 
 def test_files_are_listed_but_hidden_ones_and_those_of_skipped_folders(files):
@@ -32,13 +31,13 @@ def test_files_are_listed_but_hidden_ones_and_those_of_skipped_folders(files):
 
 
 def test_the_files_right_in_a_folder_are_listed(files):
-    assert files.names_in(files.top) == ["a.jpg", "b.txt"]
-    assert files.names_in(files.top / "c") == ["a.jpg"]
+    assert relative(files, files.names_in(files.top)) == ["a.jpg", "b.txt"]
+    assert relative(files, files.names_in(files.top / "c")) == ["c/a.jpg"]
     assert files.names_in(files.top / "nowhere") == []
 
 
 def test_a_file_is_read_by_the_name_that_is_listed(files):
-    for name in map(str, files.names()):
+    for name in files.names():
         assert files.holds(name)
         assert name.endswith(files.read(name).decode())
     assert not files.holds(str(files.top / "c"))
@@ -46,7 +45,7 @@ def test_a_file_is_read_by_the_name_that_is_listed(files):
 
 
 def test_only_files_of_the_same_content_have_the_same_digest(files):
-    digests = {files.digest(str(name)) for name in files.names()}
+    digests = {files.digest(name) for name in files.names()}
     assert len(digests) == 5
     assert files.digest(str(files.top / "b.txt")) in digests
 
@@ -55,8 +54,7 @@ def test_a_zips_names_are_sorted(tmp_path):
     with zipfile.ZipFile(tmp_path / "files.zip", "w") as archive:
         for name in ("b.jpg", "a/c.jpg", "./a.jpg"):
             archive.writestr(name, "")
-    names = ["a.jpg", "a/c.jpg", "b.jpg"]
-    assert list(Archive(tmp_path / "files.zip").names()) == [*map(PurePosixPath, names)]
+    assert list(Archive(tmp_path / "files.zip").names()) == ["a.jpg", "a/c.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip"])

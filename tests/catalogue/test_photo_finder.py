@@ -1,8 +1,10 @@
 import os
+import random
 import unicodedata
 
 import pytest
 
+from fashion.catalogue import photo_finder
 from fashion.catalogue.root import open_root
 from fashion.catalogue.table import load_catalogue
 
@@ -140,3 +142,14 @@ def test_a_photo_that_cant_be_read_now_is_told_with_its_name(tmp_path):
     (tmp_path / "images" / "0.jpg").unlink()
     with pytest.raises(OSError, match=r"images/0\.jpg' can't be read now \(No such file"):
         root.read(root.photos["0"])
+
+
+def test_a_plain_path_has_one_reading():
+    draw, plain = random.Random(0), 0
+    for _ in range(20_000):
+        letters = draw.choices("ab./\\?#%: \0", [9, 9, 3, 3, *[1] * 7], k=draw.randrange(1, 8))
+        text = "".join(letters)
+        if photo_finder.is_plain(text):
+            plain += 1
+            assert [*dict.fromkeys(photo_finder._readings(text))] == [text]
+    assert plain > 1000

@@ -1,3 +1,5 @@
+import random
+
 import pandas as pd
 import pytest
 
@@ -172,3 +174,21 @@ def test_a_products_id_stands_for_all_its_photos(tmp_path):
         "p1#1": "Jeans", "p2#1": "Jeans", "p2#2": "Jeans", "p3#1": "Shirts", "p3#2": "Jeans",
         "p4#1": "Shirts", "p4#2": "Shirts", "p5#1": "Jeans", "p5#2": "Jeans",
     }  # fmt: skip
+
+
+def test_all_rows_are_decided_on_as_each_would_be():
+    draw = random.Random(0)
+    ids, labels = [f"p{i}" for i in range(30)], ["a", "b", "c", ""]
+    for _ in range(100):
+        review = Review(
+            frozenset(draw.sample(ids, draw.randrange(5))),
+            {id_: draw.choice(labels[:3]) for id_ in draw.sample(ids, draw.randrange(9))},
+            {old: draw.choice(["d", ""]) for old in draw.sample(labels[:3], draw.randrange(3))},
+        )
+        rows = [(id_, draw.choice(ids), draw.choice(labels)) for id_ in ids]
+        table = pd.DataFrame(rows, columns=["id", "product", "label"])
+        new = [review.labels.get(i, review.labels.get(p, label)) for i, p, label in rows]
+        assert review.relabel(table).tolist() == [review.renamed.get(n, n) for n in new]
+        out = [not {i, p}.isdisjoint(review.excluded) for i, p, _ in rows]
+        assert review.excludes(table).tolist() == out
+        assert bool(review) == any([review.excluded, review.labels, review.renamed])
