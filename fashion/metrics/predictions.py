@@ -4,7 +4,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fashion.files import replacing
 from fashion.metrics import metrics
-from fashion.metrics.scaling import mean_probabilities, scale
+from fashion.metrics.scaling import in_blocks, scale
 
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError),
@@ -145,16 +145,31 @@ class Predictions:
         )
 
 
-def mean_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Return the mean of several models' calibrated probabilities of the same images.
+def mean_predictions(parts: Iterable[Predictions]) -> Predictions:
+    """Return the mean of several models' calibrated probabilities, in the order of the ids.
 
     Args:
-        parts: In the same order of images and classes.
+        parts: Of the same images and classes, one at least, the images in any order. Each is let go
+            before the next is asked for: beside it there is the sum alone, in float64.
     """
-    mean = mean_probabilities(
-        [part.probabilities for part in parts], [part.temperature or 1.0 for part in parts]
-    )
-    return replace(parts[0], probabilities=mean, temperature=None)
+    total, number = np.empty((0, 0)), 0
+    for part in parts:
+        order = np.argsort(part.image_ids, kind="stable")
+        ids, targets, names = part.image_ids[order], part.targets[order], part.class_names
+        total = total if number else np.zeros(part.probabilities.shape)
+        _add(total, part, order)
+        number += 1
+        del part  # or it would be held while the next one is read
+    mean = np.empty(total.shape, np.float32)
+    np.divide(total, number, out=mean, casting="same_kind")
+    return Predictions(ids, mean, targets, names)
+
+
+def _add(total: NDArray[np.float64], part: Predictions, order: NDArray[np.intp]) -> None:
+    def add(rows: slice) -> None:
+        total[rows] += part.calibrated(order[rows])
+
+    in_blocks(add, total.shape)
 
 
 def score_predictions(predictions: Predictions) -> dict[str, float]:

@@ -97,24 +97,12 @@ def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return shifted
 
 
-def mean_probabilities(
-    parts: Sequence[NDArray[np.float32]], temperatures: Sequence[float] | None = None
-) -> NDArray[np.float32]:
-    """Return the mean of several models' probabilities, each `(N, K)`, summed in float64.
-
-    Args:
-        parts: Of each model.
-        temperatures: At which each model's are taken; see `scale`. None: as they are.
-    """
+def mean_probabilities(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the mean of several models' probabilities, each `(N, K)`, summed in float64."""
     mean = np.empty(parts[0].shape, np.float32)
-    temperatures = temperatures or [1.0] * len(parts)
 
     def fill(rows: slice) -> None:
-        scaled = [
-            scale(part[rows], temperature)
-            for part, temperature in zip(parts, temperatures, strict=True)
-        ]
-        mean[rows] = np.stack(scaled).mean(axis=0, dtype=np.float64)
+        mean[rows] = np.stack([part[rows] for part in parts]).mean(axis=0, dtype=np.float64)
 
     in_blocks(fill, mean.shape)
     return mean

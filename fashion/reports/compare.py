@@ -21,7 +21,7 @@ from fashion.reports import comparison_figures as figures
 from fashion.reports.comparison import Comparison, Run, compare, read_runs
 from fashion.reports.names import figure_names, numbered
 from fashion.reports.pages import png, records, render, write_pictures
-from fashion.tables import csv_text
+from fashion.tables import csv_text, unmark_text
 from fashion.training.run_folder import find_runs
 
 MAX_DRAWN = 12  # runs in a figure
@@ -36,7 +36,8 @@ def write_comparison(
 
     Args:
         folders: As in `read_runs`.
-        output_dir: Made when missing; nothing is written elsewhere.
+        output_dir: Made when missing; but for what is kept in the user's cache folder, nothing is
+            written elsewhere.
         strict: Refuse runs that were tested on different photos.
 
     Returns:
@@ -93,14 +94,20 @@ def _draw(runs: Sequence[Run], table: pd.DataFrame) -> dict[str, Figure]:
     if histories:
         pictures["validation"] = figures.plot_validation(histories, labels)
     pictures["cost"] = figures.plot_cost(singles, labels)
-    f1 = {
-        run.name: pd.read_csv(path).set_index("class")["f1"]
+    classes = {
+        run.name: _read_classes(path)
         for run in ordered
         if (path := run.folder.report("test") / "per_class.csv").is_file()
     }
-    if f1 and len({tuple(scores.index) for scores in f1.values()}) == 1:
-        pictures["per_class_f1"] = figures.plot_class_f1(pd.DataFrame(f1), labels)
+    if classes and len({tuple(table.index) for table in classes.values()}) == 1:
+        pictures["per_class_f1"] = figures.plot_class_f1(classes, labels)
     return pictures
+
+
+def _read_classes(path: Path) -> pd.DataFrame:
+    # A class may be called NA; no value is an empty cell.
+    table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values=[""])
+    return table.set_index(table["class"].map(unmark_text))
 
 
 def _render(
@@ -111,7 +118,7 @@ def _render(
         page = run.folder.report("test") / "index.html"
         if page.is_file():
             links[run.name] = quote(Path(os.path.relpath(page, folder)).as_posix())
-    tested = [run.predictions for run in runs if run.predictions is not None]
+    tested = [run.photos for run in runs if run.photos is not None]
     return render(
         "comparison.html.j2",
         rows=records(comparison.table),

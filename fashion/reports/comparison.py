@@ -20,14 +20,9 @@ from fashion.metrics.intervals import (
     over_seeds,
 )
 from fashion.metrics.metrics import FIGURES
-from fashion.metrics.predictions import (
-    Predictions,
-    mean_predictions,
-    score_predictions,
-)
 from fashion.metrics.study import load_study
-from fashion.reports.kept_resamples import kept_bootstrap
 from fashion.reports.speed import inference_speed
+from fashion.reports.tested import Photos, Tested, examine, read_photos
 from fashion.training.resume import MAY_DIFFER_BETWEEN_SEEDS, describe_changes
 from fashion.training.run_folder import RunFolder, find_runs
 
@@ -61,12 +56,10 @@ class Run:
         return "finished" if self.summary else "missing"
 
     @cached_property
-    def predictions(self) -> Predictions | None:
-        """Those of the test split, in the order of the ids; None where there are none."""
+    def photos(self) -> Photos | None:
+        """Those that it was tested on; None where it left no predictions."""
         path = self.folder.predictions("test")
-        if self.status != "finished" or not path.is_file():
-            return None
-        return Predictions.load(path).sorted_by_id()
+        return read_photos(path) if self.status == "finished" and path.is_file() else None
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -114,28 +107,27 @@ def compare(runs: Sequence[Run]) -> Comparison:
     Runs that were tested on different photos are listed, each with its own interval, and the
     comparison's warning says so.
     """
-    tested = [run for run in runs if run.predictions is not None]
-    predictions = {run.name: run.predictions for run in tested if run.predictions is not None}
-    replicates = {run.name: _replicates(run) for run in tested}
+    photos = {run.name: run.photos for run in runs if run.photos is not None}
+    members = [run for run in runs if run.name in photos]
+    tested = {run.name: _examine([run]) for run in members}
+    replicates = {name: each.replicates for name, each in tested.items()}
     studied = any("study" in run.summary for run in runs)
     rows = [_run_row(run, replicates.get(run.name), studied=studied) for run in runs]
     pairs, verdicts = compare_pairs({}), []
-    warning = describe_different_images(predictions)
-    if not warning and len(tested) > 1:
-        groups = _groups(tested)
+    warning = describe_different_images(photos)
+    if not warning and len(members) > 1:
+        groups = _groups(members)
         rows += [
             _seeds_row(name, group, [replicates[run.name] for run in group], studied=studied)
             for name, group in groups.items()
             if len(group) > 1
         ]
-        name = f"ensemble of {len(tested)}"
-        ensemble = mean_predictions(list(predictions.values()))
-        rows.append(_ensemble_row(name, ensemble, tested))
-        pairs = compare_pairs(
-            {key: one.hits() for key, one in {**predictions, name: ensemble}.items()}
-        )
-        members = {run.name: group for group, runs in groups.items() for run in runs}
-        verdicts = describe_pairs(pairs, {**members, name: name})
+        name = f"ensemble of {len(members)}"
+        ensemble = _examine(members)
+        rows.append(_ensemble_row(name, ensemble, members))
+        pairs = compare_pairs({key: one.hits for key, one in {**tested, name: ensemble}.items()})
+        group_of = {run.name: group for group, runs in groups.items() for run in runs}
+        verdicts = describe_pairs(pairs, {**group_of, name: name})
     table = pd.DataFrame(rows)
     if not table.empty:
         table = table.astype(dict.fromkeys(COUNTS, "Int64"))
@@ -144,24 +136,24 @@ def compare(runs: Sequence[Run]) -> Comparison:
     return Comparison(table, pairs, verdicts, warning, fewest)
 
 
-def describe_different_images(predictions: Mapping[str, Predictions]) -> str:
+def describe_different_images(photos: Mapping[str, Photos]) -> str:
     """Return in one line how the test images of runs differ; nothing where they are the same.
 
     Args:
-        predictions: By the run's name, in the order of the ids.
+        photos: By the run's name.
     """
-    first = next(iter(predictions), "")
-    for name, other in predictions.items():
-        one = predictions[first]
+    first = next(iter(photos), "")
+    for name, other in photos.items():
+        one = photos[first]
         if one.class_names != other.class_names:
             return (
                 f"{first} and {name} can't be compared: they tell {len(one.class_names)} and "
                 f"{len(other.class_names)} classes apart that differ. Pass runs on the same "
                 "catalogue and data.label_column."
             )
-        same = np.array_equal(one.image_ids, other.image_ids)
+        same = np.array_equal(one.ids, other.ids)
         if not same or not np.array_equal(one.targets, other.targets):
-            shared = len(np.intersect1d(one.image_ids, other.image_ids))
+            shared = len(np.intersect1d(one.ids, other.ids))
             what = f"share {shared:,} test photos" if not same else "label some photos differently"
             return (
                 f"{first} ({len(one.targets):,} test photos) and {name} ({len(other.targets):,}) "
@@ -273,12 +265,10 @@ def _seeds_row(
     }
 
 
-def _ensemble_row(name: str, ensemble: Predictions, runs: Sequence[Run]) -> dict[str, Any]:
+def _ensemble_row(name: str, ensemble: Tested, runs: Sequence[Run]) -> dict[str, Any]:
     seconds = [1 / speed for run in runs if (speed := inference_speed(run.folder))]
     row: dict[str, Any] = {"run": name, "kind": "ensemble", "status": "finished"}
-    paths = [run.folder.predictions("test") for run in runs]
-    replicates = kept_bootstrap(paths, lambda: ensemble, NUM_RESAMPLES)
-    row |= _figures(score_predictions(ensemble), replicates, len(ensemble.targets))
+    row |= _figures(ensemble.scores, ensemble.replicates, len(ensemble.hits))
     if len(seconds) == len(runs):
         row["images_per_second"] = round(1 / sum(seconds), 1)
     return {**row, "error": ""}
@@ -324,6 +314,5 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return named
 
 
-def _replicates(run: Run) -> Replicates:
-    path = run.folder.predictions("test")
-    return kept_bootstrap([path], lambda: Predictions.load(path).sorted_by_id(), NUM_RESAMPLES)
+def _examine(runs: Sequence[Run]) -> Tested:
+    return examine([run.folder.predictions("test") for run in runs], NUM_RESAMPLES)

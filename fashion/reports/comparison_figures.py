@@ -15,6 +15,7 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
+from fashion.reports.choice import choose_classes, in_words
 from fashion.reports.figures import (
     BLUE,
     GREEN,
@@ -165,18 +166,24 @@ def _plot_costs(
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def plot_class_f1(scores: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """Draw the F1 of each class by run side by side, hardest class on top.
+def plot_class_f1(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Figure:
+    """Draw the F1 of each class by run side by side, hardest on top; of many those of most loss.
 
     Args:
-        scores: Classes down, runs across.
+        tables: By run: one row a class, which is the index: `f1`, and of many classes `recall` and
+            `support`. All have the same index.
         labels: How each run is written.
     """
+    scores = pd.DataFrame({name: table["f1"] for name, table in tables.items()})
+    classes, which = figure_names(scores.index), in_words(len(scores))
+    every = pd.concat([table.select_dtypes("number") for table in tables.values()])
+    mean = every.groupby(level=0, sort=False).mean()
+    scores = scores.iloc[choose_classes(mean)]
     scores = scores.loc[scores.mean(axis=1).sort_values().index]
-    names, classes = [labels[name] for name in scores.columns], figure_names(scores.index)
+    names = [labels[name] for name in scores.columns]
     longest = 0.075 * max(map(width, names))
     height = 1.2 + 0.225 * len(scores) + longest
-    figure = new_figure(max(3.2 + 0.62 * len(names), 6.5), height, "F1 of each class")
+    figure = new_figure(max(3.2 + 0.62 * len(names), 6.5), height, f"F1 of {which}")
     axes = figure.subplots()
     axes.imshow(scores.to_numpy(float), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(scores.to_numpy(float)):

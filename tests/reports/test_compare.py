@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from fashion.commands.main import run
+from fashion.files import write_file
 from fashion.metrics.intervals import figure_intervals
 from fashion.metrics.predictions import (
     Predictions,
@@ -15,9 +16,10 @@ from fashion.metrics.predictions import (
     score_predictions,
 )
 from fashion.metrics.resampling import bootstrap
-from fashion.reports import comparison
+from fashion.reports import compare, comparison
 from fashion.reports.compare import write_comparison
 from fashion.reports.comparison import NUM_RESAMPLES, describe_pairs, epochs_to, read_runs
+from fashion.tables import csv_text
 
 NAMES = ("Bags", "Caps", "Shoes")
 NASTY = "=cmd()<script>alert(1)</script>"
@@ -375,6 +377,21 @@ def test_names_are_escaped_in_the_page_and_marked_in_the_table(sweep):
     (sweep / "densenet201" / "error.txt").write_text(NASTY)
     write_comparison([sweep], sweep)
     assert f"'{NASTY}" in (sweep / "comparison.csv").read_text()
+
+
+def test_classes_have_their_own_names_in_figures(sweep, monkeypatch):
+    odd = ["NA", "-Bags", "Shoes"]
+    for folder in sweep.glob("*seed*"):
+        scores = pd.DataFrame({"class": odd, "f1": [0.5, 0.6, 0.7]})
+        write_file(folder / "report" / "per_class.csv", csv_text(scores))
+    drawn = []
+    plot = compare.figures.plot_class_f1
+    monkeypatch.setattr(
+        compare.figures, "plot_class_f1", lambda *given: drawn.append(plot(*given)) or drawn[-1]
+    )
+    write_comparison([sweep], sweep)
+    rows = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
+    assert rows == odd
 
 
 @pytest.mark.parametrize("width", [1280, 500])

@@ -30,6 +30,10 @@ def table(n, study=None):
     return pd.DataFrame({"run": NAMES[:n], "kind": kinds, **figures, **bounds, **costs, **beside})
 
 
+def classes(f1, names):
+    return pd.DataFrame({"f1": f1, "recall": f1, "support": 100}, index=list(names))
+
+
 def texts(figure):
     figure.draw_without_rendering()
     found = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
@@ -55,9 +59,7 @@ def test_long_names_stay_apart():
     for figure in (
         plot_intervals(table(9), LABELS),
         plot_cost(table(9), LABELS),
-        plot_class_f1(
-            pd.DataFrame({name: [0.5, 0.9] for name in NAMES}, index=["Bags", "Caps"]), LABELS
-        ),
+        plot_class_f1({name: classes([0.5, 0.9], ["Bags", "Caps"]) for name in NAMES}, LABELS),
     ):
         shown = [text for text in texts(figure) if "seed=" in text]
         assert len(set(shown)) == 9
@@ -81,10 +83,24 @@ def test_a_cost_that_nobody_measured_is_said_to_be_missing():
 
 
 def test_the_hardest_class_is_on_top():
-    scores = pd.DataFrame({"a": [0.9, 0.1, 0.5], "b": [0.8, 0.2, 0.6]}, index=["X", "Y", "Z"])
-    axes = plot_class_f1(scores, {"a": "a", "b": "b"}).axes[0]
+    tables = {"a": classes([0.9, 0.1, 0.5], "XYZ"), "b": classes([0.8, 0.2, 0.6], "XYZ")}
+    axes = plot_class_f1(tables, {"a": "a", "b": "b"}).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["Y", "Z", "X"]
     assert [text.get_text() for text in axes.texts][:2] == ["0.10", "0.20"]
+
+
+def test_of_many_classes_those_that_lose_most_photos_in_all_runs_are_shown():
+    names = [f"class {i:04}" for i in range(1000)]
+    tables = {name: classes(np.full(1000, 0.9), names) for name in "ab"}
+    tables["a"].loc["class 0500", "recall"] = 0.8  # of 100 images
+    tables["b"].loc["class 0700", ["recall", "support"]] = 0.8, 10
+    figure = plot_class_f1(tables, {"a": "a", "b": "b"})
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(rows) == 40
+    assert "class 0500" in rows
+    assert "class 0700" not in rows
+    assert "the 40 of 1,000 classes that lose most photos" in figure.get_suptitle()
+    assert figure.get_figheight() < 15
 
 
 @pytest.mark.parametrize("highest", [3.3, 40, 900, 9000, 2e6])
