@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def run_report(folder: Path, photos: int, classes: int) -> None:
     }  # fmt: skip
     calibration = fit_calibration(predictions.probabilities, predictions.targets)
     run = {**RUN, "data": data, "class_counts": counts}
+    predictions = replace(predictions, temperature=calibration.temperature)
     analysis = ErrorAnalysis(calibration=calibration)
     write_report(predictions, run, pd.DataFrame(), folder / "report", analysis)
     page = (folder / "report" / "index.html").stat().st_size

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fashion.files import replacing
 from fashion.metrics import metrics
-from fashion.metrics.scaling import in_blocks, scale
+from fashion.metrics.scaling import confidences_at, in_blocks, scale
 
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError),
@@ -111,6 +111,11 @@ class Predictions:
         """The class that each image gets, `(N,)`, of equal maxima the first."""
         predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return predicted
+
+    @cached_property
+    def confidences(self) -> NDArray[np.float32]:
+        """The highest of each image's `calibrated` probabilities, `(N,)`."""
+        return confidences_at(self.temperature or 1.0, self.probabilities)
 
     @cached_property
     def per_class(self) -> dict[str, torch.Tensor]:

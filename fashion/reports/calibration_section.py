@@ -1,10 +1,13 @@
 """The section of a report on how far the probabilities can be trusted."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from fashion.metrics.calibration import (
     area_under_risk_coverage,
@@ -15,8 +18,11 @@ from fashion.metrics.calibration import (
     unknowns_auroc,
 )
 from fashion.metrics.predictions import Predictions
+from fashion.metrics.scaling import Calibration
 from fashion.reports.calibration_figures import plot_reliability, plot_risk_coverage, plot_unknowns
 from fashion.reports.error_analysis import ErrorAnalysis
+
+ROWS = 50_000  # of the precision over coverage, more than any picture shows
 
 
 def facts(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, Any]:
@@ -30,15 +36,13 @@ def facts(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, Any]:
     calibration = analysis.calibration
     if calibration is None:
         return {}
-    before, targets = predictions.probabilities, predictions.targets
-    after = calibration.calibrate(before)
-    confidences = after.max(axis=1)
+    confidences, hits = _confidences(predictions, calibration), predictions.hits()
     facts: dict[str, Any] = {
         "calibration": {
             "temperature": calibration.temperature,
-            "error_before": calibration_error(before, targets),
-            "error_after": calibration_error(after, targets),
-            "area_under_risk_coverage": area_under_risk_coverage(confidences, predictions.hits()),
+            "error_before": calibration_error(predictions.probabilities, predictions.targets),
+            "error_after": calibration_error(*_as_two_classes(confidences, hits)),
+            "area_under_risk_coverage": area_under_risk_coverage(confidences, hits),
         }
     }
     if analysis.unknown is not None:
@@ -48,18 +52,40 @@ def facts(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, Any]:
 
 
 def tables(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
-    """Return `reliability_before`, `reliability_after`, `risk_coverage` and `refusal`, if known."""
+    """Return `reliability_before`, `reliability_after`, `risk_coverage` and `refusal`, if known.
+
+    Of more than `ROWS` distinct confidences so many are in `risk_coverage`, evenly.
+    """
     calibration = analysis.calibration
     if calibration is None:
         return {}
-    after = calibration.calibrate(predictions.probabilities)
-    confidences, hits = after.max(axis=1), predictions.hits()
+    confidences, hits = _confidences(predictions, calibration), predictions.hits()
+    curve = risk_coverage(confidences, hits)
+    if len(curve) > ROWS:
+        curve = curve.iloc[np.linspace(0, len(curve) - 1, ROWS).astype(int)]
     return {
         "reliability_before": reliability_table(predictions.probabilities, predictions.targets),
-        "reliability_after": reliability_table(after, predictions.targets),
-        "risk_coverage": risk_coverage(confidences, hits),
+        "reliability_after": reliability_table(*_as_two_classes(confidences, hits)),
+        "risk_coverage": curve,
         "refusal": refusal_table(calibration, confidences, hits, analysis.unknown),
     }
+
+
+def _confidences(predictions: Predictions, calibration: Calibration) -> NDArray[np.float32]:
+    """Return those at the calibration's temperature, which the predictions keep if it is theirs."""
+    if predictions.temperature != calibration.temperature:
+        predictions = replace(predictions, temperature=calibration.temperature)
+    return predictions.confidences
+
+
+def _as_two_classes(
+    confidences: NDArray[np.float32], hits: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return probabilities `(N, 2)` and targets of which the errors are those of all classes.
+
+    They ask for no more than the highest probability and whether its class is the target.
+    """
+    return np.stack([confidences, np.zeros_like(confidences)], axis=1), (~hits).astype(np.int64)
 
 
 def drawings(
@@ -95,7 +121,7 @@ def drawings(
     }
     if unknown is not None:
         drawings["unknown"] = lambda: plot_unknowns(
-            calibration.calibrate(predictions.probabilities).max(axis=1),
+            _confidences(predictions, calibration),
             unknown,
             f"Confidence in known and unknown photos: {where}",
             facts["unknown"]["auroc"],

@@ -45,6 +45,7 @@ def use_fonts(figure: Figure) -> None:
             text.set_fontfamily([OWN, *families])
 
 
+@cache
 def _is_own(letter: str) -> bool:
     return all(ord(letter) in _letters(_own_path(weight)) for weight in WEIGHTS)
 

@@ -12,6 +12,7 @@ from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.figures import BLUE, INK, new_figure, tidy
 
 LOWEST = 10  # classes of lowest recall
+SHOWN = ("lowest_recall", "robustness")  # tables, as far as they are known
 
 
 def tables(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:

@@ -216,7 +216,7 @@ def render_mistakes(
         "mistakes.html.j2",
         run={"failed_parts": {}, **summary},
         where=_where(summary),
-        tables={name: records(table) for name, table in tables.items()},
+        tables={name: records(tables[name]) for name in mistakes_section.SHOWN if name in tables},
         analysis=analysis,
         pictures=pictures,
     )
