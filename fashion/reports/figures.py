@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from fashion.reports.choice import MOST, choose_classes, choose_sizes
+from fashion.reports.choice import ALL, MOST, choose_classes, choose_sizes
 from fashion.reports.names import figure_names, short_label, width
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -223,8 +223,8 @@ def plot_pr_curves(
 ) -> Figure:
     """Draw a precision-recall curve per class, their macro mean and the micro mean.
 
-    The five classes with the lowest average precision are coloured and named; of the others no more
-    are drawn than can be told from a grey ground, from the lowest to the highest.
+    The five classes with the lowest average precision are coloured and named; where there are more
+    than a figure shows, some of the others are drawn, from the lowest to the highest.
 
     Args:
         curves: {class: (precision, recall)} of the classes with images, recall falling from 1 to 0.
@@ -239,7 +239,7 @@ def plot_pr_curves(
     rising = sorted(curves, key=lambda name: average_precisions[name])
     worst, others = rising[: len(NAMED)], rising[len(NAMED) :]
     drawn = others
-    if len(others) > MOST:
+    if len(curves) > ALL:
         drawn = [others[i] for i in np.linspace(0, len(others) - 1, MOST).astype(int)]
     for name in drawn:
         _step(axes, curves[name], color=GREY, linewidth=0.6, alpha=0.7)

@@ -203,6 +203,9 @@ def test_a_matrix_of_many_classes_takes_all_others_as_one():
     assert "960 others  1,920" in shown(figure)
 
 
-def test_some_of_many_curves_are_drawn():
+def test_each_curve_of_the_study_is_drawn_and_some_of_many():
+    words = shown(curves_figure(54))
+    assert " | other classes" in words
+    assert len([line for line in curves_figure(54).axes[0].lines if len(line.get_xdata())]) == 56
     assert "40 of 995 other classes" in shown(curves_figure(MANY))
     assert len(curves_figure(MANY).axes[0].lines) < 60
