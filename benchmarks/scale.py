@@ -6,6 +6,7 @@ what the commands call. The peak is what the process tree holds resident, sample
 of mapped files among it; what processes share counts once where Linux tells, else in each.
 
     python benchmarks/scale.py                                  all rows of the table
+    python benchmarks/scale.py --longest 600                    longer ones are extrapolated
     python benchmarks/scale.py --only metrics --photos 100000 --classes 300 1000
     python benchmarks/scale.py --only twins --keep FOLDER       inputs stay there for the next time
 """
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,6 +143,23 @@ def exponent(rows: list[dict[str, Any]], by: str) -> float | None:
     return math.log(after / before) / math.log(large / small)
 
 
+def extrapolated(rows: list[dict[str, Any]], size: Size) -> Measured | None:
+    """Return what a size would take as its path grew between the two sizes before it, if known."""
+    by = "classes" if size.path in OF_A_SPLIT else "photos"
+    wanted = getattr(size, by)
+    before = [
+        (row[by], row["seconds"], row["peak_mb"])
+        for row in rows
+        if row["path"] == size.path and not row["extrapolated"] and row[by] < wanted
+    ]
+    if len(before) < 2:
+        return None
+    (small, *first), (large, *second) = sorted(before)[-2:]
+    steps = math.log(wanted / large) / math.log(large / small)
+    seconds, peak = (b * (b / a) ** steps for a, b in zip(first, second, strict=True))
+    return Measured(seconds, peak)
+
+
 def table(results: dict[str, Any]) -> str:
     """Return the rows as a table of Markdown, with the exponent of growth of each path."""
     lines = [
@@ -162,17 +180,21 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _kept(
-    rows: list[dict[str, Any]], new: Iterator[dict[str, Any]]
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield all rows, after each new one that takes the place of the old one of its size."""
-    by_size = {(row["path"], row["photos"], row["classes"]): row for row in rows}
+def _row(size: Size, rows: list[dict[str, Any]], folder: Path, longest: float) -> dict[str, Any]:
+    guess = extrapolated(rows, size)
+    is_guess = guess is not None and guess.seconds > longest
+    seconds, peak = guess if guess and is_guess else measure(size, folder)
+    figures = {"seconds": round(seconds, 3), "peak_mb": round(peak, 1)}
+    return {**size._asdict(), **figures, "extrapolated": is_guess}
+
+
+def _with(rows: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all rows, the new one in the place of the old one of its size."""
+    by_size = {(row["path"], row["photos"], row["classes"]): row for row in [*rows, new]}
     order = list(PATHS)
-    for row in new:
-        by_size[row["path"], row["photos"], row["classes"]] = row
-        yield sorted(
-            by_size.values(), key=lambda r: (order.index(r["path"]), r["photos"], r["classes"])
-        )
+    return sorted(
+        by_size.values(), key=lambda r: (order.index(r["path"]), r["photos"], r["classes"])
+    )
 
 
 def main() -> None:
@@ -183,25 +205,25 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", type=int)
     parser.add_argument("--keep", type=Path, help="folder in which the inputs stay")
     parser.add_argument("--output", type=Path, default=None, help="a JSON file; none: print alone")
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=math.inf,
+        help="seconds, above which sizes are extrapolated",
+    )
     asked = parser.parse_args()
     results: dict[str, Any] = {"machine": machine(), "rows": []}
     if asked.output and asked.output.exists():
         results["rows"] = json.loads(asked.output.read_text())["rows"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
-        new = (
-            {**size._asdict(), **_rounded(measure(size, folder)), "extrapolated": False}
-            for size in sizes(asked.only, asked.photos, asked.classes)
-        )
-        for rows in _kept(results["rows"], new):
-            results["rows"] = rows
+        for size in sizes(asked.only, asked.photos, asked.classes):
+            row = _row(size, results["rows"], folder, asked.longest)
+            print(json.dumps(row), flush=True)
+            results["rows"] = _with(results["rows"], row)
             if asked.output:
                 asked.output.write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
-
-
-def _rounded(measured: Measured) -> dict[str, float]:
-    return {"seconds": round(measured.seconds, 3), "peak_mb": round(measured.peak_mb, 1)}
 
 
 if __name__ == "__main__":

@@ -50,6 +50,21 @@ def test_the_growth_of_a_path_is_read_from_its_two_largest_rows(monkeypatch):
     assert scale.exponent(rows[:1], "photos") is None
 
 
+def test_a_size_is_extrapolated_from_the_two_before_it(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    scale = importlib.import_module("scale")
+    sizes = [(10, 1.0, 300), (100, 4.0, 500), (1_000, 400.0, 1_000)]
+    rows = [
+        {"path": "twins", "photos": n, "seconds": s, "peak_mb": mb, "extrapolated": False}
+        for n, s, mb in sizes
+    ]
+    assert scale.extrapolated(rows, scale.Size("twins", 10_000, 54)) == pytest.approx(
+        (40_000, 2_000)
+    )
+    assert scale.extrapolated(rows[1:], scale.Size("twins", 1_000, 54)) is None
+    assert scale.extrapolated(rows, scale.Size("store", 10_000, 54)) is None
+
+
 def test_the_ratios_of_the_results_follow_from_their_measurements(training, results):
     assert list(results["models"]) == training.MODELS
     for figures in results["models"].values():
