@@ -24,9 +24,9 @@ class CheckpointModel:
         ValueError: Its weights or its calibration are damaged.
 
     Attributes:
-        class_names: This and the next two: see `fashion.labelling.labeller.Model`.
+        class_names: This and the next: see `fashion.labelling.labeller.Model`.
         preprocessing: See above.
-        calibration: See above.
+        calibration: None where the checkpoint keeps none.
     """
 
     def __init__(self, checkpoint: Mapping[str, Any]) -> None:
@@ -37,13 +37,22 @@ class CheckpointModel:
         self.calibration = load_calibration(checkpoint)
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`, uncalibrated."""
+        """Return probabilities `(B, K)` for `photos`; see `fashion.labelling.labeller.Model`."""
         batch = torch.from_numpy(photos).permute(0, 3, 1, 2).to(self._network.mean.device)
         with torch.inference_mode():
             probabilities: NDArray[np.float32] = (
                 self._network(batch).float().softmax(dim=1).cpu().numpy()
             )
-        return probabilities
+        return self.calibration.calibrate(probabilities) if self.calibration else probabilities
+
+    def threshold(self, precision: float) -> float:
+        """Return the confidence that a label needs; see `fashion.labelling.labeller.Model`."""
+        if self.calibration is None:
+            raise ValueError(
+                f"precision={precision}: the checkpoint is from before there were calibrations. "
+                "Run fashion evaluate ckpt_path=… once, which adds it."
+            )
+        return self.calibration.threshold(precision)
 
 
 def open_models(ckpt_paths: Sequence[str | Path]) -> list[CheckpointModel]:

@@ -1,6 +1,6 @@
 """Label photos with one model or several, whatever computes their probabilities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.cores import usable_cores
 from fashion.labelling.photos import Photo
-from fashion.metrics.scaling import Calibration, mean_probabilities
+from fashion.metrics.scaling import mean_probabilities
 
 Decoded = list[NDArray[np.uint8]]  # a photo in each of the ways that the models want it
 
@@ -22,15 +22,28 @@ class Model(Protocol):
     Attributes:
         class_names: The K labels in the order of their probabilities.
         preprocessing: Arguments of `fashion.catalogue.images.decode_image`.
-        calibration: Of its probabilities; None where that isn't known.
     """
 
-    class_names: Sequence[str]
-    preprocessing: dict[str, Any]
-    calibration: Calibration | None
+    @property
+    def class_names(self) -> Sequence[str]:
+        """See above."""
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """See above."""
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`, uncalibrated."""
+        """Return probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`.
+
+        They are calibrated where that is known.
+        """
+
+    def threshold(self, precision: float) -> float:
+        """Return the confidence that a label needs to be right as often as is wanted.
+
+        Raises:
+            ValueError: The precision is not in (0, 1] or out of reach, or nothing is known of it.
+        """
 
 
 class Labeller:
@@ -47,7 +60,7 @@ class Labeller:
         self.models = models
         self.class_names = list(models[0].class_names)
         # Each way of decoding once.
-        self._ways: list[dict[str, Any]] = []
+        self._ways: list[Mapping[str, Any]] = []
         for model in models:
             if model.preprocessing not in self._ways:
                 self._ways.append(model.preprocessing)
@@ -57,8 +70,8 @@ class Labeller:
     ) -> Iterator[NDArray[Any] | str]:
         """Yield each photo's probabilities, or what is wrong with it, from the `first` one on.
 
-        The probabilities, `(K,)` float32, are calibrated where that is known, the mean over the
-        models, and in the order of `class_names`. While a batch is computed, the next is decoded.
+        The probabilities, `(K,)` float32, are the mean over the models, in the order of
+        `class_names`. While a batch is computed, the next is decoded.
         """
         with ThreadPoolExecutor(usable_cores()) as pool:
             ahead = pool.map(self._decode, photos[first : first + batch_size])
@@ -74,20 +87,13 @@ class Labeller:
         """Return the confidence that a label needs to be right as often as is wanted.
 
         Raises:
-            ValueError: The precision is not in (0, 1] or out of reach, there are several models, or
-                the model has no calibration.
+            ValueError: As `Model.threshold`, or there are several models.
         """
         if len(self.models) > 1:
             raise ValueError(
                 f"precision={precision} needs the threshold of one model; pass one ckpt_path."
             )
-        calibration = self.models[0].calibration
-        if calibration is None:
-            raise ValueError(
-                f"precision={precision}: the checkpoint is from before there were calibrations. "
-                "Run fashion evaluate ckpt_path=… once, which adds it."
-            )
-        return calibration.threshold(precision)
+        return self.models[0].threshold(precision)
 
     def _decode(self, photo: Photo) -> Decoded | str:
         try:
@@ -107,8 +113,6 @@ class Labeller:
         for model in self.models:
             way = self._ways.index(model.preprocessing)
             probabilities = model.probabilities(np.stack([images[way] for images in photos]))
-            if model.calibration is not None:
-                probabilities = model.calibration.calibrate(probabilities)
             columns = {name: column for column, name in enumerate(model.class_names)}
             parts.append(probabilities[:, [columns[name] for name in self.class_names]])
         return mean_probabilities(parts)

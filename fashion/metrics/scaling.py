@@ -108,6 +108,14 @@ def mean_probabilities(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float
     return mean
 
 
+class Answered(NamedTuple):
+    """What a threshold does: the shares of right answers, and of images that get one."""
+
+    threshold: float
+    precision: float
+    coverage: float
+
+
 class Acceptance(NamedTuple):
     """How many images a model answers above each threshold.
 
@@ -135,6 +143,59 @@ def count_accepted(confidences: NDArray[np.float32], hits: NDArray[np.bool_]) ->
         np.bincount(places)[::-1].cumsum(),
         np.bincount(places, hits)[::-1].cumsum(),
     )
+
+
+def answered_from(
+    confidences: NDArray[np.float32], hits: NDArray[np.bool_]
+) -> tuple[Answered, ...]:
+    """Return the thresholds worth choosing: any other answers less, and no more often right.
+
+    Args:
+        confidences: As `count_accepted`.
+        hits: As there.
+
+    Returns:
+        Coverage falling and precision rising from one to the next.
+    """
+    counts = count_accepted(confidences, hits)
+    precisions = counts.right / counts.accepted
+    best_after = np.maximum.accumulate(precisions[::-1])
+    is_better = np.append(True, best_after[1:] > best_after[:-1])[::-1]
+    columns = counts.thresholds, precisions, counts.accepted / len(confidences)
+    rows = np.stack([column[is_better][::-1] for column in columns], axis=1)
+    return tuple(Answered(*row) for row in rows.tolist())
+
+
+def choose_threshold(curve: Sequence[Answered], precision: float) -> float:
+    """Choose the threshold that answers most images, and is right at least that often.
+
+    Args:
+        curve: As `answered_from` returns it.
+        precision: The wanted share of right answers, in `(0, 1]`.
+
+    Returns:
+        A confidence of the validation split, exact in float32.
+
+    Raises:
+        ValueError: The precision is out of range, or no threshold reaches it.
+
+    References:
+        Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, 2017.
+    """
+    threshold = _lowest(curve, precision)
+    if threshold is None:
+        best = math.floor(curve[-1].precision * 1e4) / 1e4
+        raise ValueError(
+            f"precision={precision} is out of reach on the validation split; the best there is "
+            f"{best}."
+        )
+    return threshold
+
+
+def _lowest(curve: Sequence[Answered], precision: float) -> float | None:
+    if not 0 < precision <= 1:
+        raise ValueError(f"precision={precision} must be above 0 and at most 1.")
+    return next((each.threshold for each in curve if each.precision >= precision), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,41 +266,24 @@ class Calibration:
         """Scale probabilities, `(N, K)`, by the temperature; see `scale`."""
         return scale(probabilities, self.temperature)
 
+    def curve(self) -> tuple[Answered, ...]:
+        """Return the thresholds worth choosing; see `answered_from`."""
+        return answered_from(self.confidences, self.hits)
+
     def threshold(self, precision: float) -> float:
         """Choose the confidence from which on answers are right at least that often.
 
-        Of all such thresholds it is the one with the largest coverage of the validation split. An
-        image is accepted when its confidence after `calibrate` is the threshold or above.
-
-        Args:
-            precision: The wanted share of right answers, in `(0, 1]`.
-
-        Returns:
-            A confidence of the validation split, exact in float32.
+        An image is answered when its confidence after `calibrate` is the threshold or above; see
+        `choose_threshold`.
 
         Raises:
             ValueError: The precision is out of range, or no threshold reaches it.
-
-        References:
-            Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, 2017.
         """
-        threshold = self.lowest_threshold(precision)
-        if threshold is None:
-            counts = count_accepted(self.confidences, self.hits)
-            best = (counts.right / counts.accepted).max()
-            raise ValueError(
-                f"precision={precision} is out of reach on the validation split; the best there is "
-                f"{math.floor(best * 1e4) / 1e4}."
-            )
-        return threshold
+        return choose_threshold(self.curve(), precision)
 
     def lowest_threshold(self, precision: float) -> float | None:
         """Return what `threshold` does, or None where no threshold reaches the precision."""
-        if not 0 < precision <= 1:
-            raise ValueError(f"precision={precision} must be above 0 and at most 1.")
-        counts = count_accepted(self.confidences, self.hits)
-        reached = counts.thresholds[counts.right / counts.accepted >= precision]
-        return float(reached[-1]) if len(reached) else None
+        return _lowest(self.curve(), precision)
 
 
 def _array(name: str, values: object) -> NDArray[Any]:

@@ -1,0 +1,75 @@
+"""A bundle's network, computed by ONNX Runtime on the processor."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from fashion.bundles.bundle_files import BundleFiles
+from fashion.bundles.graph_check import IMAGES, PROBABILITIES, check_graph
+from fashion.bundles.manifest import GRAPH, INT8_GRAPH
+from fashion.cores import usable_cores
+
+PIXELS = 8 * 224 * 224  # computed at once: what lies between layers stays in the caches
+
+
+class OnnxModel:
+    """A bundle's model, ready to label.
+
+    Args:
+        files: The bundle's.
+        int8: Whether to take its quantised network.
+
+    Raises:
+        ValueError: It has none, or a graph that isn't safe or doesn't run here.
+
+    Attributes:
+        class_names: This and the next: see `fashion.labelling.labeller.Model`.
+        preprocessing: See above.
+    """
+
+    def __init__(self, files: BundleFiles, *, int8: bool = False) -> None:
+        manifest = files.manifest
+        calibration = manifest.int8 if int8 else manifest.calibration
+        if calibration is None:
+            raise ValueError(
+                f"int8=true: {files.subject} has no quantised network; fashion export int8=true "
+                "makes one, or leave int8 out."
+            )
+        self.class_names: Sequence[str] = manifest.classes
+        self.preprocessing: Mapping[str, Any] = manifest.preprocessing
+        self._calibration = calibration
+        side = manifest.preprocessing["input_size"]
+        self._batch_size = max(1, PIXELS // side**2)
+        name = INT8_GRAPH if int8 else GRAPH
+        self._session = _session(files, name, (None, side, side, 3), len(self.class_names))
+
+    def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return calibrated probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`."""
+        parts = [
+            self._session.run([PROBABILITIES], {IMAGES: photos[first : first + self._batch_size]})
+            for first in range(0, len(photos), self._batch_size)
+        ]
+        return np.concatenate([part for (part,) in parts])
+
+    def threshold(self, precision: float) -> float:
+        """Return the confidence that a label needs; see `Calibrated.threshold`."""
+        return self._calibration.threshold(precision)
+
+
+def _session(
+    files: BundleFiles, name: str, shape: Sequence[int | None], classes: int
+) -> onnxruntime.InferenceSession:
+    content, subject = files.read(name), f"{files.subject}: {name}"
+    check_graph(content, subject, shape, classes)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors, which are raised anyway
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors are of a dozen classes without a common one
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{subject} can't be computed here: {reason}") from error
