@@ -68,9 +68,17 @@ MAP = {
         "The model in training: its steps, its record, its folder.",
         "locks defaults files wording models catalogue metrics data devices",
     ),
+    "bundles": (
+        "Bundles: a trained model as a folder that labels photos anywhere.",
+        "cores files wording catalogue metrics",
+    ),
     "labelling": (
         "From a trained model and photos to labels.",
-        "cores files locks tables wording models catalogue metrics",
+        "cores files locks tables wording models catalogue metrics bundles",
+    ),
+    "export": (
+        "From checkpoints to a bundle, and the proof that it labels as they do.",
+        "cores files wording models catalogue metrics data devices training bundles labelling",
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
@@ -80,7 +88,7 @@ MAP = {
     "commands": (
         "The command line: one module a command.",
         "cores defaults files tables wording models catalogue twins metrics data devices training "
-        "labelling reports",
+        "bundles labelling export reports",
     ),
     "__main__": ("`fashion WORD ...`, which is `python -m fashion WORD ...`.", "commands"),
 }
@@ -94,6 +102,7 @@ NEVER_LOADED = {
     "catalogue.review": "torch pandas",
     "catalogue.sample": "torch pandas PIL",  # what draws it is loaded where it is drawn
     "metrics.scaling": "torch pandas scipy torchmetrics",
+    "bundles": "torch pandas scipy lightning timm hydra",
     "labelling.label_files": "torch timm pandas scipy",  # a checkpoint's model brings the first two
     # Help, and what is wrong with a word, come at once.
     "commands.main": "torch lightning hydra omegaconf numpy pandas matplotlib",
@@ -103,6 +112,7 @@ NEVER_IMPORTED = {
     "models": "lightning pandas hydra",
     "catalogue": "torch lightning hydra faiss scipy",
     "metrics": "timm lightning hydra matplotlib jinja2",
+    "bundles": "torch pandas scipy lightning timm hydra",
     "labelling": "lightning pandas hydra scipy matplotlib torch_xla",
 }
 # These are also imported, to see what the libraries that they import load themselves.
