@@ -1,11 +1,13 @@
 """A look at a stranger's ONNX graph before an engine parses it."""
 
+import json
 from collections.abc import Iterator, Sequence
 
 import onnx
 
 DOMAINS = {"", "ai.onnx"}  # of operators that every engine has, and that do nothing but compute
 IMAGES, PROBABILITIES = "images", "probabilities"
+CLASSES = "fashion.classes"  # the key of the graph's metadata
 
 
 def check_graph(content: bytes, subject: str, shape: Sequence[int | None], classes: int) -> None:
@@ -46,6 +48,17 @@ def check_graph(content: bytes, subject: str, shape: Sequence[int | None], class
         raise ValueError(
             f"{subject} isn't one that labels photos of {tuple(shape[1:])} as {classes} classes."
         )
+
+
+def labels_in(content: bytes) -> object:
+    """Return the classes that a graph names in its metadata; None where it names none."""
+    for entry in onnx.load_model_from_string(content).metadata_props:
+        if entry.key == CLASSES:
+            try:
+                return json.loads(entry.value)
+            except ValueError:
+                return None
+    return None
 
 
 def _facts(value: onnx.ValueInfoProto) -> tuple[str, int, tuple[int | None, ...]]:

@@ -22,6 +22,7 @@ from fashion.metrics.scaling import Answered, choose_threshold
 SCHEMA = 1
 NAME = "bundle.json"
 GRAPH, INT8_GRAPH = "onnx/model.onnx", "onnx/model_int8.onnx"
+HUB_CONFIG, HUB_WEIGHTS = "config.json", "model.safetensors"  # as timm and Transformers read them
 EXPECTED = "selftest/expected.json"
 PHOTOS = "selftest/photos"
 MAX_BYTES = 2**26  # of bundle.json

@@ -11,6 +11,7 @@ from fashion.bundles.bundle_files import BundleFiles
 from fashion.bundles.graph_check import IMAGES, PROBABILITIES, check_graph
 from fashion.bundles.manifest import GRAPH, INT8_GRAPH
 from fashion.cores import usable_cores
+from fashion.wording import many
 
 PIXELS = 8 * 224 * 224  # computed at once: what lies between layers stays in the caches
 
@@ -28,6 +29,7 @@ class OnnxModel:
     Attributes:
         class_names: This and the next: see `fashion.labelling.labeller.Model`.
         preprocessing: See above.
+        engine: What computes it, in words.
     """
 
     def __init__(self, files: BundleFiles, *, int8: bool = False) -> None:
@@ -44,6 +46,10 @@ class OnnxModel:
         side = manifest.preprocessing["input_size"]
         self._batch_size = max(1, PIXELS // side**2)
         name = INT8_GRAPH if int8 else GRAPH
+        self.engine = (
+            f"ONNX Runtime {onnxruntime.__version__} in {'int8' if int8 else 'float32'} on "
+            f"{many(usable_cores(), 'core')}"
+        )
         self._session = _session(files, name, (None, side, side, 3), len(self.class_names))
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -57,17 +57,19 @@ COMMANDS = {
     ),
     "predict": Command(
         "Label photos with the five likeliest classes each.",
-        "fashion predict ckpt_path=outputs/mine/checkpoints/best.ckpt photos/ more.zip "
-        "output=labels.csv",
+        "fashion predict bundle=shoes photos/ more.zip output=labels.csv",
         "PHOTOS are photo files, folders (searched through) and zips. What is labelled is kept in "
         "output.part: killed and typed again, it goes on from there.",
         {
+            "bundle": Key("the model: a folder or zip that fashion export has made", "DIR", expand),
             "ckpt_path": Key(
-                "a run's checkpoint; typed several times, the mean of their probabilities is taken",
+                "or a run's checkpoint; typed several times, the mean of their probabilities is "
+                "taken",
                 "FILE",
                 expand,
                 repeats=True,
             ),
+            "int8": Key("label by the bundle's quantised network", "true"),
             "output": Key("the CSV file to write", "predictions.csv", expand),
             "batch_size": Key("photos labelled at a time", "64"),
             "zip_encoding": Key("the code page of a zip's names that aren't UTF-8", "cp866"),
@@ -76,10 +78,21 @@ COMMANDS = {
             ),
             "restart": Key("drop what a killed run has labelled, instead of going on", "true"),
         },
-        required=("ckpt_path",),
+        one_of=("bundle", "ckpt_path"),
         files="PHOTOS ...",
         needs_files=True,
         expected_file="photo files, folders or zips",
+    ),
+    "verify": Command(
+        "Check that a bundle is whole and labels here as where it was made.",
+        "fashion verify bundle=shoes",
+        "It needs no PyTorch. What differs is told: pixels, by another Pillow, apart from "
+        "probabilities, by another engine.",
+        {
+            "bundle": Key("a folder or zip that fashion export has made", "DIR", expand),
+            "int8": Key("test its quantised network", "true"),
+        },
+        required=("bundle",),
     ),
     "compare": Command(
         "Put runs side by side: their figures, which differences are real, what they cost.",

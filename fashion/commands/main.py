@@ -49,7 +49,7 @@ def run(name: str, words: list[str]) -> None:
     if HELP & set(words):
         sys.stdout.write(usage(name, command, described(command)))
         return
-    if not words and (command.required or command.needs_files):
+    if not words and (command.required or command.one_of or command.needs_files):
         sys.stderr.write(usage(name, command))
         sys.exit(2)
     try:

@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+from fashion.commands.words import truth
 from fashion.labelling.label_files import label_files
 from fashion.wording import many
 
@@ -14,12 +15,14 @@ def run(settings: dict[str, Any], paths: list[str]) -> None:
     try:
         counts = label_files(
             paths,
-            settings["ckpt_path"],
+            settings.get("ckpt_path", ()),
             output,
+            bundle=settings.get("bundle"),
+            int8=truth("int8", settings),
             batch_size=_batch_size(settings.get("batch_size", "64")),
             precision=precision,
             zip_encoding=settings.get("zip_encoding"),
-            restart=_truth("restart", settings.get("restart", "false")),
+            restart=truth("restart", settings),
         )
     except KeyboardInterrupt:
         sys.exit(f"Stopped. {output}.part keeps what is labelled; type the same again to go on.")
@@ -44,9 +47,3 @@ def _precision(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         raise ValueError(f"precision={text!r} must be above 0 and at most 1.") from None
-
-
-def _truth(key: str, text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(f"{key}={text!r} must be true or false.")
-    return text.lower() == "true"

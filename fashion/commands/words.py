@@ -48,6 +48,18 @@ def typed(value: str) -> object:
     return value
 
 
+def truth(key: str, settings: Mapping[str, str]) -> bool:
+    """Return whether a setting that is left out, true or false, is true.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    text = settings.get(key, "false")
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{key}={text!r} must be true or false.")
+    return text.lower() == "true"
+
+
 class Key(NamedTuple):
     """A setting of a command.
 
@@ -74,6 +86,7 @@ class Command:
         details: More of what it does.
         keys: Its settings.
         required: Those of them that must be typed.
+        one_of: Those of which one must be typed, and no other.
         groups: Settings that are groups of keys: `data` takes `data.KEY=VALUE`.
         files: How the help calls the words that are no settings; it is empty where there are none.
         needs_files: Whether there must be one.
@@ -90,6 +103,7 @@ class Command:
     details: str = ""
     keys: Mapping[str, Key] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
     groups: Mapping[str, Callable[[str, str], Any]] = field(default_factory=dict)
     files: str = ""
     needs_files: bool = False
@@ -137,6 +151,9 @@ def read(name: str, command: Command, words: Iterable[str]) -> tuple[dict[str, A
     for key in command.required:
         if key not in settings:
             raise ValueError(f"{key} is missing; pass {key}={command.keys[key].value}.")
+    if command.one_of and len(settings.keys() & {*command.one_of}) != 1:
+        choices = " or ".join(f"{key}={command.keys[key].value}" for key in command.one_of)
+        raise ValueError(f"Pass {choices}, one of them.")
     if command.needs_files and not files:
         raise ValueError(f"There is nothing to work on; pass {command.expected_file}.")
     return settings, files
@@ -163,9 +180,10 @@ def usage(name: str, command: Command, lists: Sequence[tuple[str, str]] = ()) ->
         lists: More settings, each with its help.
     """
     keys = [(f"{key}={entry.value}", entry.help) for key, entry in command.keys.items()]
-    words = [*(f"{key}={command.keys[key].value}" for key in command.required), "key=value ..."]
+    needed = [*([key] for key in command.required), *([command.one_of] if command.one_of else [])]
+    words = ["|".join(f"{key}={command.keys[key].value}" for key in keys) for keys in needed]
     parts = [
-        f"usage: fashion {name} {' '.join([*words, command.files]).strip()}",
+        f"usage: fashion {name} {' '.join([*words, 'key=value ...', command.files]).strip()}",
         _wrap(f"{command.purpose} {command.details}".strip()),
         columns([*keys, *lists]),
         f"Example:\n  {command.example}",

@@ -1,4 +1,4 @@
-"""From checkpoints and photos to a CSV of labels."""
+"""From a bundle or checkpoints, and photos, to a CSV of labels."""
 
 import hashlib
 import logging
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fashion.labelling.labeller import Labeller
+from fashion.bundles.bundle_files import BundleFiles
+from fashion.labelling.labeller import Labeller, Model
 from fashion.labelling.labels_table import LabelsTable
 from fashion.labelling.photos import PhotoList, find_photos
 from fashion.labelling.unfinished import UnfinishedTable
@@ -21,9 +22,11 @@ log = logging.getLogger(__name__)
 
 def label_files(
     paths: Sequence[str | Path],
-    ckpt_paths: Sequence[str | Path],
+    ckpt_paths: Sequence[str | Path] = (),
     output: str | Path = "predictions.csv",
     *,
+    bundle: str | Path | None = None,
+    int8: bool = False,
     batch_size: int = 64,
     precision: float | None = None,
     zip_encoding: str | None = None,
@@ -38,6 +41,8 @@ def label_files(
         paths: Photo files, folders (searched through) and zips.
         ckpt_paths: Of one model, or of several whose probabilities are averaged.
         output: The CSV.
+        bundle: A folder or zip of `fashion export`, instead of checkpoints.
+        int8: Label by the bundle's quantised network.
         batch_size: Photos that are computed at once.
         zip_encoding: The code page of names in a zip that are no UTF-8.
         precision: Marks the labels that are sure enough to be right this often; None marks none.
@@ -48,8 +53,8 @@ def label_files(
 
     Raises:
         FileNotFoundError: A path or the output's folder isn't there, or there is no photo.
-        ValueError: A setting, a zip or a checkpoint is wrong, or what a killed call has left is of
-            another model, precision or photos; see `Labeller.threshold`, too.
+        ValueError: A setting, a zip, a bundle or a checkpoint is wrong, or what a killed call has
+            left is of another model, precision or photos; see `Labeller.threshold`, too.
     """
     output = Path(output)
     if not isinstance(batch_size, int) or batch_size < 1:
@@ -58,18 +63,15 @@ def label_files(
         raise ValueError(f"output={str(output)!r} is a folder; pass the name of a CSV file.")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"output={str(output)!r}: there is no folder {output.parent}.")
+    if bool(ckpt_paths) == (bundle is not None):
+        raise ValueError("Pass either bundle=DIR or ckpt_path=FILE.")
     photos = find_photos(paths, zip_encoding)
-    from fashion.labelling.checkpoint_models import open_models  # PyTorch, after cheap mistakes
-
-    labeller = Labeller(open_models(ckpt_paths))
+    models, source = _open(ckpt_paths, bundle, int8)  # after cheap mistakes
+    labeller = Labeller(models)
     threshold = None if precision is None else labeller.threshold(precision)
     table = LabelsTable(labeller.class_names, threshold)
     unfinished = UnfinishedTable(output, table.columns)
-    facts = {
-        "ckpt_path": [_digest(Path(path)) for path in ckpt_paths],
-        "precision": precision,
-        "photos": photos.digest(),
-    }
+    facts = {**source, "precision": precision, "photos": photos.digest()}
     with unfinished.open(facts, restart=restart):
         before, counts = _take_over(unfinished, table, photos, batch_size)
         if before:
@@ -83,6 +85,23 @@ def label_files(
             unfinished.add(rows)
             counts.update(map(table.kind, rows))
     return {kind: counts[kind] for kind in ("labelled", "refused", "unreadable")}
+
+
+def _open(
+    ckpt_paths: Sequence[str | Path], bundle: str | Path | None, int8: bool
+) -> tuple[Sequence[Model], dict[str, object]]:
+    """Return the models, and what they are of."""
+    if bundle is not None:
+        from fashion.labelling.bundle_models import open_bundle
+
+        files = BundleFiles(bundle)
+        return [open_bundle(files, int8=int8)], {"bundle": files.id, "int8": int8}
+    if int8:
+        raise ValueError("int8=true is for a bundle; pass bundle=DIR, which fashion export makes.")
+    from fashion.labelling.checkpoint_models import open_models  # PyTorch
+
+    digests = [_digest(Path(path)) for path in ckpt_paths]
+    return open_models(ckpt_paths), {"ckpt_path": digests}
 
 
 def _take_over(

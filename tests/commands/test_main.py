@@ -82,7 +82,7 @@ def test_a_wrong_word_is_one_sentence_before_anything_heavy(words, message):
 def test_a_command_that_needs_words_shows_them_on_standard_error():
     status, printed, errors, _ = start("fashion/__main__.py", "predict")
     assert (status, printed) == (2, "")
-    assert errors.startswith("usage: fashion predict ckpt_path=FILE")
+    assert errors.startswith("usage: fashion predict bundle=DIR|ckpt_path=FILE key=value")
 
 
 def test_the_version_is_told():

@@ -6,7 +6,6 @@ from PIL import Image
 
 from fashion.labelling.labeller import Labeller
 from fashion.labelling.photos import Photo
-from fashion.metrics.scaling import Calibration
 
 GREYS = (10, 80, 150, 220)
 
@@ -14,10 +13,9 @@ GREYS = (10, 80, 150, 220)
 class Brightness:
     """A model that is the surer of `bright` the brighter a photo is; it notes what it is given."""
 
-    def __init__(self, class_names=("bright", "dark"), input_size=8, calibration=None):
+    def __init__(self, class_names=("bright", "dark"), input_size=8):
         self.class_names = list(class_names)
         self.preprocessing = {"input_size": input_size, "fit": "squash", "interpolation": "bicubic"}
-        self.calibration = calibration
         self.batches = []
 
     def probabilities(self, photos):
@@ -25,6 +23,9 @@ class Brightness:
         bright = photos.mean(axis=(1, 2, 3), dtype=np.float64) / 255
         columns = {"bright": bright, "dark": 1 - bright}
         return np.stack([columns[name] for name in self.class_names], axis=1).astype(np.float32)
+
+    def threshold(self, precision):
+        return 0.9 * precision
 
 
 def photo(grey, reads):
@@ -78,14 +79,8 @@ def test_models_are_averaged_in_the_first_one_s_order_and_photos_read_once(reads
     assert [model.batches for model in models] == [[(4, 8, 8, 3)], [(4, 8, 8, 3)], [(4, 4, 4, 3)]]
 
 
-def test_a_model_s_own_calibration_is_applied(reads):
-    calibration = Calibration(2.0, np.float32([0.6, 0.9]), np.array([False, True]))
-    labeller = Labeller([Brightness(calibration=calibration)])
-    [outcome] = labeller.label([photo(220, reads)], 1)
-    logits = np.log([220 / 255, 35 / 255]) / 2
-    assert outcome == pytest.approx(np.exp(logits) / np.exp(logits).sum(), abs=1e-6)
-    assert labeller.threshold(1.0) == np.float32(0.9)
+def test_a_threshold_is_that_of_the_only_model():
+    labeller = Labeller([Brightness()])
+    assert labeller.threshold(1.0) == 0.9
     with pytest.raises(ValueError, match=r"precision=0\.9 needs the threshold of one model"):
         Labeller([*labeller.models, Brightness()]).threshold(0.9)
-    with pytest.raises(ValueError, match="from before there were calibrations"):
-        Labeller([Brightness()]).threshold(0.9)

@@ -263,7 +263,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(label, tiny_root, t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train.py"], r"ckpt_path is missing; pass ckpt_path=FILE\."),
+        (["train.py"], r"Pass bundle=DIR or ckpt_path=FILE, one of them\."),
         (["ckpt_path=x.ckpt"], r"There is nothing to work on; pass photo files, folders or zips\."),
         (["photo.jpg"], r"'photo\.jpg' does not exist; pass photo files, folders or zips\."),
     ],

@@ -1,0 +1,1 @@
+"""From checkpoints to a bundle, and the proof that it labels as they do."""

@@ -1,0 +1,133 @@
+"""A bundle that is written by hand: the brighter a photo, the surer the first class."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from fashion.bundles.manifest import EXPECTED, GRAPH, NAME, PHOTOS, Calibrated, FileFacts, Manifest
+from fashion.catalogue.images import decode_image
+from fashion.metrics.scaling import Answered
+
+CLASSES = ("Bright", "Dark, or =so", "Grey")
+WEIGHTS = np.float32([[1, -1, 0]] * 3) / 128
+BIAS = np.float32([-3, 3, 0.5])
+WAY = {"input_size": 8, "fit": "squash", "interpolation": "bilinear"}
+GREYS = {"1-light.png": 240, "2-middle.png": 128, "3-dark.png": 10}
+
+
+def graph(weights=WEIGHTS, classes=CLASSES, side=8):
+    """Return the graph as a protobuf, to be changed."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["products"]),
+        helper.make_node("Add", ["products", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = {"axes": np.int64([1, 2]), "weights": weights, "bias": BIAS}
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "brightness",
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", side, side, 3])],
+            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    onnx.checker.check_model(model)
+    helper.set_model_props(model, {"fashion.classes": json.dumps(classes)})
+    return model
+
+
+def expected(photos):
+    """Return the probabilities `(B, 3)` of decoded photos, computed by NumPy."""
+    logits = photos.mean(axis=(1, 2), dtype=np.float64) @ WEIGHTS + BIAS
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def png(grey):
+    """Return a photo of one grey."""
+    content = io.BytesIO()
+    Image.new("RGB", (20, 30), (grey,) * 3).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.fixture(name="graph")
+def graph_fixture():
+    """Returns graph(weights, classes, side)."""
+    return graph
+
+
+@pytest.fixture(name="expected")
+def expected_fixture():
+    """Returns expected(photos)."""
+    return expected
+
+
+@dataclass
+class Draft:
+    """A bundle before it is written: files by name, and what else the manifest says."""
+
+    files: dict[str, bytes]
+    options: dict[str, object] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> Path:
+        """Write it with a manifest that fits the files."""
+        for name, content in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        facts = {
+            name: FileFacts(hashlib.sha256(content).hexdigest(), len(content))
+            for name, content in self.files.items()
+        }
+        manifest = Manifest(
+            **{
+                "name": "brightness",
+                "classes": CLASSES,
+                "preprocessing": WAY,
+                "calibration": Calibrated(
+                    temperature=1.5,
+                    photos=100,
+                    curve=(Answered(0.4, 0.8, 1.0), Answered(0.7, 0.9, 0.5)),
+                ),
+                "files": facts,
+                "facts": {"training": {"versions": {"pillow": "11.0.0"}}},
+                **self.options,
+            }
+        )
+        (folder / NAME).write_bytes(manifest.to_json())
+        return folder
+
+
+@pytest.fixture
+def draft():
+    """A bundle that isn't written yet."""
+    tests = []
+    files = {GRAPH: graph().SerializeToString()}
+    for name, grey in GREYS.items():
+        files[f"{PHOTOS}/{name}"] = png(grey)
+        square = decode_image(png(grey), **WAY)
+        digest = hashlib.sha256(square.tobytes()).hexdigest()
+        probabilities = expected(square[None])[0].tolist()
+        tests.append({"photo": name, "pixels_sha256": digest, "probabilities": probabilities})
+    files[f"{PHOTOS}/4-cut.png"] = png(20)[:50]
+    tests.append({"photo": "4-cut.png", "error": "cut off"})
+    files[EXPECTED] = json.dumps(tests).encode()
+    return Draft(files)
+
+
+@pytest.fixture
+def bundle(draft, tmp_path):
+    """The folder of the bundle."""
+    return draft.write(tmp_path / "brightness")
