@@ -17,6 +17,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from fashion.commands.extras import INSTALLED_AS
+
 REPO = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -28,6 +30,10 @@ KERAS = {"keras", "tensorflow"}
 NOT_IMPORTED = {
     "tensorboard": "Lightning's TensorBoardLogger writes with it",
     "torch": "imported; each extra for XLA says it again with the release that torch_xla fits",
+    "onnxscript": "torch's exporter writes with it",
+    "onnx": "checks the graph of a bundle",
+    "onnxruntime": "computes the graph of a bundle",
+    "transformers": "reads what fashion export writes",
     "hatchling": "builds the wheel that a test installs",
     "ruff": "a program",
     "mypy": "a program",
@@ -50,8 +56,19 @@ def requirements(lines):
     return {canonicalize_name(each.name): each for each in read if each.name != PROJECT["name"]}
 
 
-DECLARED = requirements(PROJECT["dependencies"])
+def with_extras(name):
+    """Requirements by name of an extra and of all that it brings along."""
+    read = [Requirement(line) for line in EXTRAS[name]]
+    brought = {extra for each in read if each.name == PROJECT["name"] for extra in each.extras}
+    found = {}
+    for extra in brought:
+        found |= with_extras(extra)
+    return {**found, **requirements(EXTRAS[name])}
+
+
+BASE = requirements(PROJECT["dependencies"])
 OF_EXTRAS = {name: requirements(lines) for name, lines in EXTRAS.items()}
+DECLARED = {**BASE, **with_extras("train")}
 
 
 @cache
@@ -98,8 +115,27 @@ def test_what_the_package_imports_is_declared():
     assert {*undeclared(found, DECLARED)} <= {"torch_xla", "kagglehub", "pillow_heif"}
 
 
+def test_what_the_package_imports_is_found_among_the_extras_when_it_is_missing():
+    libraries = {*undeclared(imported("fashion/**/*.py"), BASE)}
+    assert {"torch", "hydra", "faiss", "kagglehub", "pillow_heif"} <= libraries
+    names = {canonicalize_name(INSTALLED_AS.get(each, each)) for each in libraries}
+    assert names <= {name for extra in OF_EXTRAS.values() for name in extra}
+
+
+@pytest.mark.parametrize("extra", [*({*EXTRAS} - {"train", "heic"})])
+def test_an_extra_brings_what_training_needs(extra):
+    assert {*with_extras("train")} < {*with_extras(extra)}
+
+
+def test_training_and_tests_need_what_they_are_said_to():
+    assert not {*BASE} & {*with_extras("train")}
+    assert {*with_extras("export")} - {*with_extras("train")} == {"onnxscript"}
+    assert {*with_extras("test")} <= {*with_extras("dev")}
+    assert {*with_extras("heic")} == {"pillow-heif"}
+
+
 def test_what_tests_and_benchmarks_import_is_declared():
-    declared = {**DECLARED, **OF_EXTRAS["xla"], **OF_EXTRAS["test"]}
+    declared = {**BASE, **with_extras("xla"), **with_extras("test")}
     assert undeclared(imported("tests/**/*.py"), declared) == {}
     found = imported("benchmarks/*.py")
     assert {*undeclared(found, declared)} == KERAS
@@ -117,14 +153,14 @@ def test_what_is_declared_is_imported():
     found = imported("fashion/**/*.py", "train.py", "tests/**/*.py", "benchmarks/*.py")
     distributions = packages_distributions()
     used = {canonicalize_name(each) for name in found for each in distributions.get(name, [name])}
-    every = {name for declared in (DECLARED, *OF_EXTRAS.values()) for name in declared}
+    every = {name for declared in (BASE, *OF_EXTRAS.values()) for name in declared}
     unused = {name for name in every if name not in used and "stubs" not in name}
     assert {name for name in unused if not name.startswith("types-")} <= {*NOT_IMPORTED}
     assert {*NOT_IMPORTED} <= every
 
 
 def test_each_declared_library_has_a_floor():
-    for extra in ({"": DECLARED} | OF_EXTRAS).values():
+    for extra in (BASE, *OF_EXTRAS.values()):
         for name, each in extra.items():
             assert re.search(r">=|==", str(each.specifier)), f"{name}{each.specifier}"
 
@@ -246,7 +282,7 @@ def test_the_versions_of_python_agree():
 def test_the_versions_that_were_tested_together_are_among_those_declared():
     lines = (REPO / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = requirements(line for line in lines if line and not line.startswith("#"))
-    for extra in (DECLARED, *OF_EXTRAS.values()):
+    for extra in (BASE, *OF_EXTRAS.values()):
         for name, each in extra.items():
             if name not in pinned:
                 is_untested = name in ("kagglehub", "pillow-heif")
@@ -258,8 +294,9 @@ def test_the_versions_that_were_tested_together_are_among_those_declared():
 
 @pytest.mark.skipif("FASHION_OLDEST" not in os.environ, reason="make test-oldest runs it")
 def test_the_oldest_versions_are_those_declared():
-    for extra in ("", "xla", "test", "joblib", "submitit", "optuna"):
-        for name, each in (OF_EXTRAS[extra] if extra else DECLARED).items():
+    extras = ("train", "xla", "export", "test", "joblib", "submitit", "optuna")
+    for declared in (BASE, *(OF_EXTRAS[extra] for extra in extras)):
+        for name, each in declared.items():
             floors = [part.version for part in each.specifier if part.operator in (">=", "==")]
             floor, found = floors[0].removesuffix(".*"), Version(version(name))
             assert found.base_version.startswith(floor), f"{name} is {found}, its floor {floor}"

@@ -9,16 +9,8 @@ HANDLES = {
 
 
 def download(size: str, folder: Path) -> Path:
-    """Fetch one of the two published sets into `folder`, which then serves as `data.root`.
+    """Fetch one of the two published sets into `folder`, which then serves as `data.root`."""
+    import kagglehub
 
-    Raises:
-        ImportError: kagglehub is not installed.
-    """
-    try:
-        import kagglehub
-    except ImportError as error:
-        raise ImportError(
-            "kagglehub is missing: in a checkout, run pip install -e '.[kaggle]'."
-        ) from error
     kagglehub.dataset_download(HANDLES[size], output_dir=str(folder))
     return folder

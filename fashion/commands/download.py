@@ -15,6 +15,8 @@ def run(settings: dict[str, str], sizes: list[str]) -> None:
     [size] = sizes or ["small"]
     try:
         folder = download(size, Path(settings.get("output_dir", FOLDER)))
+    except ModuleNotFoundError:
+        raise
     except Exception as error:  # the client's own errors, the network's and Kaggle's
         sys.exit(f"{HANDLES[size]} could not be fetched: {error}")
     sys.stdout.write(f"data.root={folder}\n")

@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from fashion.commands.extras import describe_lack
 from fashion.commands.grammar import COMMANDS
 from fashion.commands.settings import described
 from fashion.commands.words import columns, read, usage
@@ -44,7 +45,7 @@ def train(cfg: "DictConfig | None" = None) -> float | None:
 
 
 def run(name: str, words: list[str]) -> None:
-    """Run a command, or show its help; what the user did wrong ends in one sentence."""
+    """Run a command, or show its help; a user's mistake and a missing extra end in one sentence."""
     command = COMMANDS[name]
     if HELP & set(words):
         sys.stdout.write(usage(name, command, described(command)))
@@ -55,6 +56,11 @@ def run(name: str, words: list[str]) -> None:
     try:
         given = (words,) if command.composes else read(name, command, words)
         import_module(f"fashion.commands.{name}").run(*given)
+    except ModuleNotFoundError as error:
+        lack = describe_lack(name, error)
+        if lack is None:
+            raise
+        sys.exit(lack)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 

@@ -1,0 +1,43 @@
+"""Which extra of the package brings a library that is missing, and the line that installs it."""
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+
+REQUIREMENT = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")
+# Libraries that are installed by another name than they are imported by.
+INSTALLED_AS = {"faiss": "faiss-cpu", "hydra": "hydra-core"}
+
+
+def describe_lack(command: str, error: ModuleNotFoundError) -> str | None:
+    """Say which library a command lacks and what to type, or None if no extra brings it.
+
+    No extra brings a module of the package itself, a part of a library, or a mistyped name.
+    """
+    extra = _extra_with(error.name or "", command)
+    return extra and (
+        f"fashion {command} needs {error.name}, which isn't installed here: pip install -e "
+        f"'.[{extra}]' in the repository's folder, or pip install 'FILE.whl[{extra}]'."
+    )
+
+
+def _extra_with(module: str, command: str) -> str | None:
+    """Return the command's own extra if that brings a module, or else the smallest that does."""
+    extras = _libraries_of_extras()
+    library = INSTALLED_AS.get(module, module).lower().replace("_", "-")
+    bringing = [extra for extra, libraries in extras.items() if library in libraries]
+    if command in bringing:
+        return command
+    return min(bringing, key=lambda extra: len(extras[extra]), default=None)
+
+
+def _libraries_of_extras() -> dict[str, list[str]]:
+    """Return what the installed package asks for, by the extras that it asks for it under."""
+    try:
+        lines = requires("fashion") or []
+    except PackageNotFoundError:  # a checkout that isn't installed
+        return {}
+    extras: dict[str, list[str]] = {}
+    for match in filter(None, map(REQUIREMENT.match, lines)):
+        library, extra = match.groups()
+        extras.setdefault(extra, []).append(library)
+    return extras
