@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fashion.commands.extras import describe_lack
 from fashion.commands.folders import register_resolvers
 from fashion.commands.overrides import Overrides, read_overrides
 from fashion.defaults import CONF
@@ -106,6 +107,11 @@ def _unknown_key(key: str) -> str:
 
 def _unknown_option(group: str, name: str, listed: str) -> str:
     names = listed.split()
+    engine, kind = name.partition("_")[0], group.rpartition("/")[2]
+    if engine not in {each.partition("_")[0] for each in names}:
+        lack = describe_lack(f"{group}={name}", f"hydra-{engine}-{kind}")
+        if lack:
+            return lack
     return f"{group}={name} is unknown{did_you_mean(name, names)}; there are {', '.join(names)}."
 
 

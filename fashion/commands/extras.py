@@ -8,26 +8,27 @@ REQUIREMENT = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")
 INSTALLED_AS = {"faiss": "faiss-cpu", "hydra": "hydra-core"}
 
 
-def describe_lack(command: str, error: ModuleNotFoundError) -> str | None:
-    """Say which library a command lacks and what to type, or None if no extra brings it.
+def describe_lack(what: str, module: str, command: str = "") -> str | None:
+    """Say which library is missing and what to type, or None if no extra brings it.
 
     No extra brings a module of the package itself, a part of a library, or a mistyped name.
+
+    Args:
+        what: That needs the library, such as `fashion train`.
+        module: Its name as it is imported, or as it is installed.
+        command: Whose own extra is named if that brings it; else it is the smallest that does.
     """
-    extra = _extra_with(error.name or "", command)
-    return extra and (
-        f"fashion {command} needs {error.name}, which isn't installed here: pip install -e "
-        f"'.[{extra}]' in the repository's folder, or pip install 'FILE.whl[{extra}]'."
-    )
-
-
-def _extra_with(module: str, command: str) -> str | None:
-    """Return the command's own extra if that brings a module, or else the smallest that does."""
     extras = _libraries_of_extras()
     library = INSTALLED_AS.get(module, module).lower().replace("_", "-")
     bringing = [extra for extra, libraries in extras.items() if library in libraries]
-    if command in bringing:
-        return command
-    return min(bringing, key=lambda extra: len(extras[extra]), default=None)
+    if not bringing:
+        return None
+    smallest = min(bringing, key=lambda extra: len(extras[extra]))
+    extra = command if command in bringing else smallest
+    return (
+        f"{what} needs {module}, which isn't installed here: pip install -e '.[{extra}]' in the "
+        f"repository's folder, or pip install 'FILE.whl[{extra}]'."
+    )
 
 
 def _libraries_of_extras() -> dict[str, list[str]]:

@@ -57,7 +57,7 @@ def run(name: str, words: list[str]) -> None:
         given = (words,) if command.composes else read(name, command, words)
         import_module(f"fashion.commands.{name}").run(*given)
     except ModuleNotFoundError as error:
-        lack = describe_lack(name, error)
+        lack = describe_lack(f"fashion {name}", error.name or "", command=name)
         if lack is None:
             raise
         sys.exit(lack)
