@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,18 @@ def data_settings():
         return DataSettings.from_config({**given, **changes})
 
     return settings
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The wheel of this checkout."""
+    pytest.importorskip("hatchling", reason="building a wheel offline needs hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([*build, str(REPO)], check=True)
+    [built] = folder.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,6 @@ NOT_IMPORTED = {
     "tensorboard": "Lightning's TensorBoardLogger writes with it",
     "torch": "imported; each extra for XLA says it again with the release that torch_xla fits",
     "onnxscript": "torch's exporter writes with it",
-    "onnx": "checks the graph of a bundle",
-    "onnxruntime": "computes the graph of a bundle",
     "transformers": "reads what fashion export writes",
     "hatchling": "builds the wheel that a test installs",
     "ruff": "a program",

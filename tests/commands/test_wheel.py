@@ -12,26 +12,12 @@ TINY = [
 ]
 
 
-PIP = ["-m", "pip", "--quiet", "--disable-pip-version-check"]
-
-
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel of this checkout."""
-    pytest.importorskip("hatchling", reason="building a wheel offline needs hatchling")
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
-    subprocess.run([sys.executable, *build, str(REPO)], check=True)
-    [built] = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def site(wheel):
+def site(wheel, tmp_path_factory):
     """A folder in which the wheel alone is installed."""
-    target = wheel.parent / "site"
-    install = [*PIP, "install", "--no-deps", "--target", str(target), str(wheel)]
-    subprocess.run([sys.executable, *install], check=True)
+    target = tmp_path_factory.mktemp("wheel") / "site"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True)
     return target
 
 
@@ -78,35 +64,3 @@ def test_the_wheel_s_commands_work_on_each_other_s_results(installed, run_dir, t
     installed("train", *TINY, cache, "trainer.max_epochs=2", "hydra.run.dir=run")
     summary = installed("compare", "run")
     assert "finished" in summary
-
-
-@pytest.fixture
-def light(wheel, tmp_path):
-    """The Python of an environment in which the wheel is installed, with all that it asks for."""
-    probe = [*PIP, "download", "--no-deps", "--dest", str(tmp_path / "probe"), "filelock"]
-    if subprocess.run([sys.executable, *probe], capture_output=True).returncode:
-        pytest.skip("pip reaches no index to install from")
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "light")], check=True)
-    python = tmp_path / "light" / "bin" / "python"
-    install = [*PIP, "install", "--constraint", str(REPO / "constraints.txt"), str(wheel)]
-    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([python, *install], env=alone, check=True)
-    return python
-
-
-@pytest.mark.long
-def test_the_wheel_alone_makes_a_light_environment(light):
-    def run(*words):
-        return subprocess.run(
-            [light, *words], cwd=light.parent, env={}, capture_output=True, text=True
-        )
-
-    listed = run("-m", "pip", "list", "--format=freeze").stdout.lower().split()
-    names = {line.partition("==")[0] for line in listed}
-    assert {"fashion", "onnxruntime", "numpy"} <= names
-    assert not names & {"torch", "pandas", "scipy", "timm", "lightning", "sympy", "transformers"}
-    assert len(names) <= 20
-    used = sum(path.lstat().st_blocks for path in light.parents[1].rglob("*"))
-    assert used * 512 <= 250 * 2**20
-    assert "usage: fashion WORD" in run("-m", "fashion", "--help").stdout
-    assert run("-m", "fashion", "train", "data=sample").stderr.endswith("FILE.whl[train]'.\n")
