@@ -1,4 +1,4 @@
-"""How many cores and how much memory this process may use."""
+"""What of the processor and the memory this process may use."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+CPU_INFO = Path("/proc/cpuinfo")
+INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}  # of x86 and of ARM
 CGROUP = Path("/proc/self/cgroup")  # which groups of Linux this process is in
 CGROUPS = Path("/sys/fs/cgroup")  # what these groups may take
 
@@ -40,6 +42,18 @@ def one_thread_an_operation() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def has_int8_products() -> bool:
+    """Return whether the processor multiplies bytes and sums the products in 32 bits.
+
+    Where it doesn't, or isn't asked (Linux alone tells), two products are summed in 16 bits, which
+    eight bits of each overflow.
+    """
+    if not CPU_INFO.is_file():
+        return False
+    words = CPU_INFO.read_text(errors="replace").split()
+    return not INT8_PRODUCTS.isdisjoint(words)
 
 
 def _scheduled() -> int:

@@ -128,3 +128,24 @@ def test_a_process_confined_to_a_core_has_one(monkeypatch):
         assert cores.usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags : fma avx2 avx512f", False),
+        ("flags : avx2 avx512_vnni", True),
+        ("flags : avx2 avx_vnni", True),
+        ("Features : asimd asimddp", True),
+        ("model name : a CPU that speaks of avx512_vnni_less", False),
+    ],
+)
+def test_int8_products_are_told_by_the_flags(flags, expected, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    monkeypatch.setattr(cores, "CPU_INFO", tmp_path / "cpuinfo")
+    assert cores.has_int8_products() is expected
+
+
+def test_where_no_flags_are_told_there_are_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "CPU_INFO", tmp_path / "none")
+    assert cores.has_int8_products() is False

@@ -21,7 +21,7 @@ MAP = {
     "defaults": ("The folder `conf/` and the defaults that it states.", ""),
     "files": ("Files that are written whole or not at all.", ""),
     "wording": ("How sentences tell numbers of things, and words that were mistyped.", ""),
-    "cores": ("How many cores and how much memory this process may use.", ""),
+    "cores": ("What of the processor and the memory this process may use.", ""),
     "tables": (
         "CSV files for people: a cell that a spreadsheet would compute is marked as text.",
         "",

@@ -9,6 +9,7 @@ import platform
 import shlex
 import shutil
 from collections.abc import Generator, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from fashion.catalogue.sample import PHOTOS
 from fashion.commands.configuration import container
-from fashion.cores import usable_cores, usable_memory
+from fashion.cores import has_int8_products, usable_cores, usable_memory
 from fashion.data.feature_store import PRECISIONS, feature_bytes
 from fashion.data.loaders import BatchPlan, photo_bytes
 from fashion.data.photo_store import num_absent, store_bytes
@@ -77,6 +78,7 @@ def check_machine() -> Iterator[Finding]:
     bfloat16 = "with" if cpu_has_bfloat16() else "without"
     memory = psutil.virtual_memory().total / 1e9
     yield Finding(OK, f"CPU: {usable_cores()} cores {bfloat16} bfloat16, {memory:.0f} GB of memory")
+    yield _labels()
     yield _gpu()
     lack = missing("tpu")
     yield Finding(ABSENT, f"TPU: {lack}") if lack else Finding(OK, "TPU: attached")
@@ -136,6 +138,18 @@ def _accelerator(cfg: DictConfig) -> Finding:
     if accelerator in ("gpu", "cuda", "mps") and not has_gpu:
         return Finding(WRONG, f"{asked}: PyTorch sees no GPU; pass trainer.accelerator=auto.")
     return Finding(OK, f"{asked}: {accelerator}")
+
+
+def _labels() -> Finding:
+    """Say what computes a bundle's labels here, and why."""
+    if torch.cuda.is_available():
+        return Finding(OK, "Bundles: labelled on the GPU by PyTorch; quantised ones on the CPU")
+    products = "with" if has_int8_products() else "without"
+    return Finding(
+        OK,
+        f"Bundles: labelled by ONNX Runtime {version('onnxruntime')} in float32, the fastest that "
+        f"was measured on CPUs; {products} instructions for int8",
+    )
 
 
 def _gpu() -> Finding:
