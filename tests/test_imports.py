@@ -78,7 +78,8 @@ MAP = {
     ),
     "export": (
         "From checkpoints to a bundle, and the proof that it labels as they do.",
-        "cores files wording models catalogue metrics data devices training bundles labelling",
+        "cores files locks wording models catalogue metrics data devices training bundles "
+        "labelling",
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",

@@ -83,6 +83,29 @@ COMMANDS = {
         needs_files=True,
         expected_file="photo files, folders or zips",
     ),
+    "export": Command(
+        "Make a bundle of a trained model: a folder that labels photos without PyTorch.",
+        "fashion export ckpt_path=outputs/mine/checkpoints/best.ckpt output=shoes license=mit",
+        "It is written only if it labels photos as the checkpoint does. timm and Transformers load "
+        "it, too. A large network, such as nasnetlarge, takes minutes.",
+        {
+            "ckpt_path": Key(
+                "a run's checkpoint; typed several times, the bundle has the mean of their "
+                "probabilities",
+                "FILE",
+                expand,
+                repeats=True,
+            ),
+            "output": Key("the folder to write", "DIR", expand),
+            "name": Key("what it is called; without it as its folder", "NAME"),
+            "license": Key("the licence of the weights, which the card names", "mit"),
+            "photos": Key(
+                "a folder or a zip to compare on, in place of the catalogue", "PHOTOS", expand
+            ),
+            "overwrite": Key("take the place of an older bundle", "true"),
+        },
+        required=("ckpt_path", "output"),
+    ),
     "verify": Command(
         "Check that a bundle is whole and labels here as where it was made.",
         "fashion verify bundle=shoes",

@@ -15,10 +15,11 @@ from fashion.models.network import PhotoClassifier
 
 
 class CheckpointModel:
-    """A run's model, ready to label on `labelling_device`.
+    """A run's model, ready to label.
 
     Args:
         checkpoint: As `fashion.models.checkpoints.read` returns it.
+        device: Where it is computed; None is `labelling_device`.
 
     Raises:
         ValueError: Its weights or its calibration are damaged.
@@ -29,9 +30,9 @@ class CheckpointModel:
         calibration: None where the checkpoint keeps none.
     """
 
-    def __init__(self, checkpoint: Mapping[str, Any]) -> None:
+    def __init__(self, checkpoint: Mapping[str, Any], device: torch.device | None = None) -> None:
         limit_threads()
-        self._network = PhotoClassifier.restore(checkpoint).to(labelling_device())
+        self._network = PhotoClassifier.restore(checkpoint).to(device or labelling_device())
         self.class_names: Sequence[str] = self._network.class_names
         self.preprocessing: dict[str, Any] = checkpoint["preprocessing"]
         self.calibration = load_calibration(checkpoint)
@@ -56,7 +57,12 @@ class CheckpointModel:
 
 
 def open_models(ckpt_paths: Sequence[str | Path]) -> list[CheckpointModel]:
-    """Load the models of checkpoints.
+    """Load the models of checkpoints; see `read_alike`."""
+    return [CheckpointModel(checkpoint) for checkpoint in read_alike(ckpt_paths)]
+
+
+def read_alike(ckpt_paths: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Read checkpoints of models that tell the same classes apart.
 
     Raises:
         FileNotFoundError: One doesn't exist.
@@ -70,7 +76,7 @@ def open_models(ckpt_paths: Sequence[str | Path]) -> list[CheckpointModel]:
                 f"ckpt_path={str(path)!r} tells other classes apart than "
                 f"ckpt_path={str(ckpt_paths[0])!r}; pass checkpoints of the same classes."
             )
-    return [CheckpointModel(checkpoint) for checkpoint in opened]
+    return opened
 
 
 def load_calibration(checkpoint: Mapping[str, Any]) -> Calibration | None:

@@ -80,9 +80,7 @@ def build_backbone(
         ConnectionError: The published weights can't be fetched.
     """
     cfg = pretrained_cfg(backbone)
-    options: dict[str, Any] = {"num_classes": num_classes, "drop_rate": dropout}
-    if cfg.fixed_input_size and input_size:
-        options["img_size"] = input_size
+    options = _options(cfg, num_classes, input_size, dropout)
     if weights is not None:
         path = find_weights(backbone, weights)
         network = _create(backbone, **options)
@@ -96,6 +94,22 @@ def build_backbone(
         return _create(backbone, pretrained=True, **options)
     except Exception as error:  # the hub's clients raise many unrelated types
         raise _not_fetched(backbone, cfg, error) from error
+
+
+def plain_network(backbone: str, num_classes: int, input_size: int | None = None) -> nn.Module:
+    """Return a network just as timm builds it, with random weights, on the host.
+
+    Args:
+        backbone: timm's name.
+        num_classes: K, the width of the head.
+        input_size: See `build_backbone`.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    options = _options(pretrained_cfg(backbone), num_classes, input_size)
+    network: nn.Module = timm.create_model(backbone, **options)
+    return network
 
 
 def check_hub(backbone: str) -> None:
@@ -166,6 +180,15 @@ def count_parameters(network: nn.Module) -> int:
         if isinstance(module, FROZEN_BATCH_NORMS):
             count += module.get_buffer("weight").numel() + module.get_buffer("bias").numel()
     return count
+
+
+def _options(
+    cfg: PretrainedCfg, num_classes: int, input_size: int | None, dropout: float = 0.0
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_classes": num_classes, "drop_rate": dropout}
+    if cfg.fixed_input_size and input_size:
+        options["img_size"] = input_size
+    return options
 
 
 def _create(backbone: str, **options: Any) -> nn.Module:

@@ -1,0 +1,211 @@
+"""From checkpoints to a bundle: its files are written, and proved, before it is one."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fashion.bundles.manifest import (
+    EXPECTED,
+    GRAPH,
+    HUB_CONFIG,
+    HUB_WEIGHTS,
+    NAME,
+    PHOTOS,
+    FileFacts,
+    Manifest,
+    bundle_id,
+)
+from fashion.export.card import write_card
+from fashion.export.facts import (
+    Source,
+    calibrated,
+    measured,
+    predictions_of,
+    thresholds,
+    training,
+)
+from fashion.export.graph import Part, read_part, write_graph
+from fashion.export.hub_layout import why_not, write_layout
+from fashion.export.parity import prove
+from fashion.export.parity_photos import ParityPhotos, choose_photos
+from fashion.export.place import check_place, unfinished
+from fashion.labelling.checkpoint_models import CheckpointModel, read_alike
+from fashion.training.facts import versions
+from fashion.wording import many
+
+CARD = "README.md"
+LARGE = 1000  # modules; the exporter takes minutes for as many
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was written.
+
+    Attributes:
+        path: Its folder.
+        id: See `fashion.bundles.manifest.bundle_id`.
+        manifest: Its `bundle.json`.
+    """
+
+    path: Path
+    id: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be written."""
+
+    name: str
+    license_id: str | None
+    sources: Sequence[Source]
+    photos: ParityPhotos
+    tell: Callable[[str], object]
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        kept: dict[str, Any] = self.sources[0].checkpoint["preprocessing"]
+        return kept
+
+
+def export(
+    ckpt_paths: Sequence[str | Path],
+    output: str | Path,
+    *,
+    name: str | None = None,
+    license_id: str | None = None,
+    photos: str | Path | None = None,
+    overwrite: bool = False,
+    tell: Callable[[str], object] = log.info,
+) -> Exported:
+    """Write a bundle.
+
+    Args:
+        ckpt_paths: Of one model, or of several whose probabilities are averaged.
+        output: The folder, which is there only once it is whole and proved.
+        name: What it is called; without it as its folder.
+        license_id: Of the weights, such as `mit`; None: none is known.
+        photos: See `choose_photos`.
+        overwrite: Take the place of an older bundle.
+        tell: Is handed what is being done, a sentence at a time.
+
+    Raises:
+        FileNotFoundError: A checkpoint, the photos or the output's folder isn't there.
+        ValueError: Something else is there, checkpoints don't go together, or the bundle wouldn't
+            label as they do.
+    """
+    output = Path(output).expanduser()
+    check_place(output, overwrite=overwrite)
+    sources = [
+        Source(Path(path), checkpoint)
+        for path, checkpoint in zip(ckpt_paths, read_alike(ckpt_paths), strict=True)
+    ]
+    _check_preprocessing(sources)
+    chosen = choose_photos(sources[0].path, sources[0].checkpoint, photos)
+    plan = _Plan(name or output.absolute().name, license_id, sources, chosen, tell)
+    with unfinished(output) as folder:
+        manifest = _write(folder, plan)
+        content = manifest.to_json()
+        (folder / NAME).write_bytes(content)
+    return Exported(output, bundle_id(content), manifest)
+
+
+def _check_preprocessing(sources: Sequence[Source]) -> None:
+    first = sources[0]
+    for source in sources[1:]:
+        one, other = first.checkpoint["preprocessing"], source.checkpoint["preprocessing"]
+        for key in one:
+            if one[key] != other.get(key):
+                raise ValueError(
+                    f"ckpt_path={str(source.path)!r} takes photos with {key}={other.get(key)!r}, "
+                    f"ckpt_path={str(first.path)!r} with {key}={one[key]!r}, and a bundle decodes "
+                    "each photo once. Pass checkpoints that agree, or export each."
+                )
+
+
+def _write(folder: Path, plan: _Plan) -> Manifest:
+    """Write all files but `bundle.json`, and return that."""
+    parts = [read_part(source.checkpoint) for source in plan.sources]
+    _write_networks(folder, plan, parts)
+    _write_photos(folder, plan)
+    manifest = Manifest(
+        name=plan.name,
+        classes=parts[0].class_names,
+        preprocessing=plan.preprocessing,
+        calibration=calibrated(plan.sources),
+        files={},
+    )
+    provisional = replace(manifest, files=_listed(folder))
+    (folder / NAME).write_bytes(provisional.to_json())
+    reason = why_not(parts)
+    plan.tell(
+        f"Proving it on {many(len(plan.photos.chosen), 'photo')} {plan.photos.source} and "
+        f"{len(plan.photos.odd)} odd ones."
+    )
+    models = [CheckpointModel(each.checkpoint, torch.device("cpu")) for each in plan.sources]
+    proof = prove(folder, models, plan.photos, has_hub=reason is None)
+    text = json.dumps(proof.selftest, indent=1) + "\n"
+    (folder / EXPECTED).write_text(text, encoding="utf-8")
+    test = predictions_of(plan.sources, "test")
+    if test is not None:
+        plan.tell(f"Computing the intervals of {many(len(test.targets), 'test photo')}.")
+    trained = [training(source) for source in plan.sources]
+    facts = {
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "fashion": versions().get("fashion"),
+        "thresholds": thresholds(manifest.calibration),
+        "metrics": None if test is None else measured(test),
+        "training": trained[0] if len(trained) == 1 else {"runs": trained},
+        "versions": versions(),
+        "parity": proof.facts,
+        "license": {"weights": plan.license_id},
+    }
+    if reason is not None:
+        facts["left_out"] = {"files": [HUB_CONFIG, HUB_WEIGHTS], "why": reason}
+    files = _listed(folder)
+    size = sum(file.bytes for file in files.values())
+    manifest = replace(manifest, files=files, facts=facts)
+    card = write_card(manifest, test, num_files=len(files) + 2, num_bytes=size)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return replace(manifest, files=_listed(folder))
+
+
+def _write_networks(folder: Path, plan: _Plan, parts: Sequence[Part]) -> None:
+    names = " and ".join(part.backbone for part in parts)
+    is_large = any(sum(1 for _ in part.network.modules()) > LARGE for part in parts)
+    minutes = " This takes minutes." if is_large else ""
+    plan.tell(f"Bringing {names} into ONNX.{minutes}")
+    (folder / GRAPH).parent.mkdir()
+    write_graph(parts, folder / GRAPH, plan.name, plan.preprocessing)
+    if why_not(parts) is None:
+        write_layout(parts[0], folder, plan.preprocessing, plan.license_id)
+
+
+def _write_photos(folder: Path, plan: _Plan) -> None:
+    (folder / PHOTOS).mkdir(parents=True)
+    for photo in plan.photos.odd:
+        (folder / PHOTOS / photo.name).write_bytes(photo.read())
+
+
+def _listed(folder: Path) -> dict[str, FileFacts]:
+    """Return hash and size of each file that is there, but for `bundle.json`."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return {
+        name: FileFacts(_digest(path), path.stat().st_size)
+        for name, path in zip(names, paths, strict=True)
+        if name != NAME
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,172 @@
+"""What a bundle says of its checkpoints: how they were trained, and what was measured of them."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fashion.bundles.manifest import Calibrated
+from fashion.labelling.checkpoint_models import load_calibration
+from fashion.metrics.calibration import PRECISIONS
+from fashion.metrics.intervals import figure_intervals, wilson
+from fashion.metrics.metrics import FIGURES
+from fashion.metrics.predictions import Predictions, mean_predictions, score_predictions
+from fashion.metrics.resampling import affordable_resamples, bootstrap
+from fashion.metrics.scaling import Answered, answered_from, choose_threshold
+from fashion.training.run_folder import RunFolder
+from fashion.training.trained_splits import TrainedSplits
+
+NUM_RESAMPLES = 2000
+MOST_ANSWERED = 1000  # thresholds that a bundle keeps
+log = logging.getLogger(__name__)
+
+
+class Source(NamedTuple):
+    """A checkpoint and its file."""
+
+    path: Path
+    checkpoint: Mapping[str, Any]
+
+    @property
+    def run(self) -> RunFolder:
+        """The run's folder, which may be gone."""
+        return RunFolder.of_checkpoint(self.path)
+
+
+def predictions_of(sources: Sequence[Source], split: str) -> Predictions | None:
+    """Return what the checkpoints, in their mean, said of a split when they were trained.
+
+    Returns:
+        None where a run's folder doesn't tell, or where they were asked of other photos.
+    """
+    found = [_predictions(source, split) for source in sources]
+    parts = [part for part in found if part is not None]
+    if len(parts) < len(sources):
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0].sorted_by_id()
+    for part in parts[1:]:
+        other = part.sorted_by_id()
+        is_same = first.class_names == other.class_names
+        if not is_same or not np.array_equal(first.image_ids, other.image_ids):
+            return None
+        if not np.array_equal(first.targets, other.targets):
+            return None
+    return mean_predictions(parts)
+
+
+def _predictions(source: Source, split: str) -> Predictions | None:
+    """Return a run's predictions where they are of this very checkpoint."""
+    path = source.run.predictions(split)
+    if source.path.absolute() != source.run.best or not path.is_file():
+        return None
+    try:
+        predictions = Predictions.load(path)
+    except (OSError, ValueError) as error:
+        log.warning("%s is left aside: %s", path, error)
+        return None
+    calibration = load_calibration(source.checkpoint)
+    temperature = calibration.temperature if calibration else None
+    names = tuple(source.checkpoint["hyper_parameters"]["class_names"])
+    is_its = predictions.class_names == names and predictions.temperature == temperature
+    return predictions if is_its else None
+
+
+def measured(predictions: Predictions) -> dict[str, Any]:
+    """Return the figures of a split, each with its 95 % interval, and their photos' number."""
+    scores = score_predictions(predictions)
+    num_photos, num_classes = predictions.probabilities.shape
+    number = affordable_resamples(num_photos, num_classes, NUM_RESAMPLES)
+    ends = figure_intervals(scores, bootstrap(predictions, number), num_photos)
+    figures = {
+        name: {
+            "value": round(scores[name], 4),
+            "low": round(ends[f"{name}_low"], 4),
+            "high": round(ends[f"{name}_high"], 4),
+        }
+        for name in FIGURES
+    }
+    return {"split": "test", "photos": num_photos, **figures, **_without_twins(predictions)}
+
+
+def _without_twins(predictions: Predictions) -> dict[str, Any]:
+    """Return the accuracy on the photos whose picture isn't in the training split, if known."""
+    if predictions.has_twin is None or predictions.has_twin.all():
+        return {}
+    hits = predictions.hits()[~predictions.has_twin]
+    share = float(hits.mean())
+    low, high = wilson(share, len(hits))
+    ends = {"low": round(low, 4), "high": round(high, 4)}
+    return {"without_twins": {"photos": len(hits), "accuracy": {"value": round(share, 4), **ends}}}
+
+
+def calibrated(sources: Sequence[Source]) -> Calibrated:
+    """Return what the validation split says of the probabilities.
+
+    Of several checkpoints it is of the mean of their calibrated probabilities.
+    """
+    if len(sources) == 1:
+        calibration = load_calibration(sources[0].checkpoint)
+        if calibration is None:
+            return Calibrated(temperature=1.0)
+        return Calibrated(
+            temperature=calibration.temperature,
+            photos=len(calibration.hits),
+            curve=_thinned(calibration.curve()),
+        )
+    predictions = predictions_of(sources, "val")
+    if predictions is None:
+        return Calibrated()
+    confidences = predictions.confidences.clip(max=np.float32(1))
+    curve = answered_from(confidences, predictions.hits())
+    return Calibrated(photos=len(confidences), curve=_thinned(curve))
+
+
+def _thinned(curve: Sequence[Answered]) -> tuple[Answered, ...]:
+    """Return some of a long curve: its end, and what the usual precisions need, among them."""
+    step = -(-len(curve) // MOST_ANSWERED)
+    places = {*range(0, len(curve), step or 1), *range(len(curve) - 1, len(curve))}
+    for precision in PRECISIONS:
+        places |= {next((n for n, each in enumerate(curve) if each.precision >= precision), 0)}
+    return tuple(curve[place] for place in sorted(places) if place < len(curve))
+
+
+def thresholds(calibration: Calibrated) -> dict[str, float]:
+    """Return the confidences for the usual precisions, without those out of reach."""
+    curve = calibration.curve
+    reached = [each for each in PRECISIONS if curve and curve[-1].precision >= each]
+    return {str(precision): choose_threshold(curve, precision) for precision in reached}
+
+
+def training(source: Source) -> dict[str, Any]:
+    """Return how a checkpoint came about, without any path of this machine."""
+    checkpoint = source.checkpoint
+    config = checkpoint["run"].get("config") or {}
+    sha256 = checkpoint.get("FashionDataModule", {}).get("splits_sha256")
+    table = TrainedSplits(source.run, sha256 or "").table
+    settings = checkpoint["hyper_parameters"]
+    text = json.dumps(config, sort_keys=True, default=str)
+    return {
+        "run": source.run.path.name,
+        "backbone": settings["backbone"],
+        "weights": _weights(config.get("model", {}), settings["backbone"]),
+        "config_sha256": hashlib.sha256(text.encode()).hexdigest() if config else None,
+        "split_sha256": sha256,
+        "photos": None if table is None else int((table["split"] == "train").sum()),
+        "epochs": len(checkpoint["run"].get("epochs", ())),
+        "drawn_sample": bool(config) and config["data"].get("root") is None,
+    }
+
+
+def _weights(model: Mapping[str, Any], backbone: str) -> str | None:
+    """Return what the training began with; None where the checkpoint doesn't say."""
+    if not model:
+        return None
+    if model.get("weights"):
+        return Path(model["weights"]).name
+    return f"timm's {backbone}" if model.get("pretrained") else "random numbers"
