@@ -129,11 +129,12 @@ def calibrated(sources: Sequence[Source]) -> Calibrated:
 
 def _thinned(curve: Sequence[Answered]) -> tuple[Answered, ...]:
     """Return some of a long curve: its end, and what the usual precisions need, among them."""
-    step = -(-len(curve) // MOST_ANSWERED)
-    places = {*range(0, len(curve), step or 1), *range(len(curve) - 1, len(curve))}
+    if len(curve) <= MOST_ANSWERED:
+        return tuple(curve)
+    places = {*np.linspace(0, len(curve) - 1, MOST_ANSWERED).astype(int).tolist()}
     for precision in PRECISIONS:
-        places |= {next((n for n, each in enumerate(curve) if each.precision >= precision), 0)}
-    return tuple(curve[place] for place in sorted(places) if place < len(curve))
+        places.add(next((n for n, each in enumerate(curve) if each.precision >= precision), 0))
+    return tuple(curve[place] for place in sorted(places))
 
 
 def thresholds(calibration: Calibrated) -> dict[str, float]:
