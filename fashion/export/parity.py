@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fashion.bundles.verify import TOLERANCE
 from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.export.fresh_process import BATCH, LABELS
 from fashion.export.hub_layout import HubNetwork, timm_s_way
@@ -21,7 +22,6 @@ from fashion.labelling.labeller import Labeller, Model
 from fashion.labelling.photos import Photo
 from fashion.wording import first_of, many
 
-TOLERANCE = 1e-4  # of a probability
 NEAR = 2e-4  # apart, two likeliest may change places within the tolerance
 Outcome = NDArray[np.float32] | str  # a photo's probabilities `(K,)`, or what is wrong with it
 

@@ -13,6 +13,7 @@ import torch
 from fashion.bundles.bundle_files import BundleFiles
 from fashion.bundles.graph_check import check_graph
 from fashion.bundles.onnx_model import OnnxModel
+from fashion.bundles.verify import verify
 from fashion.catalogue.images import decode_image
 from fashion.export.export import export
 from fashion.export.graph import read_part, write_graph
@@ -58,6 +59,12 @@ def test_it_labels_as_its_checkpoint_does(bundle, best, tiny_root):
     )
     np.testing.assert_allclose(np.stack(theirs), np.stack(ours), atol=1e-5)
     assert len({row.argmax() for row in ours}) > 1
+
+
+def test_it_is_verified(bundle):
+    verdict = verify(BundleFiles(bundle))
+    assert verdict.faults == []
+    assert "On 28 photos with the pixels of export" in " ".join(verdict.lines)
 
 
 def test_batches_of_any_size_are_labelled_alike(bundle):
