@@ -15,15 +15,18 @@ from fashion.wording import many
 def run(settings: dict[str, Any], files: list[str]) -> None:
     """Export checkpoints."""
     logging.basicConfig(level="WARNING", format="%(message)s")
-    exported = export(
-        settings["ckpt_path"],
-        settings["output"],
-        name=settings.get("name"),
-        license_id=settings.get("license"),
-        photos=settings.get("photos"),
-        overwrite=truth("overwrite", settings),
-        tell=_tell,
-    )
+    try:
+        exported = export(
+            settings["ckpt_path"],
+            settings["output"],
+            name=settings.get("name"),
+            license_id=settings.get("license"),
+            photos=settings.get("photos"),
+            overwrite=truth("overwrite", settings),
+            tell=_tell,
+        )
+    except KeyboardInterrupt:
+        sys.exit(f"Stopped; {settings['output']} is as it was.")
     sys.stdout.write("".join(f"{line}\n" for line in _lines(exported)))
 
 

@@ -18,6 +18,7 @@ from fashion.bundles.manifest import (
     HUB_WEIGHTS,
     NAME,
     PHOTOS,
+    Calibrated,
     FileFacts,
     Manifest,
     bundle_id,
@@ -37,6 +38,7 @@ from fashion.export.parity import prove
 from fashion.export.parity_photos import ParityPhotos, choose_photos
 from fashion.export.place import check_place, unfinished
 from fashion.labelling.checkpoint_models import CheckpointModel, read_alike
+from fashion.metrics.predictions import Predictions
 from fashion.training.facts import versions
 from fashion.wording import many
 
@@ -104,13 +106,17 @@ def export(
     """
     output = Path(output).expanduser()
     check_place(output, overwrite=overwrite)
+    name = name or output.absolute().name
+    for key, value in (("name", name), ("license", license_id or "none")):
+        if not value.strip() or not value.isprintable():
+            raise ValueError(f"{key}={value!r} must be a line of text.")
     sources = [
         Source(Path(path), checkpoint)
         for path, checkpoint in zip(ckpt_paths, read_alike(ckpt_paths), strict=True)
     ]
     _check_preprocessing(sources)
     chosen = choose_photos(sources[0].path, sources[0].checkpoint, photos)
-    plan = _Plan(name or output.absolute().name, license_id, sources, chosen, tell)
+    plan = _Plan(name, license_id or None, sources, chosen, tell)
     with unfinished(output) as folder:
         manifest = _write(folder, plan)
         content = manifest.to_json()
@@ -134,59 +140,70 @@ def _check_preprocessing(sources: Sequence[Source]) -> None:
 def _write(folder: Path, plan: _Plan) -> Manifest:
     """Write all files but `bundle.json`, and return that."""
     parts = [read_part(source.checkpoint) for source in plan.sources]
-    _write_networks(folder, plan, parts)
+    reason = why_not(parts)
+    _write_networks(folder, plan, parts, has_hub=reason is None)
     _write_photos(folder, plan)
     manifest = Manifest(
         name=plan.name,
         classes=parts[0].class_names,
         preprocessing=plan.preprocessing,
         calibration=calibrated(plan.sources),
-        files={},
+        files=_listed(folder),
     )
-    provisional = replace(manifest, files=_listed(folder))
-    (folder / NAME).write_bytes(provisional.to_json())
-    reason = why_not(parts)
-    plan.tell(
-        f"Proving it on {many(len(plan.photos.chosen), 'photo')} {plan.photos.source} and "
-        f"{len(plan.photos.odd)} odd ones."
-    )
-    models = [CheckpointModel(each.checkpoint, torch.device("cpu")) for each in plan.sources]
-    proof = prove(folder, models, plan.photos, has_hub=reason is None)
-    text = json.dumps(proof.selftest, indent=1) + "\n"
-    (folder / EXPECTED).write_text(text, encoding="utf-8")
+    del parts  # the proof needs memory for the checkpoints' own networks
+    (folder / NAME).write_bytes(manifest.to_json())
+    parity = _prove(folder, plan, has_hub=reason is None)
     test = predictions_of(plan.sources, "test")
-    if test is not None:
-        plan.tell(f"Computing the intervals of {many(len(test.targets), 'test photo')}.")
-    trained = [training(source) for source in plan.sources]
-    facts = {
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "fashion": versions().get("fashion"),
-        "thresholds": thresholds(manifest.calibration),
-        "metrics": None if test is None else measured(test),
-        "training": trained[0] if len(trained) == 1 else {"runs": trained},
-        "versions": versions(),
-        "parity": proof.facts,
-        "license": {"weights": plan.license_id},
-    }
+    facts = _facts(plan, manifest.calibration, parity, test)
     if reason is not None:
         facts["left_out"] = {"files": [HUB_CONFIG, HUB_WEIGHTS], "why": reason}
     files = _listed(folder)
-    size = sum(file.bytes for file in files.values())
     manifest = replace(manifest, files=files, facts=facts)
+    size = sum(file.bytes for file in files.values())
     card = write_card(manifest, test, num_files=len(files) + 2, num_bytes=size)
     (folder / CARD).write_text(card, encoding="utf-8")
     return replace(manifest, files=_listed(folder))
 
 
-def _write_networks(folder: Path, plan: _Plan, parts: Sequence[Part]) -> None:
+def _write_networks(folder: Path, plan: _Plan, parts: Sequence[Part], *, has_hub: bool) -> None:
     names = " and ".join(part.backbone for part in parts)
     is_large = any(sum(1 for _ in part.network.modules()) > LARGE for part in parts)
     minutes = " This takes minutes." if is_large else ""
     plan.tell(f"Bringing {names} into ONNX.{minutes}")
     (folder / GRAPH).parent.mkdir()
     write_graph(parts, folder / GRAPH, plan.name, plan.preprocessing)
-    if why_not(parts) is None:
+    if has_hub:
         write_layout(parts[0], folder, plan.preprocessing, plan.license_id)
+
+
+def _prove(folder: Path, plan: _Plan, *, has_hub: bool) -> dict[str, Any]:
+    """Return what the gate has measured, and write what the self-test is to give."""
+    chosen, odd = len(plan.photos.chosen), len(plan.photos.odd)
+    plan.tell(f"Proving it on {many(chosen, 'photo')} {plan.photos.source} and {odd} odd ones.")
+    models = [CheckpointModel(each.checkpoint, torch.device("cpu")) for each in plan.sources]
+    proof = prove(folder, models, plan.photos, has_hub=has_hub)
+    text = json.dumps(proof.selftest, indent=1) + "\n"
+    (folder / EXPECTED).write_text(text, encoding="utf-8")
+    return proof.facts
+
+
+def _facts(
+    plan: _Plan, calibration: Calibrated, parity: dict[str, Any], test: Predictions | None
+) -> dict[str, Any]:
+    """Return what `bundle.json` says for people."""
+    if test is not None:
+        plan.tell(f"Computing the intervals of {many(len(test.targets), 'test photo')}.")
+    trained = [training(source) for source in plan.sources]
+    return {
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "fashion": versions().get("fashion"),
+        "thresholds": thresholds(calibration),
+        "metrics": None if test is None else measured(test),
+        "training": trained[0] if len(trained) == 1 else {"runs": trained},
+        "versions": versions(),
+        "parity": parity,
+        "license": {"weights": plan.license_id},
+    }
 
 
 def _write_photos(folder: Path, plan: _Plan) -> None:

@@ -232,6 +232,12 @@ def test_cheap_mistakes_are_told_before_anything_is_read(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.ckpt"]
 
 
+@pytest.mark.parametrize("key", ["name", "license_id"])
+def test_a_name_and_a_licence_are_a_line_of_text(key, best, tmp_path):
+    with pytest.raises(ValueError, match=rf"{key[:4]}.*='a\\nb' must be a line of text"):
+        export([best], tmp_path / "shop", **{key: "a\nb"})
+
+
 def test_two_processes_do_not_write_one_bundle(best, quickly, tmp_path):
     claim = unless_used(tmp_path / ".shop.unfinished", ())
     with claim, pytest.raises(ValueError, match="another process is writing it"):
