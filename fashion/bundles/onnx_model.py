@@ -16,6 +16,43 @@ from fashion.wording import many
 PIXELS = 8 * 224 * 224  # computed at once: what lies between layers stays in the caches
 
 
+class OnnxGraph:
+    """A graph that is checked, and ready to compute.
+
+    Args:
+        content: The ONNX file.
+        subject: How it is told in messages.
+        side: Of the photos that it takes, in pixels.
+        num_classes: K.
+
+    Raises:
+        ValueError: It isn't safe, takes or gives something else, or doesn't run here.
+    """
+
+    def __init__(self, content: bytes, subject: str, side: int, num_classes: int) -> None:
+        check_graph(content, subject, (None, side, side, 3), num_classes)
+        self._batch_size = max(1, PIXELS // side**2)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = usable_cores()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors, which are raised anyway
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors are of a dozen classes without a common one
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{subject} can't be computed here: {reason}") from error
+
+    def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return calibrated probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`."""
+        parts = [
+            self._session.run([PROBABILITIES], {IMAGES: photos[first : first + self._batch_size]})
+            for first in range(0, len(photos), self._batch_size)
+        ]
+        return np.concatenate([part for (part,) in parts])
+
+
 class OnnxModel:
     """A bundle's model, ready to label.
 
@@ -43,39 +80,22 @@ class OnnxModel:
         self.class_names: Sequence[str] = manifest.classes
         self.preprocessing: Mapping[str, Any] = manifest.preprocessing
         self._calibration = calibration
-        side = manifest.preprocessing["input_size"]
-        self._batch_size = max(1, PIXELS // side**2)
         name = INT8_GRAPH if int8 else GRAPH
+        self._graph = OnnxGraph(
+            files.read(name),
+            f"{files.subject}: {name}",
+            manifest.preprocessing["input_size"],
+            len(self.class_names),
+        )
         self.engine = (
             f"ONNX Runtime {onnxruntime.__version__} in {'int8' if int8 else 'float32'} on "
             f"{many(usable_cores(), 'core')}"
         )
-        self._session = _session(files, name, (None, side, side, 3), len(self.class_names))
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return calibrated probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`."""
-        parts = [
-            self._session.run([PROBABILITIES], {IMAGES: photos[first : first + self._batch_size]})
-            for first in range(0, len(photos), self._batch_size)
-        ]
-        return np.concatenate([part for (part,) in parts])
+        """Return calibrated probabilities; see `OnnxGraph.probabilities`."""
+        return self._graph.probabilities(photos)
 
     def threshold(self, precision: float) -> float:
         """Return the confidence that a label needs; see `Calibrated.threshold`."""
         return self._calibration.threshold(precision)
-
-
-def _session(
-    files: BundleFiles, name: str, shape: Sequence[int | None], classes: int
-) -> onnxruntime.InferenceSession:
-    content, subject = files.read(name), f"{files.subject}: {name}"
-    check_graph(content, subject, shape, classes)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors, which are raised anyway
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors are of a dozen classes without a common one
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{subject} can't be computed here: {reason}") from error

@@ -102,6 +102,11 @@ COMMANDS = {
             "photos": Key(
                 "a folder or a zip to compare on, in place of the catalogue", "PHOTOS", expand
             ),
+            "int8": Key(
+                "add the network in eight bits, if it labels the validation split as well and is "
+                "1.3 times as fast on this machine",
+                "true",
+            ),
             "overwrite": Key("take the place of an older bundle", "true"),
         },
         required=("ckpt_path", "output"),

@@ -16,6 +16,7 @@ from fashion.bundles.manifest import (
     GRAPH,
     HUB_CONFIG,
     HUB_WEIGHTS,
+    INT8_GRAPH,
     NAME,
     PHOTOS,
     Calibrated,
@@ -37,6 +38,8 @@ from fashion.export.hub_layout import why_not, write_layout
 from fashion.export.parity import prove
 from fashion.export.parity_photos import ParityPhotos, choose_photos
 from fashion.export.place import check_place, unfinished
+from fashion.export.quantised import quantised
+from fashion.export.run_photos import RunPhotos
 from fashion.labelling.checkpoint_models import CheckpointModel, read_alike
 from fashion.metrics.predictions import Predictions
 from fashion.training.facts import versions
@@ -68,6 +71,7 @@ class _Plan:
 
     name: str
     license_id: str | None
+    run_photos: RunPhotos | None  # where int8 is asked for
     sources: Sequence[Source]
     photos: ParityPhotos
     tell: Callable[[str], object]
@@ -85,6 +89,7 @@ def export(
     name: str | None = None,
     license_id: str | None = None,
     photos: str | Path | None = None,
+    int8: bool = False,
     overwrite: bool = False,
     tell: Callable[[str], object] = log.info,
 ) -> Exported:
@@ -96,6 +101,7 @@ def export(
         name: What it is called; without it as its folder.
         license_id: Of the weights, such as `mit`; None: none is known.
         photos: See `choose_photos`.
+        int8: Add the network in eight bits; see `fashion.export.quantised.quantised`.
         overwrite: Take the place of an older bundle.
         tell: Is handed what is being done, a sentence at a time.
 
@@ -116,12 +122,19 @@ def export(
     ]
     _check_preprocessing(sources)
     chosen = choose_photos(sources[0].path, sources[0].checkpoint, photos)
-    plan = _Plan(name, license_id or None, sources, chosen, tell)
+    run_photos = _run_photos(sources) if int8 else None
+    plan = _Plan(name, license_id or None, run_photos, sources, chosen, tell)
     with unfinished(output) as folder:
         manifest = _write(folder, plan)
         content = manifest.to_json()
         (folder / NAME).write_bytes(content)
     return Exported(output, bundle_id(content), manifest)
+
+
+def _run_photos(sources: Sequence[Source]) -> RunPhotos:
+    if len(sources) > 1:
+        raise ValueError("int8=true is for one network; pass one ckpt_path.")
+    return RunPhotos(sources[0])
 
 
 def _check_preprocessing(sources: Sequence[Source]) -> None:
@@ -153,6 +166,8 @@ def _write(folder: Path, plan: _Plan) -> Manifest:
     del parts  # the proof needs memory for the checkpoints' own networks
     (folder / NAME).write_bytes(manifest.to_json())
     parity = _prove(folder, plan, has_hub=reason is None)
+    if plan.run_photos is not None:
+        manifest, parity["int8"] = _add_int8(folder, plan, manifest)
     test = predictions_of(plan.sources, "test")
     facts = _facts(plan, manifest.calibration, parity, test)
     if reason is not None:
@@ -204,6 +219,19 @@ def _facts(
         "parity": parity,
         "license": {"weights": plan.license_id},
     }
+
+
+def _add_int8(folder: Path, plan: _Plan, manifest: Manifest) -> tuple[Manifest, dict[str, Any]]:
+    """Add the network in eight bits; return the manifest with its calibration, and its figures."""
+    assert plan.run_photos is not None
+    plan.tell("Bringing it into eight bits, and labelling the validation split by both.")
+    graph = (folder / GRAPH).read_bytes()
+    temperature = manifest.calibration.temperature or 1.0
+    small, calibration, facts = quantised(
+        graph, plan.run_photos, temperature, len(manifest.classes)
+    )
+    (folder / INT8_GRAPH).write_bytes(small)
+    return replace(manifest, int8=calibration), facts
 
 
 def _write_photos(folder: Path, plan: _Plan) -> None:

@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fashion.data.preparation import LoadedCatalogue, load
-from fashion.data.trained_settings import trained_settings
+from fashion.export.facts import Source
 from fashion.export.odd_photos import drawn_photos, odd_photos
+from fashion.export.run_photos import catalogue_of, splits_of
 from fashion.labelling.photos import Photo, find_photos
-from fashion.training.run_folder import RunFolder
-from fashion.training.trained_splits import TrainedSplits
 
 MOST = 200
 SEED = 0
@@ -56,7 +54,7 @@ def choose_photos(
         found = find_photos([photos])
         return ParityPhotos(_some(found), odd, "that were given")
     try:
-        catalogue = _catalogue(checkpoint)
+        catalogue = catalogue_of(checkpoint)
     except (OSError, ValueError) as error:
         log.warning("The catalogue of the checkpoint can't be read; photos are drawn: %s", error)
         drawn = drawn_photos(MOST)
@@ -70,17 +68,9 @@ def choose_photos(
     return ParityPhotos(listed, odd, source)
 
 
-def _catalogue(checkpoint: Mapping[str, Any]) -> LoadedCatalogue:
-    config = checkpoint["run"].get("config")
-    if not config:
-        raise ValueError("the checkpoint doesn't say which it was")
-    return load(trained_settings(config["data"], {}))
-
-
 def _validation_ids(ckpt_path: str | Path, checkpoint: Mapping[str, Any]) -> list[str]:
     """Return the ids of the validation split; none where they aren't known."""
-    sha256 = checkpoint.get("FashionDataModule", {}).get("splits_sha256", "")
-    table = TrainedSplits(RunFolder.of_checkpoint(ckpt_path), sha256).table
+    table = splits_of(Source(Path(ckpt_path), checkpoint))
     return [] if table is None else list(table.index[table["split"] == "val"])
 
 
