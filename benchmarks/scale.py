@@ -2,8 +2,9 @@
 
 The modules of `scale_paths` have two functions for a path: `prepare_PATH(folder, photos, classes)`
 makes its inputs in an empty folder, and `run_PATH(folder, photos, classes)`, which is timed, calls
-what the commands call. The peak is what the process tree holds resident, sampled every 50 ms, pages
-of mapped files among it; what processes share counts once where Linux tells, else in each.
+what the commands call. The peak is what the process tree holds resident, pages of mapped files
+among it, sampled twenty times a second, or less often where looking takes long; what processes
+share counts once where Linux tells, else in each.
 
     python benchmarks/scale.py                                  all rows of the table
     python benchmarks/scale.py --longest 600                    longer ones are extrapolated
@@ -103,8 +104,10 @@ def _run(step: str, size: Size, folder: Path) -> Measured:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         tree = psutil.Process(process.pid)
         while process.poll() is None:
+            started = time.perf_counter()
             peak = max(peak, resident(tree))
-            time.sleep(0.05)
+            # The system walks through all pages for that, so that looking costs little beside.
+            time.sleep(max(0.05, 20 * (time.perf_counter() - started)))
         assert process.stdout is not None
         output = process.stdout.read().decode().splitlines()
     if process.returncode:
