@@ -31,10 +31,10 @@ check: $(READY)
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest -n auto --dist worksteal -m 'not slow and not long'
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow and not long'
 
 test-all: check
-	$(BIN)/pytest -n auto --dist worksteal -m 'not long' --durations=10
+	$(BIN)/pytest -n auto --dist loadfile -m 'not long' --durations=10
 
 # What takes minutes a test, or an environment of its own; each has a short twin in test-all.
 test-long: $(READY)
