@@ -28,7 +28,7 @@ def stores(scale):
     return importlib.import_module("scale_paths.stores")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_three_hundred_classes_are_trained_and_reported_on_within_3_gb(scale, stores, tmp_path):
     stores.prepare_store(tmp_path, PHOTOS, CLASSES)
     words = [
