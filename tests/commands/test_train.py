@@ -59,7 +59,7 @@ def command(*overrides, module=("train.py",), cwd=REPO, **environment):
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 

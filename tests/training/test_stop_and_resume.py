@@ -48,7 +48,7 @@ def start(run_dir, tiny_root, cache_dir, *more):
 
 
 def finish(process):
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     return process.returncode, output
 
 
