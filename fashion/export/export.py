@@ -209,13 +209,13 @@ def _facts(
     if test is not None:
         plan.tell(f"Computing the intervals of {many(len(test.targets), 'test photo')}.")
     trained = [training(source) for source in plan.sources]
+    runs = trained[0] if len(trained) == 1 else {"runs": trained}
     return {
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "fashion": versions().get("fashion"),
         "thresholds": thresholds(calibration),
         "metrics": None if test is None else measured(test),
-        "training": trained[0] if len(trained) == 1 else {"runs": trained},
-        "versions": versions(),
+        "training": {**runs, "versions": versions()},
         "parity": parity,
         "license": {"weights": plan.license_id},
     }

@@ -7,6 +7,7 @@ from fashion.export.export import export
 from fashion.export.odd_photos import drawn_photos
 from fashion.metrics.scaling import Calibration
 from fashion.models import checkpoints
+from fashion.models.backbone import BATCH_NORMS
 from fashion.models.heads import names_of_heads
 from fashion.models.network import PhotoClassifier
 
@@ -17,8 +18,8 @@ NAMES = ["Flats", "Heels", "Shirts", "Socks"]
 def write_checkpoint():
     """Returns write(path, ...), which writes a checkpoint of random weights that knows no run.
 
-    Its head tells drawn photos apart, surely and unsurely. Without a temperature it has no
-    calibration.
+    It tells drawn photos apart, surely and unsurely, and its BatchNorms are frozen. Without a
+    temperature it has no calibration.
     """
 
     def write(
@@ -28,12 +29,16 @@ def write_checkpoint():
         torch.manual_seed(seed)
         settings = {"backbone": backbone, "input_size": size, "unfreeze": [], "dropout": 0.0}
         settings["class_names"] = list(names)
-        network = PhotoClassifier(**settings, pretrained=False, weights=None)
+        start = {"pretrained": False, "weights": None}
+        plain = PhotoClassifier(**{**settings, "unfreeze": "all"}, **start)
         way = {"input_size": size, "interpolation": "bicubic", "fit": fit}
-        spread_out(network, [decode_image(content, **way) for content in drawn_photos(16)])
+        squares = np.stack([decode_image(content, **way) for content in drawn_photos(16)])
+        spread_out(plain, torch.from_numpy(squares).permute(0, 3, 1, 2))
+        frozen = PhotoClassifier(**settings, **start)
+        frozen.load_state_dict(plain.state_dict())
         checkpoint = {
             "hyper_parameters": settings,
-            "state_dict": network.state_dict(),
+            "state_dict": frozen.state_dict(),
             "preprocessing": way,
             "run": {},
         }
@@ -49,21 +54,39 @@ def write_checkpoint():
     return write
 
 
-def spread_out(network, squares):
-    """Scale a network's head so that its logits of some photos have mean 0 and deviation 2."""
-    photos = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
-    heads = [
-        dict(network.backbone.named_modules())[name] for name in names_of_heads(network.backbone)
-    ]
-    with torch.no_grad():
-        for head in heads:
-            head.bias.zero_()
-        logits = network.eval()(photos)
-        scale = 2 / logits.std(dim=0).mean()
-        for head in heads:
-            head.weight.mul_(scale)
-            shift = (-scale * logits.mean(dim=0)).reshape(head.bias.shape)
-            head.bias.copy_(shift)
+@torch.no_grad()
+def spread_out(network, photos):
+    """Have a network of random weights tell photos apart, so that rounding stays rounding.
+
+    In a deep one photos end up all but alike, or, if each layer makes the most of what parts them,
+    far from each other by chance: what is rounded off decides. With BatchNorms that keep what
+    photos share, and weights a little above zero in their mean, it does neither. Its logits of
+    these photos are of mean 0 and deviation 2.
+    """
+    modules = dict(network.eval().backbone.named_modules())
+    hooks = []
+    for module in modules.values():
+        if isinstance(module, torch.nn.Conv2d):
+            module.weight.mul_(0.9).add_(module.weight.abs() / 9)
+        elif isinstance(module, BATCH_NORMS):
+            hooks.append(module.register_forward_pre_hook(take_scale))
+    network(photos)
+    for hook in hooks:
+        hook.remove()
+    heads = [modules[name] for name in names_of_heads(network.backbone)]
+    for head in heads:
+        head.bias.zero_()
+    logits = network(photos)
+    scale = 2 / logits.std(dim=0).mean()
+    for head in heads:
+        head.weight.mul_(scale)
+        head.bias.copy_((-scale * logits.mean(dim=0)).reshape(head.bias.shape))
+
+
+def take_scale(batch_norm, inputs):
+    """Have a BatchNorm scale its inputs, and leave their mean in them."""
+    batch_norm.running_mean.zero_()
+    batch_norm.running_var.copy_(inputs[0].square().mean(dim=(0, 2, 3)))
 
 
 @pytest.fixture(scope="session")

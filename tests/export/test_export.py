@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import __version__ as pillow
 
 from fashion.bundles.bundle_files import BundleFiles
 from fashion.bundles.graph_check import check_graph
@@ -106,6 +107,7 @@ def test_the_manifest_is_of_the_checkpoint_and_names_no_place_on_this_machine(bu
     assert manifest.calibration.temperature == checkpoint["calibration"]["temperature"]
     assert manifest.calibration.photos == 12
     assert manifest.facts["license"] == {"weights": "mit"}
+    assert manifest.facts["training"]["versions"]["pillow"] == pillow
     assert manifest.facts["parity"]["source"] == "of the validation split"
     for name in ("bundle.json", "README.md", "config.json"):
         text = (bundle / name).read_text(encoding="utf-8")
