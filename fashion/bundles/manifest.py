@@ -77,6 +77,7 @@ class Manifest:
         preprocessing: Arguments of `fashion.catalogue.images.decode_image`.
         calibration: See `Calibrated`.
         int8: The same of `INT8_GRAPH`, where that is there.
+        bfloat16: The same of `HUB_WEIGHTS` computed in bfloat16, where that was asked for.
         files: The other files by their names, which are paths with slashes.
         facts: All else, for people: `created`, `fashion`, `thresholds`, `metrics`, `training`,
             `parity`, `license`.
@@ -88,6 +89,7 @@ class Manifest:
     calibration: Calibrated
     files: Mapping[str, FileFacts]
     int8: Calibrated | None = None
+    bfloat16: Calibrated | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
@@ -100,6 +102,7 @@ class Manifest:
             "preprocessing": dict(self.preprocessing),
             "calibration": asdict(self.calibration),
             "int8": self.int8 and asdict(self.int8),
+            "bfloat16": self.bfloat16 and asdict(self.bfloat16),
             "files": {name: facts._asdict() for name, facts in sorted(self.files.items())},
         }
         return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -135,9 +138,9 @@ def read_manifest(content: bytes, subject: str) -> Manifest:
             f"{SCHEMA}; install a later one."
         )
     try:
-        int8 = told.pop("int8", None)
+        fewer = {key: told.pop(key, None) for key in ("int8", "bfloat16")}
         parts = {key: read(told.pop(key)) for key, read in READERS.items()}
-        parts["int8"] = None if int8 is None else _calibration(int8)
+        parts |= {key: value and _calibration(value) for key, value in fewer.items()}
     except KeyError as error:
         raise ValueError(f"{subject}: {NAME} lacks {error}.") from error
     except (ValueError, TypeError, AttributeError) as error:

@@ -23,6 +23,7 @@ def run(settings: dict[str, Any], files: list[str]) -> None:
             license_id=settings.get("license"),
             photos=settings.get("photos"),
             int8=truth("int8", settings),
+            bfloat16=truth("bfloat16", settings),
             overwrite=truth("overwrite", settings),
             tell=_tell,
         )
@@ -43,7 +44,8 @@ def _lines(exported: Exported) -> list[str]:
         f"id: {exported.id}",
         _figures(manifest.facts["metrics"]),
         _parity(manifest.facts["parity"]),
-        *([_int8(manifest.facts["parity"]["int8"])] if manifest.int8 else []),
+        *([_fewer("int8", manifest.facts["parity"])] if manifest.int8 else []),
+        *([_fewer("bfloat16", manifest.facts["parity"])] if manifest.bfloat16 else []),
     ]
 
 
@@ -67,9 +69,10 @@ def _parity(parity: Mapping[str, Any]) -> str:
     )
 
 
-def _int8(facts: Mapping[str, Any]) -> str:
+def _fewer(name: str, parity: Mapping[str, Any]) -> str:
+    facts = parity[name]
     accuracy = facts["accuracy"]
     return (
-        f"int8: {facts['speed']:.2f} times as fast here, accuracy {accuracy['int8']:.4f} where "
+        f"{name}: {facts['speed']:.2f} times as fast here, accuracy {accuracy[name]:.4f} where "
         f"float32 has {accuracy['float32']:.4f}, on {many(facts['photos'], 'validation photo')}."
     )

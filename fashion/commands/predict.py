@@ -19,6 +19,7 @@ def run(settings: dict[str, Any], paths: list[str]) -> None:
             output,
             bundle=settings.get("bundle"),
             int8=truth("int8", settings),
+            dtype=settings.get("dtype", "float32"),
             batch_size=_batch_size(settings.get("batch_size", "64")),
             precision=precision,
             zip_encoding=settings.get("zip_encoding"),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fashion.bundles.bundle_files import BundleFiles
 from fashion.bundles.manifest import (
     EXPECTED,
     GRAPH,
@@ -24,6 +25,7 @@ from fashion.bundles.manifest import (
     Manifest,
     bundle_id,
 )
+from fashion.bundles.onnx_model import OnnxModel
 from fashion.export.card import write_card
 from fashion.export.facts import (
     Source,
@@ -35,12 +37,15 @@ from fashion.export.facts import (
 )
 from fashion.export.graph import Part, read_part, write_graph
 from fashion.export.hub_layout import why_not, write_layout
+from fashion.export.judged import worth_having
 from fashion.export.parity import prove
 from fashion.export.parity_photos import ParityPhotos, choose_photos
 from fashion.export.place import check_place, unfinished
 from fashion.export.quantised import quantised
 from fashion.export.run_photos import RunPhotos
+from fashion.labelling.bfloat16 import Bfloat16Network
 from fashion.labelling.checkpoint_models import CheckpointModel, read_alike
+from fashion.labelling.hub_models import read_network
 from fashion.metrics.predictions import Predictions
 from fashion.training.facts import versions
 from fashion.wording import many
@@ -71,7 +76,7 @@ class _Plan:
 
     name: str
     license_id: str | None
-    run_photos: RunPhotos | None  # where int8 is asked for
+    fewer: Mapping[str, RunPhotos]  # int8 and bfloat16, where they are asked for
     sources: Sequence[Source]
     photos: ParityPhotos
     tell: Callable[[str], object]
@@ -90,6 +95,7 @@ def export(
     license_id: str | None = None,
     photos: str | Path | None = None,
     int8: bool = False,
+    bfloat16: bool = False,
     overwrite: bool = False,
     tell: Callable[[str], object] = log.info,
 ) -> Exported:
@@ -102,6 +108,7 @@ def export(
         license_id: Of the weights, such as `mit`; None: none is known.
         photos: See `choose_photos`.
         int8: Add the network in eight bits; see `fashion.export.quantised.quantised`.
+        bfloat16: Try `model.safetensors` in bfloat16; see `fashion.export.judged.worth_having`.
         overwrite: Take the place of an older bundle.
         tell: Is handed what is being done, a sentence at a time.
 
@@ -122,8 +129,9 @@ def export(
     ]
     _check_preprocessing(sources)
     chosen = choose_photos(sources[0].path, sources[0].checkpoint, photos)
-    run_photos = _run_photos(sources) if int8 else None
-    plan = _Plan(name, license_id or None, run_photos, sources, chosen, tell)
+    asked = [key for key, value in (("int8", int8), ("bfloat16", bfloat16)) if value]
+    fewer = {key: _run_photos(key, sources) for key in asked}
+    plan = _Plan(name, license_id or None, fewer, sources, chosen, tell)
     with unfinished(output) as folder:
         manifest = _write(folder, plan)
         content = manifest.to_json()
@@ -131,10 +139,10 @@ def export(
     return Exported(output, bundle_id(content), manifest)
 
 
-def _run_photos(sources: Sequence[Source]) -> RunPhotos:
+def _run_photos(key: str, sources: Sequence[Source]) -> RunPhotos:
     if len(sources) > 1:
-        raise ValueError("int8=true is for one network; pass one ckpt_path.")
-    return RunPhotos(sources[0])
+        raise ValueError(f"{key}=true is for one network; pass one ckpt_path.")
+    return RunPhotos(sources[0], key)
 
 
 def _check_preprocessing(sources: Sequence[Source]) -> None:
@@ -166,8 +174,9 @@ def _write(folder: Path, plan: _Plan) -> Manifest:
     del parts  # the proof needs memory for the checkpoints' own networks
     (folder / NAME).write_bytes(manifest.to_json())
     parity = _prove(folder, plan, has_hub=reason is None)
-    if plan.run_photos is not None:
-        manifest, parity["int8"] = _add_int8(folder, plan, manifest)
+    for key, add in (("int8", _add_int8), ("bfloat16", _try_bfloat16)):
+        if key in plan.fewer:
+            manifest, parity[key] = add(folder, plan, manifest)
     test = predictions_of(plan.sources, "test")
     facts = _facts(plan, manifest.calibration, parity, test)
     if reason is not None:
@@ -223,15 +232,28 @@ def _facts(
 
 def _add_int8(folder: Path, plan: _Plan, manifest: Manifest) -> tuple[Manifest, dict[str, Any]]:
     """Add the network in eight bits; return the manifest with its calibration, and its figures."""
-    assert plan.run_photos is not None
     plan.tell("Bringing it into eight bits, and labelling the validation split by both.")
     graph = (folder / GRAPH).read_bytes()
     temperature = manifest.calibration.temperature or 1.0
     small, calibration, facts = quantised(
-        graph, plan.run_photos, temperature, len(manifest.classes)
+        graph, plan.fewer["int8"], temperature, len(manifest.classes)
     )
     (folder / INT8_GRAPH).write_bytes(small)
     return replace(manifest, int8=calibration), facts
+
+
+def _try_bfloat16(folder: Path, plan: _Plan, manifest: Manifest) -> tuple[Manifest, dict[str, Any]]:
+    """Return the manifest with the calibration of its network in bfloat16, and the figures."""
+    if HUB_WEIGHTS not in manifest.files:
+        raise ValueError(
+            f"bfloat16=true: the bundle has no {HUB_WEIGHTS} to compute. Leave bfloat16 out."
+        )
+    plan.tell("Compiling it in bfloat16, and labelling the validation split by both.")
+    files = BundleFiles(folder, key="output")
+    network = Bfloat16Network(*read_network(files), plan.preprocessing["input_size"])
+    verdict = worth_having("bfloat16", OnnxModel(files), network, plan.fewer["bfloat16"])
+    temperature = manifest.calibration.temperature or 1.0
+    return replace(manifest, bfloat16=verdict.calibrated(temperature)), verdict.facts
 
 
 def _write_photos(folder: Path, plan: _Plan) -> None:

@@ -5,9 +5,6 @@ References:
     Integer-Arithmetic-Only Inference, 2018.
 """
 
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,30 +26,11 @@ from fashion.bundles.graph_check import DOMAINS, IMAGES, PROBABILITIES
 from fashion.bundles.manifest import Calibrated
 from fashion.bundles.onnx_model import OnnxGraph
 from fashion.cores import has_int8_products
-from fashion.export.run_photos import Batch, RunPhotos
-from fashion.metrics.calibration import calibration_error, fit_calibration
-from fashion.metrics.intervals import compare_pairs
-from fashion.metrics.scaling import Calibration
+from fashion.export.judged import worth_having
+from fashion.export.run_photos import RunPhotos
 
 NUM_SAMPLES = 256  # training photos whose values the ranges come from
 SAMPLES_AT_ONCE = 8
-MOST_LOST = 0.003  # of the accuracy
-LEAST_SPEED = 1.3  # times that of float32, or it isn't worth a file
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the whole validation split says of the quantised network beside the other.
-
-    Attributes:
-        calibration: Of the quantised network; its temperature is on top of the graph's.
-        facts: For `bundle.json`.
-        faults: Why it isn't worth having, in words.
-    """
-
-    calibration: Calibration
-    facts: dict[str, Any]
-    faults: list[str]
 
 
 def quantised(
@@ -75,17 +53,10 @@ def quantised(
     samples = photos.sample("train", NUM_SAMPLES)
     small, side = quantise(graph, samples), samples.shape[1]
     before, after = (OnnxGraph(each, "the graph", side, num_classes) for each in (graph, small))
-    verdict = judge(before, after, photos.batches("val", "Validating int8"))
-    if verdict.faults:
-        raise ValueError(
-            f"int8=true: on {verdict.facts['photos']:,} validation photos the network in eight "
-            f"bits isn't worth having: {'; '.join(verdict.faults)}. Leave int8 out."
-        )
+    verdict = worth_having("int8", before, after, photos)
+    facts = {**verdict.facts, "reduced_range": not has_int8_products()}
     own = verdict.calibration
-    calibrated = Calibrated(
-        temperature=temperature * own.temperature, photos=len(own.hits), curve=own.curve()
-    )
-    return with_temperature(small, own.temperature), calibrated, verdict.facts
+    return with_temperature(small, own.temperature), verdict.calibrated(temperature), facts
 
 
 def quantise(graph: bytes, samples: NDArray[np.uint8]) -> bytes:
@@ -141,45 +112,6 @@ def with_temperature(graph: bytes, temperature: float) -> bytes:
     model.graph.initializer.append(factor)
     model.graph.node.insert([*model.graph.node].index(softmax), scaled)
     return _written(model)
-
-
-def judge(float32: OnnxGraph, int8: OnnxGraph, validation: Iterable[Batch]) -> Verdict:
-    """Label the validation split by both, batch by batch in turn, and compare figures and time."""
-    seconds = {"float32": 0.0, "int8": 0.0}
-    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in seconds}
-    targets = []
-    for squares, classes in validation:
-        targets.append(classes)
-        for name, model in (("float32", float32), ("int8", int8)):
-            started = time.perf_counter()
-            parts[name].append(model.probabilities(squares))
-            seconds[name] += time.perf_counter() - started
-    truth = np.concatenate(targets)
-    before, after = (np.concatenate(parts[name]) for name in ("float32", "int8"))
-    hits = {name: p.argmax(axis=1) == truth for name, p in (("float32", before), ("int8", after))}
-    calibration = fit_calibration(after, truth)
-    facts = {
-        "photos": len(truth),
-        "accuracy": {name: float(hit.mean()) for name, hit in hits.items()},
-        "mcnemar_p": float(compare_pairs(hits)["p"].iloc[0]),
-        "calibration_error": {
-            "float32": calibration_error(before, truth),
-            "int8": calibration_error(calibration.calibrate(after), truth),
-        },
-        "speed": seconds["float32"] / seconds["int8"],
-        "reduced_range": not has_int8_products(),
-    }
-    return Verdict(calibration, facts, list(_faults(facts)))
-
-
-def _faults(facts: dict[str, Any]) -> Iterator[str]:
-    lost = facts["accuracy"]["float32"] - facts["accuracy"]["int8"]
-    if lost > MOST_LOST:
-        yield f"it loses {100 * lost:.2f} points of accuracy, more than {100 * MOST_LOST:.1f}"
-    elif lost > 0 and facts["mcnemar_p"] < 0.05:
-        yield f"it is less often right, which is no chance (p = {facts['mcnemar_p']:.3f})"
-    if facts["speed"] < LEAST_SPEED:
-        yield f"it is {facts['speed']:.2f} times as fast on this machine, less than {LEAST_SPEED}"
 
 
 class _Samples(CalibrationDataReader):  # type: ignore[misc]  # it isn't typed

@@ -32,16 +32,19 @@ class RunPhotos:
 
     Args:
         source: The run's checkpoint.
+        asked: The setting that needs them, for messages.
 
     Raises:
         ValueError: The catalogue or the splits are gone.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, asked: str = "int8") -> None:
         checkpoint = source.checkpoint
         self._class_names = checkpoint["hyper_parameters"]["class_names"]
         self._way: Mapping[str, Any] = checkpoint["preprocessing"]
-        subject = f"int8=true needs the photos that ckpt_path={str(source.path)!r} was trained on"
+        subject = (
+            f"{asked}=true needs the photos that ckpt_path={str(source.path)!r} was trained on"
+        )
         table = splits_of(source)
         if table is None:
             raise ValueError(f"{subject}, but its run's splits.csv isn't there, or is another.")

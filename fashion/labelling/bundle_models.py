@@ -1,4 +1,4 @@
-"""The model of a bundle: on a GPU where PyTorch finds one, else by ONNX Runtime."""
+"""The model of a bundle: in bfloat16 if asked, on a GPU where PyTorch finds one, else by ONNX."""
 
 import logging
 import shutil
@@ -15,12 +15,30 @@ NEEDED = ("torch", "timm", "safetensors")  # for a network on a GPU
 log = logging.getLogger(__name__)
 
 
-def open_bundle(files: BundleFiles, *, int8: bool = False) -> Model:
+DTYPES = ("float32", "bfloat16")
+
+
+def open_bundle(files: BundleFiles, *, int8: bool = False, dtype: str = "float32") -> Model:
     """Load the model of a bundle, and log what computes it.
 
+    Args:
+        files: The bundle's.
+        int8: Take its quantised network.
+        dtype: Of `DTYPES`; what the other one is computed in.
+
     Raises:
-        ValueError: It is damaged, not safe, or has no quantised network where that is asked for.
+        ValueError: It is damaged, not safe, or isn't known to label well as is asked for.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} must be one of {', '.join(DTYPES)}.")
+    if dtype == "bfloat16":
+        if int8:
+            raise ValueError("Pass either int8=true or dtype=bfloat16.")
+        from fashion.labelling.hub_models import Bfloat16Model
+
+        bfloat16 = Bfloat16Model(files)
+        log.warning("%s is computed by PyTorch in bfloat16 on the processor.", files.subject)
+        return bfloat16
     if not int8 and {HUB_CONFIG, HUB_WEIGHTS} <= files.manifest.files.keys() and _gpu_is_likely():
         from fashion.labelling.hub_models import HubModel, gpu
 

@@ -27,6 +27,7 @@ def label_files(
     *,
     bundle: str | Path | None = None,
     int8: bool = False,
+    dtype: str = "float32",
     batch_size: int = 64,
     precision: float | None = None,
     zip_encoding: str | None = None,
@@ -43,6 +44,7 @@ def label_files(
         output: The CSV.
         bundle: A folder or zip of `fashion export`, instead of checkpoints.
         int8: Label by the bundle's quantised network.
+        dtype: What the bundle's other network is computed in, float32 or bfloat16.
         batch_size: Photos that are computed at once.
         zip_encoding: The code page of names in a zip that are no UTF-8.
         precision: Marks the labels that are sure enough to be right this often; None marks none.
@@ -66,7 +68,7 @@ def label_files(
     if bool(ckpt_paths) == (bundle is not None):
         raise ValueError("Pass either bundle=DIR or ckpt_path=FILE.")
     photos = find_photos(paths, zip_encoding)
-    models, source = _open(ckpt_paths, bundle, int8)  # after cheap mistakes
+    models, source = _open(ckpt_paths, bundle, int8, dtype)  # after cheap mistakes
     labeller = Labeller(models)
     threshold = None if precision is None else labeller.threshold(precision)
     table = LabelsTable(labeller.class_names, threshold)
@@ -88,16 +90,18 @@ def label_files(
 
 
 def _open(
-    ckpt_paths: Sequence[str | Path], bundle: str | Path | None, int8: bool
+    ckpt_paths: Sequence[str | Path], bundle: str | Path | None, int8: bool, dtype: str
 ) -> tuple[Sequence[Model], dict[str, object]]:
     """Return the models, and what they are of."""
     if bundle is not None:
         from fashion.labelling.bundle_models import open_bundle
 
         files = BundleFiles(bundle)
-        return [open_bundle(files, int8=int8)], {"bundle": files.id, "int8": int8}
-    if int8:
-        raise ValueError("int8=true is for a bundle; pass bundle=DIR, which fashion export makes.")
+        model = open_bundle(files, int8=int8, dtype=dtype)
+        return [model], {"bundle": files.id, "int8": int8, "dtype": dtype}
+    if int8 or dtype != "float32":
+        asked = "int8=true" if int8 else f"dtype={dtype}"
+        raise ValueError(f"{asked} is for a bundle; pass bundle=DIR, which fashion export makes.")
     from fashion.labelling.checkpoint_models import open_models  # PyTorch
 
     digests = [_digest(Path(path)) for path in ckpt_paths]

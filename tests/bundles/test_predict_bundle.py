@@ -80,6 +80,10 @@ def test_nothing_of_training_is_loaded(bundle, photos, tmp_path):
         (["bundle={bundle}", "int8=true"], r"int8=true: .* has no quantised network"),
         (["bundle={bundle}", "int8=maybe"], r"int8='maybe' must be true or false"),
         (["ckpt_path=x", "int8=true"], r"int8=true is for a bundle"),
+        (["ckpt_path=x", "dtype=bfloat16"], r"dtype=bfloat16 is for a bundle"),
+        (["bundle={bundle}", "dtype=half"], r"dtype='half' must be one of float32, bfloat16"),
+        (["bundle={bundle}", "int8=true", "dtype=bfloat16"], r"either int8=true or dtype=bfloat16"),
+        (["bundle={bundle}", "dtype=bfloat16"], r"labels as well in bfloat16 isn't known"),
         (["bundle={bundle}", "precision=0.95"], r"out of reach .*; the best there is 0\.9\."),
     ],
 )
@@ -111,7 +115,7 @@ def test_a_killed_run_goes_on_with_the_same_bundle_alone(draft, photos, tmp_path
     from fashion.labelling.photos import find_photos
 
     facts = {
-        **{"bundle": BundleFiles(first).id, "int8": False},
+        **{"bundle": BundleFiles(first).id, "int8": False, "dtype": "float32"},
         **{"precision": None, "photos": find_photos([photos]).digest()},
     }
     part = killed()

@@ -14,10 +14,11 @@ from fashion.bundles.manifest import GRAPH, INT8_GRAPH
 from fashion.bundles.onnx_model import OnnxGraph, OnnxModel
 from fashion.bundles.verify import verify
 from fashion.commands.main import run
-from fashion.export import quantised as quantised_module
+from fashion.export import judged
 from fashion.export.export import export
 from fashion.export.facts import Source
-from fashion.export.quantised import judge, quantise, with_temperature
+from fashion.export.judged import judge
+from fashion.export.quantised import quantise, with_temperature
 from fashion.export.run_photos import RunPhotos
 from fashion.metrics.scaling import scale
 from fashion.models import checkpoints
@@ -131,7 +132,7 @@ def drawn(batches=10, size=100):
     ],
 )
 def test_what_is_worse_or_no_faster_is_told(int8, faults):
-    verdict = judge(Planted(seconds=0.01), int8, drawn())
+    verdict = judge("int8", Planted(seconds=0.01), int8, drawn())
     assert len(verdict.faults) == len(faults)
     for found, wanted in zip(verdict.faults, faults, strict=True):
         assert wanted in found
@@ -141,14 +142,14 @@ def test_what_is_worse_or_no_faster_is_told(int8, faults):
 
 def test_a_small_loss_that_is_no_chance_is_told():
     """One of 400 photos is 0.25 points; of 8,000 that are 20 in a row."""
-    verdict = judge(Planted(seconds=0.01), Planted(wrong_every=400), drawn(batches=80))
+    verdict = judge("int8", Planted(seconds=0.01), Planted(wrong_every=400), drawn(batches=80))
     assert "less often right, which is no chance" in verdict.faults[0]
     assert len(verdict.faults) == 1
 
 
 def test_a_bundle_with_int8_labels_by_either(run_dir, tiny_root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(quantised_module, "LEAST_SPEED", 0)
-    monkeypatch.setattr(quantised_module, "MOST_LOST", 1)
+    monkeypatch.setattr(judged, "LEAST_SPEED", 0)
+    monkeypatch.setattr(judged, "MOST_LOST", 1)
     path = tmp_path / "shop"
     ckpt_path = f"ckpt_path={run_dir / 'checkpoints' / 'best.ckpt'}"
     run("export", [ckpt_path, f"output={path}", "int8=true"])
@@ -171,7 +172,7 @@ def test_a_bundle_with_int8_labels_by_either(run_dir, tiny_root, tmp_path, monke
 
 
 def test_a_refused_network_leaves_nothing(run_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantised_module, "LEAST_SPEED", 1e6)
+    monkeypatch.setattr(judged, "LEAST_SPEED", 1e6)
     with pytest.raises(ValueError, match=r"int8=true: on \d+ validation photos .* Leave int8 out"):
         export([run_dir / "checkpoints" / "best.ckpt"], tmp_path / "shop", int8=True)
     assert list(tmp_path.iterdir()) == []
