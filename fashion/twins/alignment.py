@@ -23,7 +23,7 @@ RIDGE = 0.01  # of a photo's whole variance, so that grey photos have no colours
 COARSE_STEPS, FINE_STEPS = (3.0, 1.5), (1.0, 0.5)  # pixels, by which pairs are aligned
 PROMISING = 0.45  # distance of pairs that are worth coarse steps
 HOPEFUL = 0.22  # distance after them of pairs that are worth fine ones
-CHUNK = 256  # pairs at once, so that they stay in the processor's cache
+CHUNK = 1024  # pairs at once: of fewer, the calls cost more than the numbers
 
 
 class Pairs(NamedTuple):

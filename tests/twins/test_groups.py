@@ -10,7 +10,7 @@ from scipy.spatial.distance import squareform
 from fashion.catalogue.groups import groups_of_all
 from fashion.catalogue.root import open_root
 from fashion.catalogue.table import load_catalogue
-from fashion.twins import alignment, matching
+from fashion.twins import alignment, edge_index, matching
 from fashion.twins import groups as module
 from fashion.twins.alignment import Pairs, compare
 from fashion.twins.groups import find_twins, group_photos
@@ -125,7 +125,10 @@ def test_neither_blocks_nor_chunks_decide_the_groups_and_nothing_is_read_as_a_wh
         return rows
 
     monkeypatch.setattr(Thumbnails, "take", measured)
-    for patched in ((matching, "BLOCK", 3), (alignment, "CHUNK", 2), (module, "AT_ONCE", 4)):
+    for patched in (
+        *((matching, "BLOCK", 3), (edge_index, "BLOCK", 3)),
+        *((alignment, "CHUNK", 2), (module, "AT_ONCE", 4)),
+    ):
         monkeypatch.setattr(*patched)
     in_parts = group_photos(thumbnails_of(photos))
     np.testing.assert_array_equal(in_parts[0], numbers)

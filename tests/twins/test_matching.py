@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from fashion.twins import matching
+from fashion.twins import edge_index, matching
 from fashion.twins.alignment import compare
 from fashion.twins.matching import find_pairs
 from fashion.twins.thumbnails import CROPS
@@ -17,8 +17,8 @@ def test_an_index_in_lists_finds_what_a_flat_one_does(
     assert {*zip(flat.a.tolist(), flat.b.tolist(), strict=True)} >= {
         (i, i + 150) for i in range(50)
     }
-    monkeypatch.setattr(matching, "PHOTOS_A_LIST", 1)
-    monkeypatch.setattr(matching, "LISTS", 40)
+    monkeypatch.setattr(edge_index, "VECTORS_A_LIST", 1)
+    monkeypatch.setattr(edge_index, "LISTS", 40)
     for one, other in zip(find_pairs(thumbnails), flat, strict=True):
         np.testing.assert_array_equal(one, other)
 
