@@ -32,6 +32,7 @@ NOT_IMPORTED = {
     "torch": "imported; each extra for XLA says it again with the release that torch_xla fits",
     "hatchling": "builds the wheel that a test installs",
     "pytest-xdist": "a plug-in of pytest's",
+    "python-multipart": "Starlette reads forms with it",
     "ruff": "a program",
     "mypy": "a program",
     "hydra-joblib-launcher": "a plug-in of Hydra's",
@@ -108,11 +109,12 @@ def test_what_the_package_imports_is_declared():
     found = imported("fashion/**/*.py", "train.py")
     assert {"torch", "torchvision", "omegaconf", "filelock"} <= {*found}
     optional = {}
-    for extra in ("xla", "kaggle", "heic", "export"):
+    for extra in ("xla", "kaggle", "heic", "export", "serve"):
         optional |= OF_EXTRAS[extra]
     assert undeclared(found, {**DECLARED, **optional}) == {}
     assert {*undeclared(found, DECLARED)} <= {
         *("torch_xla", "kagglehub", "pillow_heif", "onnxscript"),
+        *("fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client"),
     }
 
 
@@ -123,7 +125,7 @@ def test_what_the_package_imports_is_found_among_the_extras_when_it_is_missing()
     assert names <= {name for extra in OF_EXTRAS.values() for name in extra}
 
 
-@pytest.mark.parametrize("extra", sorted({*EXTRAS} - {"train", "heic"}))
+@pytest.mark.parametrize("extra", sorted({*EXTRAS} - {"train", "heic", "serve"}))
 def test_an_extra_brings_what_training_needs(extra):
     assert {*with_extras("train")} < {*with_extras(extra)}
 
@@ -133,6 +135,7 @@ def test_training_and_tests_need_what_they_are_said_to():
     assert {*with_extras("export")} - {*with_extras("train")} == {"onnxscript"}
     assert {*with_extras("test")} <= {*with_extras("dev")}
     assert {*with_extras("heic")} == {"pillow-heif"}
+    assert not {*with_extras("serve")} & {*BASE, *with_extras("train")}
 
 
 def test_what_tests_and_benchmarks_import_is_declared():
@@ -295,7 +298,7 @@ def test_the_versions_that_were_tested_together_are_among_those_declared():
 
 @pytest.mark.skipif("FASHION_OLDEST" not in os.environ, reason="make test-oldest runs it")
 def test_the_oldest_versions_are_those_declared():
-    extras = ("train", "xla", "export", "test", "joblib", "submitit", "optuna")
+    extras = ("train", "xla", "export", "serve", "test", "joblib", "submitit", "optuna")
     for declared in (BASE, *(OF_EXTRAS[extra] for extra in extras)):
         for name, each in declared.items():
             floors = [part.version for part in each.specifier if part.operator in (">=", "==")]

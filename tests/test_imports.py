@@ -81,6 +81,10 @@ MAP = {
         "cores files locks wording models catalogue metrics data devices training bundles "
         "labelling",
     ),
+    "service": (
+        "HTTP over a bundle: photos in, labels out.",
+        "cores files wording catalogue metrics bundles",
+    ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
         "locks cores defaults files tables wording models catalogue twins metrics data devices "
@@ -89,7 +93,7 @@ MAP = {
     "commands": (
         "The command line: one module a command.",
         "cores defaults files tables wording models catalogue twins metrics data devices training "
-        "bundles labelling export reports",
+        "bundles labelling export service reports",
     ),
     "__main__": ("`fashion WORD ...`, which is `python -m fashion WORD ...`.", "commands"),
 }
@@ -104,6 +108,7 @@ NEVER_LOADED = {
     "catalogue.sample": "torch pandas PIL",  # what draws it is loaded where it is drawn
     "metrics.scaling": "torch pandas scipy torchmetrics",
     "bundles": "torch pandas scipy lightning timm hydra",
+    "service": "torch pandas scipy lightning timm hydra",
     "labelling.label_files": "torch timm pandas scipy",  # a checkpoint's model brings the first two
     # Help, and what is wrong with a word, come at once.
     "commands.main": "torch lightning hydra omegaconf numpy pandas matplotlib",
@@ -115,6 +120,7 @@ NEVER_IMPORTED = {
     "metrics": "timm lightning hydra matplotlib jinja2",
     "bundles": "torch pandas scipy lightning timm hydra",
     "labelling": "lightning pandas hydra scipy matplotlib torch_xla",
+    "service": "torch pandas scipy lightning timm hydra",
 }
 # These are also imported, to see what the libraries that they import load themselves.
 LIGHT = [*NEVER_LOADED, "catalogue"]

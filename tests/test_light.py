@@ -144,6 +144,7 @@ def test_help_needs_no_extra(lightly):
         (["evaluate", "ckpt_path=best.ckpt"], r"\w+", "train"),
         (["predict", "ckpt_path=best.ckpt", str(REPO / "docs" / "overview.png")], "torch", "train"),
         (["download"], "kagglehub", "kaggle"),
+        (["serve", "bundle=shoes"], r"\w+", "serve"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

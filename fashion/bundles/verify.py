@@ -54,12 +54,13 @@ class Verdict:
     faults: list[str]
 
 
-def verify(files: BundleFiles, *, int8: bool = False) -> Verdict:
+def verify(files: BundleFiles, *, int8: bool = False, model: OnnxModel | None = None) -> Verdict:
     """Check each file, the classes in all of them, and the self-test.
 
     Args:
         files: The bundle's.
         int8: Whether to test the quantised network.
+        model: That network, where it is loaded already.
 
     Raises:
         ValueError: The bundle can't be computed at all.
@@ -68,7 +69,7 @@ def verify(files: BundleFiles, *, int8: bool = False) -> Verdict:
     if faults:
         return Verdict(lines, faults)
     faults += _check_classes(files)
-    model = OnnxModel(files, int8=int8)
+    model = model or OnnxModel(files, int8=int8)
     test = self_test(files, model)
     told = _told(test, files, model.engine)
     is_equal = test.same_pixels and (test.difference <= TOLERANCE or int8)

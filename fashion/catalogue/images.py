@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -106,23 +107,52 @@ def photo_facts(content: bytes) -> PhotoFacts:
     return _decode(content, 1)[1]
 
 
+def header_facts(content: bytes) -> PhotoFacts:
+    """Return what the header of a photo's file says; nothing of it is decoded.
+
+    Raises:
+        UnreadableImageError: It is no photo of a known format.
+    """
+    content = _stripped(content)
+    with _told_as_unreadable(content):
+        return _facts(_opened(content))
+
+
 def _decode(content: bytes, least_px: int) -> tuple[Image.Image, PhotoFacts]:
-    content = content.lstrip(MARKS) if content[:1] in (b"\xef", b"\r", b"\n") else content
-    try:
-        file = Image.open(io.BytesIO(content), formats=_formats())
-        facts = PhotoFacts(file.width, file.height, file.mode)
+    content = _stripped(content)
+    with _told_as_unreadable(content):
+        file = _opened(content)
+        facts = _facts(file)
         _check_effort(file, content)
         file.draft("RGB", (least_px, least_px))
         if file.width * file.height > MAX_PIXELS:
             raise UnreadableImageError(f"{facts.width} x {facts.height} pixels are too many")
         file.load()
         return _to_rgb(_upright(file)), facts
+
+
+@contextmanager
+def _told_as_unreadable(content: bytes) -> Iterator[None]:
+    try:
+        yield
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImageError(_what_it_is(content)) from error
     except Exception as error:  # damaged files draw almost any error from Pillow's decoders
         raise UnreadableImageError(str(error).strip() or type(error).__name__) from error
+
+
+def _stripped(content: bytes) -> bytes:
+    return content.lstrip(MARKS) if content[:1] in (b"\xef", b"\r", b"\n") else content
+
+
+def _opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=_formats())
+
+
+def _facts(file: Image.Image) -> PhotoFacts:
+    return PhotoFacts(file.width, file.height, file.mode)
 
 
 def _check_effort(file: Image.Image, content: bytes) -> None:

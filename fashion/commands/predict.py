@@ -11,7 +11,7 @@ from fashion.wording import many
 def run(settings: dict[str, Any], paths: list[str]) -> None:
     """Label the photos at some paths."""
     output = settings.get("output", "predictions.csv")
-    precision = _precision(settings.get("precision"))
+    precision = precision_of(settings.get("precision"))
     try:
         counts = label_files(
             paths,
@@ -43,7 +43,12 @@ def _batch_size(text: str) -> int:
     return int(text)
 
 
-def _precision(text: str | None) -> float | None:
+def precision_of(text: str | None) -> float | None:
+    """Return the precision that a text spells, whose range its threshold is asked for.
+
+    Raises:
+        ValueError: It is no number.
+    """
     try:
         return None if text is None else float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A bundle that is written by hand: the brighter a photo, the surer the first class."""
+"""Fixtures: a bundle that is written by hand; the brighter a photo, the surer the first class."""
 
 import hashlib
 import io
@@ -110,9 +110,8 @@ class Draft:
         return folder
 
 
-@pytest.fixture
-def draft():
-    """A bundle that isn't written yet."""
+def write_draft():
+    """Return a bundle that isn't written yet."""
     tests = []
     files = {GRAPH: graph().SerializeToString()}
     for name, grey in GREYS.items():
@@ -125,6 +124,18 @@ def draft():
     tests.append({"photo": "4-cut.png", "error": "cut off"})
     files[EXPECTED] = json.dumps(tests).encode()
     return Draft(files)
+
+
+@pytest.fixture(scope="session")
+def make_draft():
+    """Returns make_draft(), a bundle that isn't written yet."""
+    return write_draft
+
+
+@pytest.fixture
+def draft():
+    """A bundle that isn't written yet."""
+    return write_draft()
 
 
 @pytest.fixture

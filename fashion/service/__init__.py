@@ -1,0 +1,1 @@
+"""HTTP over a bundle: photos in, labels out."""

@@ -1,0 +1,113 @@
+"""What the routes share: the settings, the model, the line of photos, what is counted."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from fashion.service.line import FullError, LateError, Line
+from fashion.service.metrics import Metrics
+from fashion.service.models import Models, ServedModel
+from fashion.service.photos import Outcome, Photo
+from fashion.service.problems import Problem, busy
+from fashion.service.settings import Settings
+from fashion.service.uploads import Sent
+
+CROWDED_S = 5  # without half of the queue free, from when on a balancer is to look elsewhere
+
+
+@dataclass
+class Service:
+    """One service.
+
+    Attributes:
+        settings: What it was told.
+        models: The model that it serves.
+        metrics: What it counts.
+        line: Where photos wait.
+        is_draining: Whether it is about to end.
+    """
+
+    settings: Settings
+    models: Models
+    metrics: Metrics = field(default_factory=Metrics)
+    line: Line = field(init=False)
+    is_draining: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin to wait for photos."""
+        self.line = Line(self.settings.limits, self.metrics)
+        self.metrics.serve(self.models.current)
+
+    @property
+    def status(self) -> str:
+        """Whether it is `ready`, `draining` or `overloaded`."""
+        if self.is_draining:
+            return "draining"
+        return "overloaded" if self.line.crowded_s() > CROWDED_S else "ready"
+
+    def reload(self) -> None:
+        """Load the bundle again; see `Models.reload`."""
+        is_taken = self.models.reload()
+        self.metrics.reloads.labels("taken" if is_taken else "refused").inc()
+        self.metrics.serve(self.models.current)
+
+    def check_place(self) -> None:
+        """Refuse a request before its body is read, if there is no place for a photo.
+
+        Raises:
+            Problem: There is none.
+        """
+        if self.line.free < 1:
+            raise self._full()
+
+    async def label(
+        self, sent: Sequence[Sent], model: ServedModel, request: Request
+    ) -> list[Outcome]:
+        """Return what becomes of photos, in their order.
+
+        When the client goes, or the request is given up, they are given up, too.
+
+        Raises:
+            Problem: There is no place for them, or their time has passed.
+        """
+        deadline = time.monotonic() + self.settings.limits.deadline_s
+        photos = [
+            Photo(each.name, each.content, model, deadline) for each in sent if not each.refused
+        ]
+        try:
+            self.line.enter(photos)
+        except FullError:
+            raise self._full() from None
+        waiting = asyncio.gather(*(asyncio.wrap_future(photo.outcome) for photo in photos))
+        leaving = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise ClientGone
+            outcomes = iter(waiting.result())
+        except LateError:
+            raise busy("The photos' time passed before their turn came.", "late") from None
+        finally:
+            leaving.cancel()
+            for photo in photos:
+                photo.outcome.cancel()
+        return [each.refused or next(outcomes) for each in sent]
+
+    def _full(self) -> Problem:
+        return busy(
+            f"As many photos wait as queue={self.settings.limits.queue} allows; try again in a "
+            "moment."
+        )
+
+
+class ClientGone(Exception):  # noqa: N818 - no error of ours
+    """Nobody waits for the reply any more."""
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
