@@ -89,8 +89,9 @@ def check_host(
         ValueError: Others than this machine's users could call without one, or by unknown names.
     """
     address = ipaddress.ip_address(bound.getsockname()[0].partition("%")[0])
+    own = f"[{address}]" if address.version == 6 else str(address)
     if address.is_loopback:
-        return (*LOOPBACK_HOSTS, *hosts)
+        return (*LOOPBACK_HOSTS, own, *hosts)
     if not has_token and not is_open:
         raise ValueError(
             f"host={host!r} lets other machines call, which takes a token: pass token_file=FILE or "
@@ -104,7 +105,6 @@ def check_host(
                 "by which it is called, such as hosts=photos.example.org."
             )
         return (*LOOPBACK_HOSTS, *hosts)
-    own = f"[{address}]" if address.version == 6 else str(address)
     return (*LOOPBACK_HOSTS, own, host.lower(), *hosts)
 
 

@@ -41,7 +41,7 @@ def serve(settings: Settings, bound: socket.socket) -> None:
     write_log(debug=settings.debug)
     for each in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises a signal again when all is done, which would end the process by it.
-        signal.signal(each, lambda *_: None)
+        signal.signal(each, lambda *_: sys.exit(0))
     Server(service, bound).run([bound])
 
 
