@@ -36,8 +36,10 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        problem = self._problem(scope) if scope["type"] == "http" else None
-        await (reply(problem) if problem else self._app)(scope, receive, send)
+        if scope["type"] == "http" and (problem := self._problem(scope)):
+            await reply(problem)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     def _problem(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)

@@ -88,7 +88,7 @@ class Photo:
 
     def end(self, outcome: Outcome | Exception) -> None:
         """Tell what became of it, if somebody still waits."""
-        if not self.outcome.set_running_or_notify_cancel():
+        if self.outcome.done() or not self.outcome.set_running_or_notify_cancel():
             return
         if isinstance(outcome, Exception):
             self.outcome.set_exception(outcome)

@@ -33,8 +33,7 @@ class PatientProtocol(H11Protocol):
         super().__init__(**kwargs)
         self._receive_s = receive_s
         self._most = most
-        self._clock: asyncio.TimerHandle | None = None
-        self._write_clock: asyncio.TimerHandle | None = None
+        self._clocks: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -50,7 +49,7 @@ class PatientProtocol(H11Protocol):
             return
         super().data_received(data)
         if self._has_begun():
-            self._clock = _stopped(self._clock)
+            self._stop("read")
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request, or for the rest of this one's body."""
@@ -66,17 +65,17 @@ class PatientProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Begin to wait for the client to read."""
         super().pause_writing()
-        self._write_clock = self.loop.call_later(self._receive_s, self.transport.abort)
+        self._start("write", self._receive_s)
 
     def resume_writing(self) -> None:
         """Go on, for it does."""
-        self._write_clock = _stopped(self._write_clock)
+        self._stop("write")
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
-        self._clock = _stopped(self._clock)
-        self._write_clock = _stopped(self._write_clock)
+        self._stop("read")
+        self._stop("write")
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -97,12 +96,13 @@ class PatientProtocol(H11Protocol):
         """Give the client the seconds that it has, for whatever it owes."""
         owes_body = self.cycle is not None and self.cycle.more_body
         is_ending = self.transport.is_closing() or owes_body
-        self._clock = _stopped(self._clock)
-        self._clock = self.loop.call_later(
-            LINGER_S if is_ending else self._receive_s, self.transport.abort
-        )
+        self._start("read", LINGER_S if is_ending else self._receive_s)
 
+    def _start(self, clock: str, seconds: float) -> None:
+        """Cut the client off after some seconds, unless the clock is stopped before."""
+        self._stop(clock)
+        self._clocks[clock] = self.loop.call_later(seconds, self.transport.abort)
 
-def _stopped(clock: asyncio.TimerHandle | None) -> None:
-    if clock:
-        clock.cancel()
+    def _stop(self, clock: str) -> None:
+        if running := self._clocks.pop(clock, None):
+            running.cancel()

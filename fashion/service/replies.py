@@ -1,6 +1,6 @@
 """What is said of photos and of the model, in the form of the API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,7 @@ def photo_labels(name: str, outcome: Outcome, model: ServedModel, top: int) -> d
     return told
 
 
-def likeliest(names: Any, outcome: Labelled, top: int) -> list[tuple[str, float]]:  # noqa: ANN401
+def likeliest(names: Sequence[str], outcome: Labelled, top: int) -> list[tuple[str, float]]:
     """Return the likeliest classes of a photo, those alike in the order of the classes."""
     probabilities: NDArray[np.float32] = outcome.probabilities
     places = np.argsort(-probabilities, kind="stable")[:top]

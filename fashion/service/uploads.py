@@ -56,8 +56,8 @@ async def read_form(request: Request, limits: Limits) -> list[Sent]:
     )
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise _form_problem(error.message, limits) from None
+    except (MultiPartException, UnicodeError) as error:
+        raise _form_problem(str(getattr(error, "message", "")), limits) from None
     try:
         parts = [part for part in form.getlist(PART) if isinstance(part, UploadFile)]
         if not parts:
@@ -65,7 +65,7 @@ async def read_form(request: Request, limits: Limits) -> list[Sent]:
                 HTTPStatus.BAD_REQUEST,
                 f"The form has no file in a part {PART}; send -F {PART}=@photo.jpg, once a photo.",
             )
-        return [_sent(part.filename or UNNAMED, part.file.read(), limits) for part in parts]
+        return [_sent(_name(part), part.file.read(), limits) for part in parts]
     finally:
         await form.close()
 
@@ -79,6 +79,11 @@ def checked_name(name: str) -> str:
     if refused := _refused_name(name):
         raise Problem(HTTPStatus.BAD_REQUEST, f"name {refused.reason}")
     return name
+
+
+def _name(part: UploadFile) -> str:
+    """Return a file's name; what some encodings leave of half characters is no text."""
+    return (part.filename or UNNAMED).encode("utf-8", "replace").decode()
 
 
 def _sent(name: str, content: bytes, limits: Limits) -> Sent:

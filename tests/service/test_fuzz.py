@@ -1,6 +1,8 @@
 """Uploads that nobody thinks of: the service lives, and answers each as one of its kinds."""
 
+import base64
 import io
+import json
 import os
 import re
 
@@ -87,6 +89,31 @@ BODIES = st.one_of(
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 PRINTED = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
 HEADER_SETS = st.dictionaries(st.sampled_from(HEADERS), PRINTED.map(str.strip), max_size=3)
+PIECES = [
+    *(b"--x\r\n", b"--x--\r\n", b"--x", b"\r\n", b"\r\n\r\n", b"Content-Disposition: form-data; "),
+    *(
+        b'name="photos"',
+        b'; filename="a"',
+        b"; filename*=utf-8''%ff",
+        b"Content-Type: image/png\r\n",
+    ),
+    *(b": ", b"=", b";", b'"', b"\0"),
+]
+RAW_FORMS = st.lists(st.one_of(st.sampled_from(PIECES), BODIES), max_size=12).map(b"".join)
+CHARSETS = st.sampled_from(["", "; charset=utf-7", "; charset=unicode_escape", "; charset=idna"])
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+ASKED = st.fixed_dictionaries(
+    {"inputs": st.one_of(JSON, BODIES.map(lambda body: base64.b64encode(body).decode()))},
+    optional={
+        "parameters": st.one_of(
+            JSON, st.dictionaries(st.sampled_from(["top_k", "function_to_apply"]), JSON)
+        ),
+    },
+)
 FORMS = st.lists(st.tuples(TEXTS, BODIES), min_size=1, max_size=4)
 
 
@@ -94,7 +121,7 @@ def check(reply):
     """Check that a reply is one of those that there are, and tells nothing of the machine."""
     status = reply.status_code
     assert status == 200 or 400 <= status < 500, (status, reply.text)
-    if status == 200:
+    if status == 200 and isinstance(reply.json(), dict):
         for each in reply.json()["photos"]:
             assert ("labels" in each) is not ("error" in each)
             if "error" in each:
@@ -140,8 +167,20 @@ def fuzz(service, examples):
     def several(parts):
         send_form(service, parts)
 
+    @calm
+    @given(body=RAW_FORMS, charset=CHARSETS)
+    def form(body, charset):
+        check(service.post(data=body, kind=f"multipart/form-data; boundary=x{charset}"))
+
+    @calm
+    @given(asked=ASKED)
+    def hub(asked):
+        check(service.post("/hf", json.dumps(asked), "application/json"))
+
     one()
     several()
+    form()
+    hub()
     assert (service.process.poll(), service.process.pid) == (None, before)
     assert service.post(data=photo()).status_code == 200
     faults = [line for line in service.log() if line["level"] in ("error", "critical")]

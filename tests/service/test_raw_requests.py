@@ -244,6 +244,15 @@ def test_forms_that_nobody_sends_are_refused(body, status, code, service):
     assert lives(service)
 
 
+@pytest.mark.parametrize(
+    "charset", ["utf-7", "utf-16", "undefined", "punycode", "zlib", "idna", "x"]
+)
+def test_a_form_in_any_encoding_is_answered(charset, service):
+    body = PART.replace(b"a.png", b"+2AA-\\ud800\xff") + b"\r\n" + photo() + b"\r\n--x--\r\n"
+    reply = service.post(data=body, kind=f"{FORM}; charset={charset}")
+    assert reply.status_code in (200, 400)
+
+
 def test_a_form_that_never_closes_is_no_photo(service):
     body = PART + b"\r\n" + photo()
     reply = service.post(data=body, kind=FORM)
