@@ -76,10 +76,12 @@ def _read(body: bytes) -> _Asked:
             'The body is no JSON of the form {"inputs": BASE64, "parameters": {"top_k": 5}}.',
         ) from None
     if top is not None and (type(top) is not int or top < 1):
-        raise Problem(HTTPStatus.BAD_REQUEST, f"top_k={top!r} must be a whole number from 1.")
+        raise Problem(
+            HTTPStatus.BAD_REQUEST, f"top_k={repr(top)[:60]} must be a whole number from 1."
+        )
     if function not in (None, "softmax"):
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            f"function_to_apply={function!r} is not known; probabilities are of softmax here.",
+            f"function_to_apply={repr(function)[:60]} is not known; probabilities are of softmax here.",
         )
     return _Asked(content, top or TOP)
