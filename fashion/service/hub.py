@@ -82,6 +82,6 @@ def _read(body: bytes) -> _Asked:
     if function not in (None, "softmax"):
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            f"function_to_apply={repr(function)[:60]} is not known; probabilities are of softmax here.",
+            f"function_to_apply={repr(function)[:60]} is unknown; softmax is what there is.",
         )
     return _Asked(content, top or TOP)
