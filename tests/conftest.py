@@ -38,6 +38,7 @@ def pytest_configure():
     a hundred times longer than they compute.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     torch.set_num_threads(1)
 
 

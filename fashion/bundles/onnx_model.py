@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from fashion.bundles.bundle_files import BundleFiles
+from fashion.bundles.engine import onnxruntime
 from fashion.bundles.graph_check import IMAGES, PROBABILITIES, check_graph
 from fashion.bundles.manifest import GRAPH, INT8_GRAPH
 from fashion.cores import usable_cores

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import fashion.bundles.engine  # isort: skip - before ONNX Runtime's own parts  # noqa: F401
 import numpy as np
 import onnx
 from numpy.typing import NDArray

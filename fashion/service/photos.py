@@ -20,6 +20,7 @@ from fashion.service.models import ServedModel
 from fashion.service.settings import Limits
 
 # What Pillow says of a damaged file may name memory or files of this machine; this may not.
+HINT = ": pip install"  # which is for who runs the service
 PLAIN = re.compile(r"[\w ,;:()'-]{1,120}", re.ASCII)
 
 
@@ -119,5 +120,6 @@ def decode(photo: Photo, limits: Limits) -> Refused | None:
 
 
 def _unreadable(reason: str) -> Refused:
+    reason = reason.partition(HINT)[0]
     told = reason if PLAIN.fullmatch(reason) else "it is damaged"
     return Refused("unreadable", f"can't be read: {told}.")

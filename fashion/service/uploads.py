@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from fastapi import Request
-from fastapi.datastructures import UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from fashion.service.photos import Refused

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -180,3 +181,16 @@ def test_a_stranger_s_configuration_reaches_nothing_but_timm_s_networks(change, 
     files = BundleFiles(draft.write(tmp_path / "odd"))
     with pytest.raises(ValueError, match=r"are no network of its classes"):
         HubModel(files, torch.device("cpu"))
+
+
+def test_the_engine_writes_nothing_home_and_calls_nobody(bundle, photos, tmp_path):
+    """ONNX Runtime's telemetry keeps an identity and a queue in the user's cache."""
+    home = tmp_path / "home"
+    home.mkdir()
+    words = ["predict", f"bundle={bundle}", str(photos), f"output={tmp_path / 'labels.csv'}"]
+    environment = {**os.environ, "HOME": str(home)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    environment.pop("XDG_CACHE_HOME", None)
+    command = [sys.executable, "-m", "fashion", *words]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert [path for path in home.rglob("*") if path.is_file()] == []

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_the_token_is_nowhere_to_be_read(locked):
     assert [reply.status_code for reply in replies] == [200, 200]
     assert all(TOKEN not in reply.text for reply in replies)
     assert TOKEN not in locked.log_path.read_text()
-    line = open(f"/proc/{locked.process.pid}/cmdline").read()  # noqa: SIM115
+    line = Path(f"/proc/{locked.process.pid}/cmdline").read_text()
     assert TOKEN not in line
 
 

@@ -194,8 +194,9 @@ def own_service(start, served_bundle):
     return start(served_bundle, "max_mb=0.2", "max_request_mb=1")
 
 
+@pytest.mark.slow
 def test_spoilt_uploads_are_answered(own_service):
-    fuzz(own_service, 150)
+    fuzz(own_service, 100)
 
 
 @pytest.mark.long

@@ -36,7 +36,7 @@ def test_its_client_sends_the_token(locked, photo):
     client = InferenceClient(model=f"{locked.url}/hf", token=TOKEN)
     assert client.image_classification(photo(10))[0].label == "Dark, or =so"
     with pytest.raises(HfHubHTTPError) as error:
-        InferenceClient(model=f"{locked.url}/hf", token=False).image_classification(photo(10))
+        InferenceClient(model=f"{locked.url}/hf", token="another").image_classification(photo(10))
     assert error.value.response.status_code == 401
 
 

@@ -124,7 +124,7 @@ def test_it_labels_as_fashion_predict_does(service, tmp_path):
         (folder / f"{number}.{kind.lower()}").write_bytes(content)
     output = tmp_path / "labels.csv"
     label_files([folder], output=output, bundle=service.bundle, precision=0.9)
-    rows = [*csv.DictReader(output.open(encoding="utf-8"))]
+    rows = [*csv.DictReader(output.read_text(encoding="utf-8").splitlines())]
     names = sorted(path.name for path in folder.iterdir())
     parts = [("photos", (name, (folder / name).read_bytes())) for name in names]
     for row, told in zip(rows, service.post_form(parts).json()["photos"], strict=True):

@@ -163,7 +163,6 @@ def test_a_client_that_leaves_in_the_middle_is_let_go(service):
         "GET /livez HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n",
         "GET /livez HTTP/1.1\r\nHost: localhost\r\nX : a\r\n\r\n",
         "GET /livez\r\n\r\n",
-        "GET / HTTP/3.0\r\nHost: localhost\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         f"{HEAD}Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
         f"{HEAD}Content-Length: -5\r\n\r\nabcde",
@@ -171,9 +170,9 @@ def test_a_client_that_leaves_in_the_middle_is_let_go(service):
         f"{HEAD}Content-Length: 99999999999999999999999999\r\n\r\n",
         f"{HEAD}Transfer-Encoding: gzip\r\n\r\nabcde",
         f"{HEAD}Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-        f"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: {'a' * 100_000}\r\n\r\n",
-        "GET /" + "a" * 100_000 + " HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        "GET /livez HTTP/1.1\r\nHost: localhost\r\n" + "X: a\r\n" * 20_000 + "\r\n",
+        f"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: {'a' * 1_000_000}\r\n\r\n",
+        "GET /" + "a" * 1_000_000 + " HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n" + "X: a\r\n" * 200_000 + "\r\n",
     ],
 )
 def test_what_is_no_http_is_refused(request_, service):

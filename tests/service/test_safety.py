@@ -63,10 +63,9 @@ def noted_png(size):
 def frames(number):
     """Return a GIF of many frames."""
     content = io.BytesIO()
-    images = [Image.new("P", (8, 8), n % 200) for n in range(2)]
-    images[0].save(content, "GIF", save_all=True, append_images=images[1:], loop=0)
+    Image.new("P", (8, 8)).save(content, "GIF", save_all=True)
     whole = content.getvalue()
-    start = whole.index(b"\x21\xf9", whole.index(b"\x21\xf9") + 2)
+    start = whole.index(b"!\xf9")  # of the one frame that it has
     return whole[:start] + whole[start:-1] * number + b";"
 
 
