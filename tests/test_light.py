@@ -28,7 +28,7 @@ LIGHT = [
     *("catalogue.images", "catalogue.archives", "catalogue.containers", "catalogue.root"),
     *("metrics.scaling", "cores", "files", "tables", "locks", "cache_folder", "shards", "wording"),
 ]
-NOT_LIGHT = {"labelling.checkpoint_models", "labelling.hub_models"}
+NOT_LIGHT = {"labelling.bfloat16", "labelling.checkpoint_models", "labelling.hub_models"}
 GUARD = """
 import runpy, sys
 class Guard:

@@ -63,9 +63,9 @@ def noted_png(size):
 def frames(number):
     """Return a GIF of many frames."""
     content = io.BytesIO()
-    Image.new("P", (8, 8)).save(content, "GIF", save_all=True)
+    Image.new("P", (8, 8)).save(content, "GIF")
     whole = content.getvalue()
-    start = whole.index(b"!\xf9")  # of the one frame that it has
+    start = whole.index(b",\0\0\0\0")  # of the one frame that it has
     return whole[:start] + whole[start:-1] * number + b";"
 
 
