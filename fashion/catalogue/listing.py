@@ -20,6 +20,18 @@ MAGIC = re.compile(
     rb"\0\0\0\x0cjP  |....ftyp(avi|hei|hev|mif1|msf1)",
     re.DOTALL,
 )
+# What they begin with, by the ending that a file gets which has none.
+BEGINNINGS = {
+    ".jpg": rb"\xff\xd8\xff",
+    ".png": rb"\x89PNG",
+    ".webp": rb"RIFF....WEBP",
+    ".gif": rb"GIF8",
+    ".avif": rb"....ftypavi",
+    ".heic": rb"....ftyp",
+    ".tif": rb"II\*\0|MM\0\*",
+    ".jp2": rb"\0\0\0\x0cjP  ",
+    ".bmp": rb"BM",
+}
 # What operating systems and programs leave behind; hidden names begin with a dot beside these.
 SYSTEM_NAMES = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
@@ -44,6 +56,12 @@ def is_photo(name: str, head: Callable[[], bytes] | None = None) -> bool:
         return True
     is_other = without_query(name).lower().endswith(OTHER_SUFFIXES)
     return bool(head and not is_other and MAGIC.match(head()))
+
+
+def ending_of(content: bytes) -> str:
+    """Return the ending that suits a photo's file; empty where its content doesn't tell."""
+    kinds = BEGINNINGS.items()
+    return next((kind for kind, head in kinds if re.match(head, content, re.DOTALL)), "")
 
 
 def without_query(name: str) -> str:

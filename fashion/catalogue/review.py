@@ -133,20 +133,20 @@ def read_review(
     renamed: dict[str, str] = {}
     if exclude:
         subject = f"data.exclude={str(exclude)!r}"
-        for line, (id_,) in _read(subject, exclude, (("id",),), encoding):
+        for line, (id_,) in read_list(subject, exclude, (("id",),), encoding):
             _check_cell(subject, line, "id", id_)
             excluded.add(id_)
     if relabel:
         subject = f"data.relabel={str(relabel)!r}"
         wanted = tuple(("id", column) for column in NEW_LABEL)
-        for line, (id_, label) in _read(subject, relabel, wanted, encoding):
+        for line, (id_, label) in read_list(subject, relabel, wanted, encoding):
             _check_cell(subject, line, "id", id_)
             _check_cell(subject, line, "label", label)
             if labels.setdefault(id_, label) != label:
                 raise ValueError(f"{subject} gives the id {id_!r} two labels; keep one.")
     if rename:
         subject = f"data.rename={str(rename)!r}"
-        for line, (old, new) in _read(subject, rename, RENAMED, encoding):
+        for line, (old, new) in read_list(subject, rename, RENAMED, encoding):
             _check_cell(subject, line, "old label", old)
             if renamed.setdefault(old, new) != new:
                 raise ValueError(f"{subject} gives the label {old!r} two names; keep one.")
@@ -188,10 +188,24 @@ def _check_cell(subject: str, line: int, name: str, cell: str) -> None:
         raise ValueError(f"{subject} has no {name} in line {line}. Fill it in, or strike the row.")
 
 
-def _read(
+def read_list(
     subject: str, file: str | Path, choices: tuple[tuple[str, ...], ...], encoding: str | None
 ) -> list[tuple[int, tuple[str, ...]]]:
-    """Return the lines and the cells of the first of some choices of columns, labels cleaned."""
+    """Return the rows of a list that people wrote, labels cleaned.
+
+    Args:
+        subject: What sentences begin with: the key and its value.
+        file: The list.
+        choices: Columns, of which the first choice that the list has is taken.
+        encoding: Of a list that is neither UTF-8 nor marked.
+
+    Returns:
+        Of each row its line and its cells in those columns.
+
+    Raises:
+        FileNotFoundError: The file isn't there.
+        ValueError: It is no such table.
+    """
     path = Path(file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{subject} does not exist.")

@@ -1,0 +1,1 @@
+"""Photos kept for review, and what people decided on them."""
