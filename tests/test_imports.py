@@ -76,6 +76,10 @@ MAP = {
         "From a trained model and photos to labels.",
         "cores files locks tables wording models catalogue metrics bundles",
     ),
+    "review": (
+        "Photos kept for review, and what people decided on them.",
+        "files locks tables wording catalogue",
+    ),
     "export": (
         "From checkpoints to a bundle, and the proof that it labels as they do.",
         "cores files locks wording models catalogue metrics data devices training bundles "
@@ -83,7 +87,7 @@ MAP = {
     ),
     "service": (
         "HTTP over a bundle: photos in, labels out.",
-        "cores files wording catalogue metrics bundles",
+        "cores files wording catalogue metrics bundles review",
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
@@ -93,7 +97,7 @@ MAP = {
     "commands": (
         "The command line: one module a command.",
         "cores defaults files tables wording models catalogue twins metrics data devices training "
-        "bundles labelling export service reports",
+        "bundles labelling review export service reports",
     ),
     "__main__": ("`fashion WORD ...`, which is `python -m fashion WORD ...`.", "commands"),
 }
@@ -108,6 +112,8 @@ NEVER_LOADED = {
     "catalogue.sample": "torch pandas PIL",  # what draws it is loaded where it is drawn
     "metrics.scaling": "torch pandas scipy torchmetrics",
     "bundles": "torch pandas scipy lightning timm hydra",
+    "review": "torch pandas scipy lightning timm hydra fastapi",
+    "commands.corrections": "torch pandas scipy lightning timm hydra fastapi",
     "service": "torch pandas scipy lightning timm hydra",
     "labelling.label_files": "torch timm pandas scipy",  # a checkpoint's model brings the first two
     # Help, and what is wrong with a word, come at once.
@@ -120,6 +126,7 @@ NEVER_IMPORTED = {
     "metrics": "timm lightning hydra matplotlib jinja2",
     "bundles": "torch pandas scipy lightning timm hydra",
     "labelling": "lightning pandas hydra scipy matplotlib torch_xla",
+    "review": "torch pandas scipy lightning timm hydra fastapi",
     "service": "torch pandas scipy lightning timm hydra",
 }
 # These are also imported, to see what the libraries that they import load themselves.

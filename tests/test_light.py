@@ -25,6 +25,7 @@ HEAVY = {
 LIGHT = [
     *("commands.main", "commands.grammar", "commands.words", "commands.settings", "defaults"),
     *("commands.extras", "commands.predict", "commands.verify", "bundles", "labelling"),
+    *("commands.corrections", "review"),
     *("catalogue.images", "catalogue.archives", "catalogue.containers", "catalogue.root"),
     *("metrics.scaling", "cores", "files", "tables", "locks", "cache_folder", "shards", "wording"),
 ]

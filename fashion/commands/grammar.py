@@ -1,8 +1,11 @@
 """What may be typed: the commands, their settings and their help. Nothing heavy is imported."""
 
+import os
+
 from fashion.commands.settings import value_of
 from fashion.commands.words import Command, Key, expand, typed
 
+REVIEWING = ("status", "export", "import", "forget")
 DATA = Key("where the photos are, when they have moved: a folder or a zip", "ROOT", expand)
 OUTPUT = Key("where the page and its tables go", "DIR", expand)
 CACHE_DIR = Key("the folder of the stores; without it the user's cache", "DIR", expand)
@@ -165,6 +168,26 @@ COMMANDS = {
             "debug": Key("have the log name photos", "true"),
         },
         required=("bundle",),
+    ),
+    "corrections": Command(
+        "Tell, import, export or forget what people decided on photos kept for review.",
+        "fashion corrections export review=review output=corrections data.root=archive.zip",
+        "status tells what waits, what was decided, and how often sure labels are right. export "
+        "writes output/more, for data.more, and relabel.csv and exclude.csv for the photos of the "
+        "catalogue that data.root names. import reads a CSV of id and label, or of the page. "
+        "forget deletes photos with all that is known of them.",
+        {
+            "review": Key("the folder that fashion serve keeps photos in", "DIR", expand),
+            "output": Key("the folder that export writes", "DIR", expand),
+            "person": Key("who decided what is imported", "NAME"),
+            "sha256": Key("the photo to forget; may be typed several times", "HEX", repeats=True),
+        },
+        required=("review",),
+        groups={"data": value_of},
+        files="status | export | import FILE | forget",
+        needs_files=True,
+        expected_file="status, export, import and the name of a CSV, or forget",
+        is_file=lambda word: word in REVIEWING or os.path.lexists(word),
     ),
     "compare": Command(
         "Put runs side by side: their figures, which differences are real, what they cost.",

@@ -9,7 +9,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -52,22 +52,41 @@ def find_twins(root: CatalogueRoot, table: pd.DataFrame, cache_dir: Path) -> pd.
         The columns `group` (from 0, the largest first), `id`, `label` and `distance`: 1 less the
         correlation of the fine structure with that of the group's middle photo, in [0, 1].
     """
-    groups, distances = _kept_or_found(root, table, cache_dir)
+    photos = table["photo"].tolist()
+    keys = root.keys(photos)
+
+    def find() -> tuple[np.ndarray, np.ndarray]:
+        store = ThumbnailStore(cache_dir)
+        store.fill(keys, photos, root.read)
+        return group_photos(store.of(keys))
+
+    digest = hashlib.sha256(f"{VERSION}\n".encode() + keys.tobytes()).hexdigest()
+    groups, distances = kept_or_found(cache_dir, digest, len(photos), find)
     twins = table[["id", "label"]].assign(group=groups, distance=distances)
     twins = twins[twins["group"] >= 0].sort_values(["group", "distance"], kind="stable")
     return twins[TWIN_COLUMNS]
 
 
-def _kept_or_found(
-    root: CatalogueRoot, table: pd.DataFrame, cache_dir: Path
+def kept_or_found(
+    cache_dir: Path,
+    digest: str,
+    num_photos: int,
+    find: Callable[[], tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return groups and distances as `group_photos` does, kept from then on."""
-    photos, damage = table["photo"].tolist(), ""
-    keys = root.keys(photos)
-    digest = hashlib.sha256(f"{VERSION}\n".encode() + keys.tobytes()).hexdigest()
-    path = cache_dir / "twins" / f"{digest[:16]}.npz"
+    """Return a number and a distance of each photo, found once and kept from then on.
+
+    Args:
+        cache_dir: Where they are kept.
+        digest: What tells the photos, and what is looked for, in hexadecimal digits.
+        num_photos: How many there are.
+        find: Finds it, `(N,)` int64 and `(N,)` float64.
+
+    Raises:
+        OSError: A photo can't be read now, or the folder can't be written.
+    """
+    path, damage = cache_dir / "twins" / f"{digest[:16]}.npz", ""
     try:
-        return read_groups(path, len(photos))
+        return read_groups(path, num_photos)
     except FileNotFoundError:
         pass
     except DamagedError as error:
@@ -76,11 +95,9 @@ def _kept_or_found(
     make_folder(cache_dir, path.parent.name, damage)
     with alone(path, f"the twins in {path}") as is_alone:
         try:
-            return read_groups(path, len(photos))  # found by the process that was waited for
+            return read_groups(path, num_photos)  # found by the process that was waited for
         except (FileNotFoundError, DamagedError):
-            store = ThumbnailStore(cache_dir)
-            store.fill(keys, photos, root.read)
-            groups, distances = group_photos(store.of(keys))
+            groups, distances = find()
         with writing(cache_dir):
             if path.is_dir():
                 remove(path)
@@ -122,7 +139,7 @@ def group_photos(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
     Args:
         thumbnails: Those of the photos; one that can't be decoded has no twin.
     """
-    pictures, picture = _distinct(thumbnails)
+    pictures, picture = distinct_pictures(thumbnails)
     distinct = thumbnails.of(pictures)
     groups, distances = np.arange(len(pictures)), np.zeros(len(pictures))
     for members, apart in _components(distinct, find_pairs(distinct)):
@@ -137,7 +154,7 @@ def group_photos(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
     return _numbered(groups[picture]), distances[picture]
 
 
-def _distinct(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
+def distinct_pictures(thumbnails: Thumbnails) -> tuple[np.ndarray, np.ndarray]:
     """Return the first photo of each picture, and of every photo the number of its picture."""
     digests = pd.DataFrame(thumbnails.take("digests"), columns=["one", "other"])
     digests["unreadable"] = np.where(thumbnails.take("sizes")[:, 0], -1, digests.index)

@@ -19,18 +19,43 @@ BLOCK = 2**15  # photos or pairs in memory at once
 
 def find_pairs(thumbnails: Thumbnails) -> Pairs:
     """Return the twins among pictures, as far as the index brings them together."""
-    readable = np.flatnonzero(thumbnails.take("sizes")[:, 0])
-    size = len(thumbnails)
-    index = EdgeIndex(lambda some: _directions(thumbnails, readable[some]), len(readable))
-    twins = [Pairs(readable[:0], readable[:0], np.empty(0, np.float32))]
-    for view in range(VIEWS):
-        paired = np.concatenate([_codes(*pairs[:2], size) for pairs in twins])
-        codes = _candidates(thumbnails, index, readable, view)
-        for start in range(0, len(codes), BLOCK):
-            a, b = np.divmod(codes[start : start + BLOCK], size)
-            new = ~np.isin(_codes(a, b, size), paired)
-            pairs = compare(thumbnails, a[new], b[new], view)
-            twins.append(pairs.where(pairs.distance <= MAX_DISTANCE))
+    readable = _readable(thumbnails, np.arange(len(thumbnails)))
+    return _find(thumbnails, [(readable, readable)])
+
+
+def find_pairs_between(thumbnails: Thumbnails, ours: np.ndarray, theirs: np.ndarray) -> Pairs:
+    """Return the twins of which one is among some pictures and the other among others.
+
+    Args:
+        thumbnails: Those of all.
+        ours: Numbers of pictures, `(n,)`.
+        theirs: Numbers of other ones, `(m,)`.
+    """
+    ours, theirs = _readable(thumbnails, ours), _readable(thumbnails, theirs)
+    if not len(ours) or not len(theirs):
+        return Pairs(ours[:0], ours[:0], np.empty(0, np.float32))
+    return _find(thumbnails, [(ours, theirs), (theirs, ours)])
+
+
+def _readable(thumbnails: Thumbnails, pictures: np.ndarray) -> np.ndarray:
+    """Return those of some pictures that can be decoded, in their order."""
+    return pictures[thumbnails.take("sizes", pictures)[:, 0] > 0]
+
+
+def _find(thumbnails: Thumbnails, searches: list[tuple[np.ndarray, np.ndarray]]) -> Pairs:
+    """Return the twins that searches find: of some pictures, whole and cropped, among others."""
+    size, nothing = len(thumbnails), np.empty(0, np.int64)
+    twins = [Pairs(nothing, nothing, np.empty(0, np.float32))]
+    for asked, indexed in searches:
+        index = _index(thumbnails, indexed)
+        for view in range(VIEWS):
+            paired = np.concatenate([_codes(*pairs[:2], size) for pairs in twins])
+            codes = _candidates(thumbnails, index, indexed, asked, view)
+            for start in range(0, len(codes), BLOCK):
+                a, b = np.divmod(codes[start : start + BLOCK], size)
+                new = ~np.isin(_codes(a, b, size), paired)
+                pairs = compare(thumbnails, a[new], b[new], view)
+                twins.append(pairs.where(pairs.distance <= MAX_DISTANCE))
     return Pairs(*(np.concatenate(parts) for parts in zip(*twins, strict=True)))
 
 
@@ -41,29 +66,29 @@ def _codes(a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
 
 
 def _candidates(
-    thumbnails: Thumbnails, index: EdgeIndex, readable: np.ndarray, view: int
+    thumbnails: Thumbnails, index: EdgeIndex, indexed: np.ndarray, asked: np.ndarray, view: int
 ) -> np.ndarray:
     """Return photos seen in a view and their neighbours in the index, `(P,)` int64.
 
     Each is the number of the one times N, and that of the other.
     """
-    blocks = (readable[start : start + BLOCK] for start in range(0, len(readable), BLOCK))
-    found = [_neighbours(thumbnails, index, readable, photos, view) for photos in blocks]
-    codes = np.concatenate([readable[:0], *found])
+    blocks = (asked[start : start + BLOCK] for start in range(0, len(asked), BLOCK))
+    found = [_neighbours(thumbnails, index, indexed, photos, view) for photos in blocks]
+    codes = np.concatenate([asked[:0], *found])
     return codes if view else np.unique(codes)
 
 
 def _neighbours(
     thumbnails: Thumbnails,
     index: EdgeIndex,
-    readable: np.ndarray,
+    indexed: np.ndarray,
     photos: np.ndarray,
     view: int,
 ) -> np.ndarray:
     """Return the candidates of some photos, see `_candidates`; as wholes, in either order."""
     least = ALIKE_CROP if view else ALIKE
     near = index.near(_directions(thumbnails, photos, view), least, NEIGHBOURS + 1)
-    a, b, size = photos[near.query], readable[near.vector], len(thumbnails)
+    a, b, size = photos[near.query], indexed[near.vector], len(thumbnails)
     another = a != b
     a, b, cosines = a[another], b[another], near.cosine[another]
     if view == 0:
@@ -81,3 +106,7 @@ def _directions(thumbnails: Thumbnails, photos: np.ndarray, view: int = 0) -> np
     length = np.linalg.norm(grey, axis=1, keepdims=True)
     np.divide(grey, length, out=grey, where=length > 0)
     return grey
+
+
+def _index(thumbnails: Thumbnails, indexed: np.ndarray) -> EdgeIndex:
+    return EdgeIndex(lambda some: _directions(thumbnails, indexed[some]), len(indexed))
