@@ -39,6 +39,9 @@ class SplitCatalogue:
         class_names: The K labels in the order of their targets.
         names: The splits; `all` alone where the photos aren't shared out.
         knows_twins: Whether anybody has looked for them.
+        more: How many photos of another catalogue are in train, and how many were refused for each
+            reason; None where there is none.
+        refused_more: Those that were, in the columns of the audit.
     """
 
     catalogue: Catalogue
@@ -47,6 +50,8 @@ class SplitCatalogue:
     class_names: list[str]
     names: tuple[str, ...] = SPLITS
     knows_twins: bool = True
+    more: dict[str, int] | None = None
+    refused_more: pd.DataFrame | None = None
 
     @classmethod
     def undivided(
@@ -69,6 +74,11 @@ class SplitCatalogue:
             names=("all",),
             knows_twins=twins is not None,
         )
+
+    @property
+    def own(self) -> pd.DataFrame:
+        """The rows of the catalogue itself, without those that were added to train."""
+        return self.table.iloc[: len(self.table) - (self.more or {}).get("added", 0)]
 
     @property
     def is_divided(self) -> bool:
@@ -140,6 +150,7 @@ class SplitCatalogue:
             **({"products": products} if products else {}),
             **{split: int(sizes.get(split, 0)) for split in self.names},
             "relabelled": len(self.catalogue.relabelled),
+            **({"more": self.more} if self.more else {}),
             **self.twin_facts(),
         }
 
@@ -189,8 +200,10 @@ class SplitCatalogue:
             write_file(folder / "splits.csv", self.csv())
         else:
             (folder / "splits.csv").unlink(missing_ok=True)
-        dropped = self.catalogue.dropped[DROPPED_COLUMNS]
-        write_file(folder / "audit.csv", csv_text(dropped.sort_values("line")))
+        dropped = self.catalogue.dropped[DROPPED_COLUMNS].sort_values("line")
+        if self.refused_more is not None and len(self.refused_more):
+            dropped = pd.concat([dropped, self.refused_more[DROPPED_COLUMNS]])
+        write_file(folder / "audit.csv", csv_text(dropped))
 
 
 def split_catalogue(

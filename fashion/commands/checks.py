@@ -191,12 +191,12 @@ def _catalogue(
             is_default = settings.root == default_settings()["data"]["root"]
             yield Finding(WRONG, f"catalogue: {error}", "data=sample" if is_default else "")
             return None
-        table = loaded.catalogue.table
+        table = loaded.photos
         photos, classes = len(table), len(loaded.class_names)
         yield Finding(
             OK,
             f"catalogue: {many(photos, 'photo')} of {many(classes, 'class', 'classes')} in "
-            f"{settings.root}",
+            f"{settings.root}{f' and {settings.more}' if settings.more else ''}",
         )
         interpolation = pretrained_cfg(cfg.model.backbone).interpolation
         how = (cfg.model.input_size, settings.fit, interpolation, settings.cache_folder)

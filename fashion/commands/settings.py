@@ -29,6 +29,7 @@ PATH_KEYS = frozenset(
         "data.exclude",
         "data.relabel",
         "data.rename",
+        "data.more",
         "data.cache_dir",
         "model.weights",
         "trainer.default_root_dir",

@@ -173,7 +173,7 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
     So a checkpoint is evaluated from any folder.
     """
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    for key in ("root", "exclude", "relabel", "rename"):
+    for key in ("root", "exclude", "relabel", "rename", "more"):
         if config["data"][key] is not None:
             config["data"][key] = os.path.abspath(os.path.expanduser(config["data"][key]))
     return config  # type: ignore[no-any-return]

@@ -25,6 +25,7 @@ from fashion.catalogue.sample import MARKER, draw_sample
 from fashion.catalogue.split_catalogue import SplitCatalogue, split_catalogue
 from fashion.catalogue.splits import SPLITS
 from fashion.catalogue.table import Catalogue, drop_unreadable, load_catalogue
+from fashion.data.more_photos import MorePhotos, add_to_training, load_more, with_more
 from fashion.data.photo_store import PhotoStore, open_store
 from fashion.data.settings import DataSettings
 from fashion.twins.groups import find_twins
@@ -43,17 +44,25 @@ class LoadedCatalogue:
         root: Reads its photos.
         catalogue: Accounts for every row; whether a photo can be decoded isn't known yet.
         is_sample: Whether the project has drawn it.
+        more: What `data.more` adds to training, which `root` reads, too.
     """
 
     settings: DataSettings
     root: CatalogueRoot
     catalogue: Catalogue
     is_sample: bool
+    more: MorePhotos | None = None
 
     @property
     def class_names(self) -> list[str]:
         """The K labels; photos that can't be decoded may make one too rare yet."""
         return self.catalogue.class_names
+
+    @property
+    def photos(self) -> pd.DataFrame:
+        """`id` and `photo` of all that is packed: the catalogue's photos, and more of them."""
+        tables = [self.catalogue.table, *([self.more.table] if self.more else [])]
+        return pd.concat([table[["id", "photo"]] for table in tables], ignore_index=True)
 
     def provisional_splits(self) -> SplitCatalogue:
         """Share the photos out as if all could be decoded and none had a twin.
@@ -64,7 +73,8 @@ class LoadedCatalogue:
             ValueError: A class can't be in every split.
         """
         kind = "given" if self.settings.split == "given" else "random"
-        return split_catalogue(self.catalogue, None, kind=kind, seed=self.settings.split_seed)
+        splits = split_catalogue(self.catalogue, None, kind=kind, seed=self.settings.split_seed)
+        return with_more(splits, self.more) if self.more else splits
 
 
 def catalogue_facts(loaded: LoadedCatalogue, splits: SplitCatalogue) -> dict[str, Any]:
@@ -133,7 +143,10 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
     )
     for note in catalogue.notes:
         log.warning(note)
-    return LoadedCatalogue(settings, root, catalogue, Path(root.path, MARKER).exists())
+    is_sample, more = Path(root.path, MARKER).exists(), None
+    if settings.more and not keep_rare:  # which is not for training
+        root, more = load_more(settings, root, catalogue, review)
+    return LoadedCatalogue(settings, root, catalogue, is_sample, more)
 
 
 def pack(
@@ -152,9 +165,9 @@ def pack(
     Raises:
         OSError: The disk lacks the room.
     """
-    settings, table, root = loaded.settings, loaded.catalogue.table, loaded.root
+    settings, table, root = loaded.settings, loaded.photos, loaded.root
     how = (root, table, input_size, settings.fit, interpolation, settings.cache_folder)
-    if is_divided and wants_twins(settings, table):
+    if is_divided and wants_twins(settings, loaded.catalogue.table):
         thumbnails = ThumbnailStore(settings.cache_folder)
         if len(thumbnails.missing(root.keys(table["photo"]))):
             with thumbnails.adding():
@@ -191,6 +204,13 @@ def split(
     log.info(catalogue.describe())
     log.info(splits.describe_twins())
     for note in splits.notes():
+        log.warning(note)
+    if loaded.more is None:
+        return splits
+    splits, more = add_to_training(
+        splits, loaded.more, loaded.root, unreadable, settings.cache_folder
+    )
+    for note in more.describe():
         log.warning(note)
     return splits
 

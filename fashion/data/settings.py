@@ -26,7 +26,7 @@ LEAST = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "view
 # Names and paths, which may look like numbers.
 TEXTS = (
     *("root", "table", "id_column", "image_column", "label_column", "cache_dir"),
-    *("exclude", "relabel", "rename", "delimiter", "encoding"),
+    *("exclude", "relabel", "rename", "more", "delimiter", "encoding"),
     *("photo_folder", "zip_encoding"),
 )
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ class DataSettings:
         exclude: CSV of the ids to leave out, see `fashion.catalogue.review`.
         relabel: CSV of ids and the labels they get instead.
         rename: CSV of labels, `old`, and those that take their place, `new`; an empty one is none.
+        more: Folder or zip of a catalogue that is added to the training split alone: what
+            `fashion corrections export` writes, or one like `root`; None adds nothing.
         fit: `squash` or `pad`, see `fashion.catalogue.images.decode_image`.
         rotation: Largest angle of the random rotation, in degrees.
         split: How the splits are drawn, stratified by label: `random`, or `grouped`, which has no
@@ -102,6 +104,7 @@ class DataSettings:
     exclude: str | None
     relabel: str | None
     rename: str | None
+    more: str | None
     fit: str
     rotation: float
     split: str

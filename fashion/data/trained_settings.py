@@ -9,7 +9,7 @@ from typing import Any
 from fashion.data.settings import DataSettings
 from fashion.shards import INDEX
 
-REVIEWS = ("exclude", "relabel")  # lists of ids, which only their own catalogue has
+REVIEWS = ("exclude", "relabel", "more")  # what only their own catalogue has a use for
 log = logging.getLogger(__name__)
 
 

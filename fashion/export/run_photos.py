@@ -109,7 +109,7 @@ def catalogue_of(checkpoint: Mapping[str, Any]) -> LoadedCatalogue:
     config = checkpoint["run"].get("config")
     if not config:
         raise ValueError("the checkpoint doesn't say which it was")
-    return load(trained_settings(config["data"], {}))
+    return load(trained_settings(config["data"], {"more": None}))
 
 
 def splits_of(source: Source) -> pd.DataFrame | None:

@@ -51,7 +51,7 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
         ValueError: The catalogue or a setting can't be used.
     """
     loaded, problem = load_to_show(settings)
-    images = look_at_photos(loaded.root, loaded.catalogue.table)
+    images = look_at_photos(loaded.root, loaded.photos)
     faulty = images[images["error"] != ""]
     unreadable = dict(zip(faulty["id"], faulty["error"], strict=True))
     splits, problem = split_to_show(loaded, unreadable, problem)
@@ -60,7 +60,7 @@ def explore(settings: DataSettings, input_size: int, output_dir: Path) -> dict[s
     tables = {
         "class_distribution": class_distribution(splits),
         "shares": column_shares(attributes),
-        "label_by_column": label_by_column(attributes, splits.table["label"]),
+        "label_by_column": label_by_column(attributes, splits.own["label"]),
         "images": images,
         "image_sizes": _counts(images, ["width", "height"]),
         "image_modes": _counts(images, ["mode"]),
@@ -156,11 +156,11 @@ def class_distribution(splits: SplitCatalogue) -> pd.DataFrame:
 
 
 def kept_attributes(settings: DataSettings, splits: SplitCatalogue) -> pd.DataFrame:
-    """Return the other columns of the kept rows, in the order of the table and with its index."""
+    """Return the other columns of the catalogue's kept rows, in order and with their index."""
     others = splits.catalogue.attributes.drop(
         columns=[settings.id_column, settings.image_column, settings.label_column], errors="ignore"
     )
-    lines = splits.table["line"]
+    lines = splits.own["line"]
     return others.loc[lines].set_index(lines.index).astype(str)
 
 

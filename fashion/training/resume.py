@@ -52,7 +52,7 @@ MAY_DIFFER_TO_RESUME = (
     *PLACES,
     *DEVICES,
     "data.count_twins",
-    "data.root",  # the splits' hash is compared instead, here and in the next two
+    "data.root",  # the splits' hash is compared instead, here and in the next ones
     "data.delimiter",
     "data.encoding",
     "data.photo_folder",
@@ -60,6 +60,7 @@ MAY_DIFFER_TO_RESUME = (
     "data.exclude",
     "data.relabel",
     "data.rename",
+    "data.more",
     "model.pretrained",  # the checkpoint has the weights
     "model.weights",
 )

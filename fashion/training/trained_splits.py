@@ -7,8 +7,11 @@ from functools import cached_property
 
 import pandas as pd
 
+from fashion.catalogue.review import read_review
 from fashion.data.datamodule import FashionDataModule
+from fashion.data.more_photos import load_more
 from fashion.data.preparation import load
+from fashion.data.settings import DataSettings
 from fashion.training.run_folder import RunFolder
 
 
@@ -67,7 +70,7 @@ class TrainedSplits:
         if self.table is None:
             return []
         before = self.table["label"]
-        found = load(datamodule.settings, keep_rare=True).catalogue.table.set_index("id")["label"]
+        found = self._found(datamodule.settings)
         unreadable = list(datamodule.store.unreadable) if datamodule.store else []
         now = found.drop(unreadable, errors="ignore")
         gone = before.index.difference(now.index, sort=False)
@@ -86,6 +89,17 @@ class TrainedSplits:
             )
             if ids
         ]
+
+    def _found(self, settings: DataSettings) -> "pd.Series[str]":
+        """Return the label of each photo that is there now, by its id."""
+        loaded = load(settings, keep_rare=True)
+        tables = [loaded.catalogue.table]
+        if settings.more:
+            names = read_review(None, None, settings.rename, settings.encoding)
+            tables.append(load_more(settings, loaded.root, loaded.catalogue, names)[1].table)
+        labels = [table.set_index("id")["label"].astype(object) for table in tables]
+        found: pd.Series[str] = pd.concat(labels)
+        return found
 
 
 def _differ(datamodule: FashionDataModule, changes: Iterable[str]) -> ValueError:

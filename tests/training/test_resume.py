@@ -75,7 +75,7 @@ MAY_DIFFER = {
             f"data.{key}"
             for key in ("root", "delimiter", "encoding", "photo_folder", "zip_encoding")
         }
-        | {f"data.{key}" for key in ("exclude", "relabel", "rename")}
+        | {f"data.{key}" for key in ("exclude", "relabel", "rename", "more")}
         | {"model.pretrained", "model.weights", "data.count_twins"},
     ),
     "to skip": (MAY_DIFFER_TO_SKIP, EVERYWHERE | DEVICES),
