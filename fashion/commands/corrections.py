@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fashion.review.exports import Known, export
 from fashion.review.decided_files import import_decisions
+from fashion.review.exports import Known, export
 from fashion.review.review_store import ReviewStore
 from fashion.review.status import describe
 from fashion.wording import did_you_mean, first_of, many
