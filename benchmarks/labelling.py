@@ -39,6 +39,7 @@ from fashion.labelling.labeller import Labeller, Model
 from fashion.labelling.labels_table import LabelsTable, csv_bytes
 from fashion.labelling.photos import find_photos
 from fashion.models import checkpoints
+from fashion.models.heads import names_of_heads
 from fashion.models.network import PhotoClassifier
 
 RESULTS = Path(__file__).with_name("labelling.json")
@@ -65,14 +66,22 @@ def draw_photos(folder: Path, number: int) -> None:
 
 
 def write_checkpoint(model: str, side: int, path: Path) -> None:
-    """Write a checkpoint of random weights with probabilities that differ between classes."""
+    """Write a checkpoint of random weights whose probabilities differ a little.
+
+    A deep network of random weights makes much of what is rounded off, so that export would find
+    its graph to label otherwise.
+    """
     cfg = compose_words(["data=sample", f"model={model}", f"model.input_size={side}"])
     settings = {
         **{"backbone": cfg.model.backbone, "input_size": side, "unfreeze": [], "dropout": 0.0},
         "class_names": [f"class {k}" for k in range(NUM_CLASSES)],
     }
     torch.manual_seed(0)
-    network = PhotoClassifier(**settings, pretrained=False, weights=None)
+    network = PhotoClassifier(**settings, pretrained=False, weights=None).eval()
+    with torch.no_grad():
+        logits = network(torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8))
+        for name in names_of_heads(network.backbone):
+            network.backbone.get_submodule(name).weight /= 1e3 * logits.abs().max()
     way = {"input_size": side, "interpolation": "bilinear", "fit": "squash"}
     parts = {"hyper_parameters": settings, "state_dict": network.state_dict()}
     with path.open("wb") as file:
