@@ -41,6 +41,13 @@ def test_the_documentation_has_the_table_of_how_paths_grow(monkeypatch):
     assert scale.table(results).strip() in (ROOT / "docs" / "scale.md").read_text()
 
 
+def test_the_documentation_has_the_table_of_labelling(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    labelling = importlib.import_module("labelling")
+    rows = json.loads((BENCHMARKS / "labelling.json").read_text())
+    assert labelling.table(rows).strip() in (ROOT / "docs" / "bundle.md").read_text()
+
+
 def test_the_growth_of_a_path_is_read_from_its_two_largest_rows(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     scale = importlib.import_module("scale")
