@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from fashion.service import hub, routes
+from fashion.service import hub, page, routes
 from fashion.service.access import Doors, Lock
 from fashion.service.frame import CLIENT_GONE, Frame
 from fashion.service.intake import Intake
@@ -47,6 +47,8 @@ def _routes(service: Service) -> FastAPI:
     app.add_exception_handler(ClientGone, _let_go)
     app.include_router(routes.router(service))
     app.include_router(hub.router(service))
+    if service.settings.page:
+        app.include_router(page.router())
     return app
 
 

@@ -8,7 +8,7 @@ export function csvOf(photos, excel = false, locale = navigator.language) {
   const decimal = excel ? Intl.NumberFormat(locale).format(0.5)[1] : ".";
   const separator = decimal === "," ? ";" : ",";
   const places = Math.min(5, facts.model?.classes?.length ?? 5);
-  const hasVerdict = typeof facts.model?.threshold === "number" || photos.some((photo) => photo.sure !== undefined);
+  const hasVerdict = typeof facts.model?.threshold === "number" || photos.some((photo) => photo.sure != null);
   const likeliest = Array.from({ length: places }, (_, i) => [`label_${i + 1}`, `probability_${i + 1}`]).flat();
   const rows = photos.map((photo) => {
     const { labels = [], decision, error = photo.state === "waiting" ? "not labelled yet" : "" } = photo;

@@ -18,7 +18,7 @@ let isDue = false;
 
 /** Show what is new; what the person did (`isOwn`) at once, and where it is. */
 function show(isOwn) {
-  if (isOwn) touch();
+  if (isOwn) touched = performance.now();
   if (isOwn || performance.now() - touched > REST_MS) {
     rebuild();
     layOut();
@@ -30,8 +30,7 @@ function show(isOwn) {
   fillHeader();
 }
 
-const touch = () => { touched = performance.now(); };
-for (const kind of ["pointerdown", "wheel"]) document.addEventListener(kind, touch, { passive: true });
+for (const kind of ["pointerdown", "wheel"]) document.addEventListener(kind, () => { touched = performance.now(); }, { passive: true });
 
 news.addEventListener("change", ({ isOwn }) => {
   if (isOwn) return show(true);

@@ -15,9 +15,9 @@ export async function request(path, { body, type, as = "json" } = {}) {
   for (let tries = 0, waits = 0; tries < TRIES; ) {
     const token = sessionStorage.getItem("token");
     const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...(type && { "Content-Type": type }) };
-    const signal = AbortSignal.timeout(PATIENCE_MS);
     try {
-      const answer = await fetch(path, { method: body ? "POST" : "GET", body, headers, signal, cache: "no-store" });
+      const asking = { method: body ? "POST" : "GET", body, headers, signal: AbortSignal.timeout(PATIENCE_MS) };
+      const answer = await fetch(path, { ...asking, cache: "no-store" });
       if (answer.ok) return await answer[as]().finally(() => trouble(""));
       if (answer.status === 401) await newToken(token);
       else if (answer.status === 503) await busy(Number(answer.headers.get("Retry-After")) || 2);
