@@ -4,9 +4,12 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import train
+from fashion.metrics.predictions import Predictions
 
 ROOT = Path(train.__file__).parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -132,3 +135,49 @@ def test_the_best_setting_is_compared_with_the_best_by_medians(training):
         own_run = 100 + (views * train + val) / 50 + epochs  # four views exceed the memory
         assert figures[key] == round(keras_run / own_run, 2)
     assert figures["store_gigabytes"] == round((train + val) / 1000, 1)
+
+
+@pytest.fixture
+def corrections(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("corrections")
+
+
+def drawn_predictions(seed, share_right, num_photos=900):
+    """Predictions of three classes, of which a share is right and told so by their confidence."""
+    drawn = np.random.default_rng(seed)
+    targets = drawn.integers(0, 3, num_photos)
+    confidences = np.clip(drawn.beta(20 * share_right, 20 * (1 - share_right), num_photos), 0.4, 1)
+    best = np.where(drawn.random(num_photos) < confidences, targets, (targets + 1) % 3)
+    probabilities = np.repeat((1 - confidences)[:, None] / 2, 3, axis=1)
+    probabilities[np.arange(num_photos), best] = confidences
+    ids = np.array([f"{place:04}" for place in range(num_photos)])
+    return Predictions(ids, probabilities.astype(np.float32), targets, ("a", "b", "c"))
+
+
+def test_the_gain_of_corrections_has_an_interval_of_pairs(corrections, monkeypatch):
+    monkeypatch.setattr(corrections, "RESAMPLES", 200)
+    worse, better = drawn_predictions(0, 0.7), drawn_predictions(0, 0.9)
+    found = corrections.gain([worse], [better])["accuracy"]
+    assert found["gain"] == pytest.approx(better.hits().mean() - worse.hits().mean())
+    assert 0 < found["low"] < found["gain"] < found["high"]
+    nothing = corrections.gain([worse, better], [worse, better])["accuracy"]
+    assert (nothing["gain"], nothing["low"], nothing["high"]) == (0, 0, 0)
+
+
+def test_months_count_how_often_an_interval_holds_their_precision(corrections, monkeypatch):
+    monkeypatch.setattr(corrections, "MONTHS", 30)
+    monkeypatch.setattr(corrections, "RATES", (0.2,))
+    rows = corrections.months(drawn_predictions(1, 0.9, 6_000), 0.9)
+    assert {row["interval"] for row in rows} == {*corrections.INTERVALS}
+    assert all(25 <= row["held"] <= row["months"] == 30 for row in rows)
+
+
+def test_half_of_the_training_photos_are_served(corrections, tiny_root, tmp_path):
+    corrections.make_catalogues(tmp_path, str(tiny_root), min_images=20)
+    base, served = (pd.read_csv(tmp_path / name / "styles.csv") for name in ("base", "served"))
+    assert set(base["split"]) == {"train", "val", "test"}
+    assert set(served["split"]) == {"train"}
+    assert (len(base) + len(served), (base["split"] != "train").sum()) == (120, 24)
+    assert 30 < len(served) < 66
+    assert (tmp_path / "served" / "images" / f"{served['id'].iloc[0]}.jpg").is_file()
