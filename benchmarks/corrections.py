@@ -5,7 +5,8 @@ other as a service does; of the photos that it asks about, unsure and blind ones
 the catalogue's labels. Trained again with these, and with as many photos drawn at random instead,
 models are compared on the test photos by the project's paired bootstrap. Then 1,000 months are
 drawn from the model's probabilities of the served half, and intervals of the live precision made
-of the blind share of each. `benchmarks/corrections.json` keeps the figures.
+of the blind share of each; the same from drawn probabilities, as those of `interval_coverage.py`,
+takes a minute. `benchmarks/corrections.json` keeps the figures.
 
 All is kept in a folder, so that the same command goes on where it was killed.
 """
@@ -19,12 +20,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from interval_coverage import SIZES, K, draw_probabilities
 from machine import machine
+from scipy.optimize import brentq
+from scipy.stats import binom
 from statsmodels.stats.proportion import proportion_confint
 
 from fashion.data.preparation import load, split
@@ -34,7 +39,8 @@ from fashion.metrics.intervals import compare_pairs, interval
 from fashion.metrics.metrics import FIGURES
 from fashion.metrics.predictions import Predictions, score_predictions
 from fashion.metrics.resampling import bootstrap
-from fashion.review.binomial import mid_p
+from fashion.metrics.scaling import answered_from, choose_threshold
+from fashion.review.binomial import ALPHA, jeffreys
 from fashion.review.decisions import Decision
 from fashion.review.exports import export
 from fashion.review.review_store import BLIND_SHARE, ReviewStore
@@ -46,7 +52,8 @@ PRECISION = 0.98
 NUMBERS = (500, 4000)
 RESAMPLES = 2000
 MONTHS = 1000
-RATES = (0.02, BLIND_SHARE, 0.2)
+RATES = (0.01, 0.02, BLIND_SHARE, 0.1, 0.2)
+PRECISIONS = (0.95, PRECISION, 0.99, 0.995)  # that drawn thresholds are chosen for
 SETTINGS = (
     *(
         "model=resnet50",
@@ -59,11 +66,28 @@ SETTINGS = (
     *("trainer.accelerator=cpu", "trainer.max_epochs=6"),
     *("model.optimizer.lr=3e-4", "trainer.enable_progress_bar=false", "robustness_photos=0"),
 )
+
+
+def mid_p(right: int, count: int) -> tuple[float, float]:
+    """Give Clopper's and Pearson's interval with half the probability of what was seen."""
+
+    def above(share: float) -> float:
+        return float(binom.sf(right, count, share) + binom.pmf(right, count, share) / 2)
+
+    low = brentq(lambda share: above(share) - ALPHA / 2, 0, 1) if right else 0.0
+    high = brentq(lambda share: above(share) - 1 + ALPHA / 2, 0, 1) if right < count else 1.0
+    return low, high
+
+
+def _of_statsmodels(method: str) -> Callable[[int, int], tuple[float, float]]:
+    return lambda right, count: proportion_confint(right, count, method=method)
+
+
 INTERVALS: dict[str, Callable[[int, int], tuple[float, float]]] = {
-    "mid-P": mid_p,
-    "Wilson": lambda right, count: proportion_confint(right, count, method="wilson"),
-    "Clopper-Pearson": lambda right, count: proportion_confint(right, count, method="beta"),
-    "Jeffreys": lambda right, count: proportion_confint(right, count, method="jeffreys"),
+    "Jeffreys": cache(jeffreys),
+    "mid-P": cache(mid_p),
+    "Wilson": cache(_of_statsmodels("wilson")),
+    "Clopper-Pearson": cache(_of_statsmodels("beta")),
 }
 AT = "2026-01-01T00:00:00Z"
 
@@ -212,30 +236,59 @@ def months(served: Predictions, threshold: float) -> list[dict[str, Any]]:
     return rows
 
 
+def drawn_months() -> list[dict[str, Any]]:
+    """Do as `months` with drawn probabilities of 16,860 photos, for several precisions."""
+    targets = np.repeat(np.arange(K), 4 * SIZES)
+    names = tuple(str(k) for k in range(K))
+    (drawn,) = draw_probabilities(targets, np.random.default_rng([0, 2]), 1)
+    served = Predictions(targets.astype(np.str_), drawn, targets, names)
+    curve = answered_from(served.confidences, served.hits())
+    return [
+        {"precision": precision, **row}
+        for precision in PRECISIONS
+        for row in months(served, choose_threshold(curve, precision))
+    ]
+
+
 def describe(results: Mapping[str, Any]) -> str:
     """Return the figures in Markdown."""
-    lines = [
-        "| corrections | asked for: gain in accuracy | drawn at random: gain | asked less random |",
-        "|---|---|---|---|",
-    ]
-    for number, found in results["gains"].items():
+    lines = []
+    if results.get("gains"):
+        lines += [
+            "| corrections | asked for: gain in accuracy | drawn at random: gain | asked less "
+            "random |",
+            "|---|---|---|---|",
+        ]
+    for number, found in results.get("gains", {}).items():
         cells = [
             f"{100 * each['accuracy']['gain']:+.2f} "
             f"[{100 * each['accuracy']['low']:+.2f}, {100 * each['accuracy']['high']:+.2f}]"
             for each in (found["asked"], found["random"], found["asked_less_random"])
         ]
         lines.append(f"| {int(number):,} | {' | '.join(cells)} |")
-    lines += ["", "| blind share | interval | months held | mean width |", "|---|---|---|---|"]
-    lines += [
-        f"| {row['rate']:.0%} | {row['interval']} | {row['held']:,} of {row['months']:,} | "
-        f"{row['mean_width']:.4f} |"
-        for row in results["months"]
-    ]
-    return "\n".join(lines) + "\n"
+    lines += ["", f"| probabilities | precision | {' | '.join(INTERVALS)} |"]
+    lines += [f"|---|---|{'---|' * len(INTERVALS)}"]
+    for said, rows in (
+        ("of the catalogue", results.get("months", ())),
+        ("drawn", results["drawn_months"]),
+    ):
+        for precision in sorted({row.get("precision", PRECISION) for row in rows}):
+            held: dict[str, list[int]] = {kind: [] for kind in INTERVALS}
+            for row in rows:
+                if row.get("precision", PRECISION) == precision:
+                    held[row["interval"]].append(row["held"])
+            ranges = (f"{min(numbers)} to {max(numbers)}" for numbers in held.values())
+            lines.append(f"| {said} | {precision:.1%} | {' | '.join(ranges)} |")
+    return "\n".join(lines).strip() + "\n"
 
 
-def measure(folder: Path, root: str, weights: str, seeds: int) -> Iterator[dict[str, Any]]:
+def measure(
+    folder: Path, root: str, weights: str, seeds: int, *, drawn_only: bool = False
+) -> Iterator[dict[str, Any]]:
     """Do all of it, and yield what is known so far."""
+    yield {"drawn_months": drawn_months()}
+    if drawn_only:
+        return
     make_catalogues(folder, root)
     base = [train(folder, "base", seed, weights) for seed in range(seeds)]
     served, threshold = serve(folder, base[0])
@@ -247,6 +300,7 @@ def measure(folder: Path, root: str, weights: str, seeds: int) -> Iterator[dict[
             "precision_of_sure": float(served.hits()[sure].mean()), "kept": kept,
             "accuracy": float(served.hits().mean()),
         },
+        "drawn_months": drawn_months(),
         "months": months(served, threshold),
         "gains": {},
     }  # fmt: skip
@@ -295,12 +349,17 @@ def _run(words: list[str]) -> None:
 def parse() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].replace("%", "%%"))
-    parser.add_argument("--folder", type=Path, required=True, help="where all is kept, 2 GB")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("corrections"), help="where all is kept, 2 GB"
+    )
     parser.add_argument("--root", default=os.environ.get("FASHION_DATA"), help="the catalogue")
     parser.add_argument("--weights", default=os.environ.get("FASHION_WEIGHTS"), help="a folder")
     parser.add_argument("--seeds", type=int, default=1, help="of each training, %(default)s")
     parser.add_argument("--json", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--drawn-only", action="store_true", help="train nothing")
     options = parser.parse_args()
+    if options.drawn_only:
+        return options
     if not options.root or not options.weights:
         parser.error("pass --root and --weights, or set FASHION_DATA and FASHION_WEIGHTS")
     return options
@@ -311,7 +370,8 @@ def main() -> None:
     options = parse()
     start = time.perf_counter()
     folder = options.folder.absolute()
-    for results in measure(folder, options.root, options.weights, options.seeds):
+    asked = (options.root, options.weights, options.seeds)
+    for results in measure(folder, *asked, drawn_only=options.drawn_only):
         here = machine() | {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "seconds": round(time.perf_counter() - start),

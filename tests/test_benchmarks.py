@@ -143,6 +143,11 @@ def corrections(monkeypatch):
     return importlib.import_module("corrections")
 
 
+def test_the_documentation_has_the_tables_of_corrections(corrections):
+    results = json.loads((BENCHMARKS / "corrections.json").read_text())
+    assert corrections.describe(results).strip() in (ROOT / "docs" / "tool.md").read_text()
+
+
 def drawn_predictions(seed, share_right, num_photos=900):
     """Predictions of three classes, of which a share is right and told so by their confidence."""
     drawn = np.random.default_rng(seed)

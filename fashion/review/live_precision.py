@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from fashion.review.binomial import effective, mid_p
+from fashion.review.binomial import effective, jeffreys
 from fashion.review.decisions import Said, standing
 from fashion.review.review_store import ReviewStore
 
@@ -76,7 +76,7 @@ def precision_of(checked: Iterable[Checked]) -> Precision:
     weights = [weight for _, weight in decided]
     share = math.fsum(right * weight for right, weight in decided) / math.fsum(weights)
     count = effective(weights)
-    low, high = mid_p(min(share * count, count), count)
+    low, high = jeffreys(min(share * count, count), count)
     right = math.fsum(right for right, _ in decided)
     return Precision(len(checked), len(decided), right, share, low, high)
 

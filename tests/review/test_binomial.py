@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from scipy.special import betainc
-from scipy.stats import binom
+from scipy.stats import beta
 
-from fashion.review.binomial import effective, incomplete_beta, mid_p
+from fashion.review.binomial import effective, incomplete_beta, jeffreys
 
 
 @pytest.mark.parametrize("a", [0.5, 1, 3.7, 250, 40_000])
@@ -15,27 +15,20 @@ def test_the_incomplete_beta_function_is_scipys(a, b):
 
 
 @pytest.mark.parametrize(("right", "count"), [(7, 10), (98, 100), (1, 300), (4_900, 5_000)])
-def test_the_ends_leave_out_half_a_twentieth_each(right, count):
-    low, high = mid_p(right, count)
-
-    def tail(share, side):
-        whole = binom.sf(right, count, share) if side > 0 else binom.cdf(right - 1, count, share)
-        return whole + binom.pmf(right, count, share) / 2
-
-    assert tail(low, 1) == pytest.approx(0.025, abs=1e-6)
-    assert tail(high, -1) == pytest.approx(0.025, abs=1e-6)
+def test_the_ends_are_quantiles_of_jeffreys_posterior(right, count):
+    posterior = beta(right + 0.5, count - right + 0.5)
+    assert jeffreys(right, count) == pytest.approx(posterior.ppf([0.025, 0.975]), abs=1e-9)
 
 
 def test_shares_of_0_and_1_have_an_interval_too():
-    assert mid_p(0, 0) == (0, 1)
-    assert mid_p(50, 50) == (pytest.approx(0.05 ** (1 / 50), abs=1e-9), 1)
-    assert mid_p(0, 50) == (0, pytest.approx(1 - 0.05 ** (1 / 50), abs=1e-9))
+    assert jeffreys(0, 0) == (0, 1)
+    assert jeffreys(50, 50) == (pytest.approx(beta(50.5, 0.5).ppf(0.025), abs=1e-9), 1)
+    assert jeffreys(0, 50) == (0, pytest.approx(beta(0.5, 50.5).ppf(0.975), abs=1e-9))
 
 
 def test_numbers_between_whole_ones_have_intervals_between_theirs():
-    ends = [mid_p(right, 60.5) for right in (55, 55.5, 56)]
+    ends = [jeffreys(right, 60.5) for right in (55, 55.5, 56)]
     assert ends == sorted(ends)
-    assert mid_p(55, 60) < mid_p(55.5, 60) < mid_p(56, 60)
 
 
 def test_unequal_weights_tell_less():
