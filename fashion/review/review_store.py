@@ -18,8 +18,8 @@ from fashion.review.schema import open_database, telling, together
 
 DATABASE, PHOTOS = "review.sqlite", "photos"
 MAX_GB = 5.0
-# Of sure photos: 4,000 of them give 200 answers, which tell a precision of 98 % within three points,
-# for about a tenth of the work that unsure photos are.
+# Of sure photos: 4,000 of them give 200 answers, which tell a precision of 98 % within three
+# points, for about a tenth of the work that unsure photos are.
 BLIND_SHARE = 0.05
 Kind = Literal["unsure", "blind"]
 log = logging.getLogger(__name__)
