@@ -148,6 +148,9 @@ COMMANDS = {
             "port": Key("0 takes one that is free", "8000"),
             "open": Key("open the page in the browser", "true"),
             "page": Key("the page for people, at /", "true"),
+            "review": Key("keep unsure photos there for people to decide on", "DIR", expand),
+            "review_gb": Key("what they may take, in gigabytes", "5"),
+            "blind": Key("the share of sure photos to keep, too, shown without a label", "0.05"),
             "token_file": Key(
                 "holds the token that callers send; or the variable FASHION_TOKEN", "FILE", expand
             ),

@@ -7,6 +7,7 @@ from typing import Any
 from fashion.bundles.bundle_files import BundleFiles
 from fashion.commands.predict import precision_of
 from fashion.commands.words import truth
+from fashion.review.review_store import BLIND_SHARE, MAX_GB
 from fashion.service.addresses import NO_TOKEN, check_host, listen, read_token
 from fashion.service.server import serve
 from fashion.service.settings import Limits, Settings
@@ -37,6 +38,9 @@ def run(settings: dict[str, Any], files: list[str]) -> None:
             origins=_names("origins", settings),
             token=token,
             page=truth("page", {"page": "true", **settings}),
+            review=Path(settings["review"]) if "review" in settings else None,
+            review_gb=_number("review_gb", settings.get("review_gb", str(MAX_GB))),
+            blind=_number("blind", settings.get("blind", str(BLIND_SHARE))),
             open=truth("open", settings),
             debug=truth("debug", settings),
             limits=limits,

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from fashion.service import hub, page, routes
+from fashion.service import hub, page, review_routes, routes
 from fashion.service.access import Doors, Lock
 from fashion.service.frame import CLIENT_GONE, Frame
 from fashion.service.intake import Intake
@@ -38,6 +38,8 @@ def _routes(service: Service) -> FastAPI:
     async def live(app: FastAPI) -> AsyncIterator[None]:
         yield
         service.line.close()
+        if service.review is not None:
+            service.review.close()
 
     app = FastAPI(
         title="fashion", docs_url=None, redoc_url=None, lifespan=live, openapi_url="/openapi.json"
@@ -47,6 +49,10 @@ def _routes(service: Service) -> FastAPI:
     app.add_exception_handler(ClientGone, _let_go)
     app.include_router(routes.router(service))
     app.include_router(hub.router(service))
+    if service.review is not None:
+        app.include_router(
+            review_routes.router(service.review, lambda: service.models.current.network.class_names)
+        )
     if service.settings.page:
         app.include_router(page.router())
     return app

@@ -106,7 +106,9 @@ def model_facts(model: ServedModel, limits: Limits, *, review: bool) -> dict[str
     }
 
 
-def photo_labels(name: str, outcome: Outcome, model: ServedModel, top: int) -> dict[str, Any]:
+def photo_labels(
+    name: str, outcome: Outcome, model: ServedModel, top: int, review: str | None = None
+) -> dict[str, Any]:
     """Return a `PhotoLabels`, without what it doesn't have."""
     if not isinstance(outcome, Labelled):
         error = {"code": outcome.code, "detail": f"{name} {outcome.reason}"}
@@ -123,6 +125,8 @@ def photo_labels(name: str, outcome: Outcome, model: ServedModel, top: int) -> d
     }
     if (sure := is_sure(outcome, model)) is not None:
         told["sure"] = sure
+    if review is not None:
+        told["review"] = review
     return told
 
 

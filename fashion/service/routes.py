@@ -79,16 +79,19 @@ def router(service: Service) -> APIRouter:
         count(service, model, outcomes, request, [each.name for each in sent])
         if kind != FORM:
             refuse(sent[0].name, outcomes[0])
+        kept = await service.offer(sent, outcomes, model)
         photos = [
-            photo_labels(each.name, outcome, model, top)
-            for each, outcome in zip(sent, outcomes, strict=True)
+            photo_labels(each.name, outcome, model, top, review)
+            for each, outcome, review in zip(sent, outcomes, kept, strict=True)
         ]
         return JSONResponse({"model": model_name(model), "photos": photos})
 
     @routes.get("/v1/model", response_model=ModelFacts)
     async def model() -> Response:
         """Tell what labels here."""
-        return JSONResponse(model_facts(service.models.current, limits, review=False))
+        return JSONResponse(
+            model_facts(service.models.current, limits, review=service.review is not None)
+        )
 
     @routes.get("/livez")
     async def livez() -> dict[str, str]:

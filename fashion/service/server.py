@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import uvicorn
 
+from fashion.review.review_store import ReviewStore
 from fashion.service import models
 from fashion.service.addresses import url
 from fashion.service.app import build_app
@@ -34,10 +35,14 @@ def serve(settings: Settings, bound: socket.socket) -> None:
 
     Raises:
         FileNotFoundError: There is no bundle.
-        ValueError: It is none, or doesn't pass its own test.
+        ValueError: It is none, or doesn't pass its own test; or the review folder is none.
+        OSError: The review folder can't be written.
     """
+    review = None
+    if settings.review is not None:
+        review = ReviewStore(settings.review, max_gb=settings.review_gb, blind=settings.blind)
     first = models.load(settings.bundle, int8=settings.int8, precision=settings.precision)
-    service = Service(settings, Models(first, settings.bundle))
+    service = Service(settings, Models(first, settings.bundle), review=review)
     write_log(debug=settings.debug)
     for each in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises a signal again when all is done, which would end the process by it.

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from fashion.review.review_store import BLIND_SHARE, MAX_GB
+
 MEGABYTE = 10**6
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -86,6 +88,9 @@ class Settings:
         origins: The pages of other sites that may call, such as `https://shop.example`.
         token: Without which nothing but the page and the state of health is told; None asks none.
         page: Whether there is a page for people.
+        review: The folder in which photos are kept for people to decide on; None keeps none.
+        review_gb: What they may take, in gigabytes.
+        blind: The share of sure photos that are kept there, too, and shown without a label.
         open: Whether it is opened in the browser.
         debug: Whether the log has the names of photos.
         limits: See `Limits`.
@@ -98,6 +103,21 @@ class Settings:
     origins: tuple[str, ...] = ()
     token: str | None = None
     page: bool = True
+    review: Path | None = None
+    review_gb: float = MAX_GB
+    blind: float = BLIND_SHARE
     open: bool = False
     debug: bool = False
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """Refuse a review of nothing.
+
+        Raises:
+            ValueError: No label is sure or unsure.
+        """
+        if self.review is not None and self.precision is None:
+            raise ValueError(
+                f"review={str(self.review)!r} keeps what isn't sure; pass precision=0.98, or how "
+                "often sure labels are to be right."
+            )
