@@ -109,12 +109,13 @@ def test_what_the_package_imports_is_declared():
     found = imported("fashion/**/*.py", "train.py")
     assert {"torch", "torchvision", "omegaconf", "filelock"} <= {*found}
     optional = {}
-    for extra in ("xla", "kaggle", "heic", "export", "serve"):
+    for extra in ("xla", "kaggle", "heic", "export", "serve", "batch"):
         optional |= OF_EXTRAS[extra]
     assert undeclared(found, {**DECLARED, **optional}) == {}
     assert {*undeclared(found, DECLARED)} <= {
         *("torch_xla", "kagglehub", "pillow_heif", "onnxscript"),
         *("fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client"),
+        *("pyarrow", "ray"),
     }
 
 
@@ -125,7 +126,7 @@ def test_what_the_package_imports_is_found_among_the_extras_when_it_is_missing()
     assert names <= {name for extra in OF_EXTRAS.values() for name in extra}
 
 
-@pytest.mark.parametrize("extra", sorted({*EXTRAS} - {"train", "heic", "serve"}))
+@pytest.mark.parametrize("extra", sorted({*EXTRAS} - {"train", "heic", "serve", "batch"}))
 def test_an_extra_brings_what_training_needs(extra):
     assert {*with_extras("train")} < {*with_extras(extra)}
 
@@ -135,7 +136,8 @@ def test_training_and_tests_need_what_they_are_said_to():
     assert {*with_extras("export")} - {*with_extras("train")} == {"onnxscript"}
     assert {*with_extras("test")} <= {*with_extras("dev")}
     assert {*with_extras("heic")} == {"pillow-heif"}
-    assert not {*with_extras("serve")} & {*BASE, *with_extras("train")}
+    for extra in ("serve", "batch"):
+        assert not {*with_extras(extra)} & {*BASE, *with_extras("train")}
 
 
 def test_what_tests_and_benchmarks_import_is_declared():

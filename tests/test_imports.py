@@ -89,6 +89,10 @@ MAP = {
         "HTTP over a bundle: photos in, labels out.",
         "cores files wording catalogue metrics bundles review",
     ),
+    "jobs": (
+        "Labels for millions of photos, each exactly once, however often the job is killed.",
+        "cores files locks tables wording catalogue metrics bundles labelling",
+    ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
         "locks cores defaults files tables wording models catalogue twins metrics data devices "
@@ -97,7 +101,7 @@ MAP = {
     "commands": (
         "The command line: one module a command.",
         "cores defaults files tables wording models catalogue twins metrics data devices training "
-        "bundles labelling review export service reports",
+        "bundles labelling review export service jobs reports",
     ),
     "__main__": ("`fashion WORD ...`, which is `python -m fashion WORD ...`.", "commands"),
 }
@@ -115,6 +119,7 @@ NEVER_LOADED = {
     "review": "torch pandas scipy lightning timm hydra fastapi",
     "commands.corrections": "torch pandas scipy lightning timm hydra fastapi",
     "service": "torch pandas scipy lightning timm hydra",
+    "jobs": "torch pandas scipy lightning timm hydra ray",
     "labelling.label_files": "torch timm pandas scipy",  # a checkpoint's model brings the first two
     # Help, and what is wrong with a word, come at once.
     "commands.main": "torch lightning hydra omegaconf numpy pandas matplotlib",
@@ -128,6 +133,7 @@ NEVER_IMPORTED = {
     "labelling": "lightning pandas hydra scipy matplotlib torch_xla",
     "review": "torch pandas scipy lightning timm hydra fastapi",
     "service": "torch pandas scipy lightning timm hydra",
+    "jobs": "torch pandas scipy lightning timm hydra",
 }
 # These are also imported, to see what the libraries that they import load themselves.
 LIGHT = [*NEVER_LOADED, "catalogue"]

@@ -146,6 +146,7 @@ def test_help_needs_no_extra(lightly):
         (["predict", "ckpt_path=best.ckpt", str(REPO / "docs" / "overview.png")], "torch", "train"),
         (["download"], "kagglehub", "kaggle"),
         (["serve", "bundle=shoes"], r"\w+", "serve"),
+        (["label", "bundle=shoes", "input=photos", "output=job"], "pyarrow", "batch"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

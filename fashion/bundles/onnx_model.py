@@ -24,16 +24,19 @@ class OnnxGraph:
         subject: How it is told in messages.
         side: Of the photos that it takes, in pixels.
         num_classes: K.
+        threads: That compute it; None: as many as there are cores.
 
     Raises:
         ValueError: It isn't safe, takes or gives something else, or doesn't run here.
     """
 
-    def __init__(self, content: bytes, subject: str, side: int, num_classes: int) -> None:
+    def __init__(
+        self, content: bytes, subject: str, side: int, num_classes: int, threads: int | None = None
+    ) -> None:
         check_graph(content, subject, (None, side, side, 3), num_classes)
         self._batch_size = max(1, PIXELS // side**2)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
+        options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors, which are raised anyway
         try:
@@ -59,6 +62,7 @@ class OnnxModel:
     Args:
         files: The bundle's.
         int8: Whether to take its quantised network.
+        threads: See `OnnxGraph`.
 
     Raises:
         ValueError: It has none, or a graph that isn't safe or doesn't run here.
@@ -69,7 +73,9 @@ class OnnxModel:
         engine: What computes it, in words.
     """
 
-    def __init__(self, files: BundleFiles, *, int8: bool = False) -> None:
+    def __init__(
+        self, files: BundleFiles, *, int8: bool = False, threads: int | None = None
+    ) -> None:
         manifest = files.manifest
         calibration = manifest.int8 if int8 else manifest.calibration
         if calibration is None:
@@ -86,10 +92,11 @@ class OnnxModel:
             f"{files.subject}: {name}",
             manifest.preprocessing["input_size"],
             len(self.class_names),
+            threads,
         )
         self.engine = (
             f"ONNX Runtime {onnxruntime.__version__} in {'int8' if int8 else 'float32'} on "
-            f"{many(usable_cores(), 'core')}"
+            f"{many(threads or usable_cores(), 'core')}"
         )
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -69,8 +69,19 @@ def decode_image(content: bytes, input_size: int, fit: str, interpolation: str) 
     Raises:
         UnreadableImageError: The content is no complete photo of at most `MAX_PIXELS` pixels.
     """
-    image = open_image(content, 2 * input_size)
-    return np.asarray(_fit(image, input_size, fit, interpolation))
+    return decode_measured(content, input_size, fit, interpolation)[0]
+
+
+def decode_measured(
+    content: bytes, input_size: int, fit: str, interpolation: str
+) -> tuple[np.ndarray, PhotoFacts]:
+    """Return what `decode_image` does, and what the photo's file holds.
+
+    Raises:
+        UnreadableImageError: As `decode_image`.
+    """
+    image, facts = _decode(content, 2 * input_size)
+    return np.asarray(_fit(image, input_size, fit, interpolation)), facts
 
 
 def decode_or_say_why(decode: Callable[[], np.ndarray]) -> np.ndarray | str:

@@ -91,6 +91,38 @@ COMMANDS = {
         needs_files=True,
         expected_file="photo files, folders or zips",
     ),
+    "label": Command(
+        "Label millions of photos, on one machine or a cluster; killed, it goes on.",
+        "fashion label bundle=shoes input=photos/ input=more.zip output=job",
+        "The folder output keeps all of a job: the same words go on with it after any end, and "
+        "each photo is labelled exactly once. It ends in predictions.csv, as fashion predict "
+        "writes it, and summary.json. docs/jobs.md has more.",
+        {
+            "bundle": Key("the model: a folder or zip that fashion export has made", "DIR", expand),
+            "input": Key(
+                "a folder, a zip, a list (.txt, a path a line) or a table (.parquet with the "
+                "column file or photo); may be typed several times",
+                "PHOTOS",
+                expand,
+                repeats=True,
+            ),
+            "output": Key("the folder of the job", "DIR", expand),
+            "int8": Key("label by the bundle's quantised network", "true"),
+            "dtype": Key("as in fashion predict", "float32"),
+            "precision": Key(
+                "add a column that says which labels are sure enough to be right that often", "0.98"
+            ),
+            "probabilities": Key("keep the probabilities of all classes, in float16", "true"),
+            "batch_size": Key("photos labelled at a time", "64"),
+            "shard": Key("photos of a file of results; a kill costs as many a worker", "1024"),
+            "zip_encoding": Key("the code page of a zip's names that aren't UTF-8", "cp866"),
+            "update": Key("append photos that the input has gained", "true"),
+            "retry_failed": Key("try photos again that couldn't be read", "true"),
+            "workers": Key("processes that label; without it one for four cores", "2"),
+            "photo_s": Key("seconds that reading and decoding a photo may take", "20"),
+        },
+        required=("bundle", "input", "output"),
+    ),
     "export": Command(
         "Make a bundle of a trained model: a folder that labels photos without PyTorch.",
         "fashion export ckpt_path=outputs/mine/checkpoints/best.ckpt output=shoes license=mit",

@@ -18,13 +18,16 @@ log = logging.getLogger(__name__)
 DTYPES = ("float32", "bfloat16")
 
 
-def open_bundle(files: BundleFiles, *, int8: bool = False, dtype: str = "float32") -> Model:
+def open_bundle(
+    files: BundleFiles, *, int8: bool = False, dtype: str = "float32", threads: int | None = None
+) -> Model:
     """Load the model of a bundle, and log what computes it.
 
     Args:
         files: The bundle's.
         int8: Take its quantised network.
         dtype: Of `DTYPES`; what the other one is computed in.
+        threads: Of ONNX Runtime; None: as many as there are cores.
 
     Raises:
         ValueError: It is damaged, not safe, or isn't known to label well as is asked for.
@@ -45,7 +48,7 @@ def open_bundle(files: BundleFiles, *, int8: bool = False, dtype: str = "float32
         if (device := gpu()) is not None:
             log.warning("%s is computed by PyTorch on %s.", files.subject, device)
             return HubModel(files, device)
-    model = OnnxModel(files, int8=int8)
+    model = OnnxModel(files, int8=int8, threads=threads)
     log.info("%s is computed by %s.", files.subject, model.engine)
     return model
 

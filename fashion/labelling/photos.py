@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -30,8 +31,23 @@ class Photo(NamedTuple):
     read: Callable[[], bytes]
 
 
+class Place(NamedTuple):
+    """Where a photo lies.
+
+    Attributes:
+        name: As `Photo.name`.
+        file: The absolute path of its file, or of the zip that it is in.
+        member: Its name in the zip; None where it is a file.
+    """
+
+    name: str
+    file: str
+    member: str | None = None
+
+
 class _Source(NamedTuple):
     files: Folder | Archive
+    zip: Path | None
     prefix: str  # what its names are told with
     names: list[str]  # as `files` reads them
 
@@ -61,19 +77,29 @@ class PhotoList(Sequence[Photo]):
             return [self[each] for each in range(len(self))[place]]
         place = range(len(self))[place]
         number = bisect_right(self._ends, place)
-        files, prefix, names = self._sources[number]
+        files, _, prefix, names = self._sources[number]
         name = names[place - self._ends[number]]  # counted from the source's end
         return Photo(f"{prefix}{name}", partial(files.read, name))
 
     def names(self) -> Iterator[str]:
         """Yield their names in turn."""
-        for _, prefix, names in self._sources:
+        for _, _, prefix, names in self._sources:
             yield from (f"{prefix}{name}" for name in names)
+
+    def places(self) -> Iterator[Place]:
+        """Yield where they lie in turn."""
+        here = os.getcwd()
+        for _, zip_path, prefix, names in self._sources:
+            if zip_path is not None:
+                path = os.path.join(here, zip_path)
+                yield from (Place(f"{prefix}{name}", path, name) for name in names)
+            else:
+                yield from (Place(name, os.path.join(here, name)) for name in names)
 
     def digest(self) -> str:
         """Return what changes with their names, their order and, as far as is told, contents."""
         digest = hashlib.sha256()
-        for files, prefix, names in self._sources:
+        for files, _, prefix, names in self._sources:
             for name in names:
                 line = f"{prefix}{name}\0{files.stamp(name)}\n"
                 digest.update(line.encode("utf-8", "surrogateescape"))
@@ -106,13 +132,13 @@ def _source(path: Path, zip_encoding: str | None) -> _Source:
     if not path.exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist; pass photo files, folders or zips.")
     if path.is_dir():
-        return _listed(Folder(path), "")
+        return _listed(Folder(path))
     if path.suffix.lower() in ARCHIVE_SUFFIXES:
-        return _listed(open_archive(path, zip_encoding), f"{path}/")
-    return _Source(Folder(path.parent), "", [str(path)])
+        return _listed(open_archive(path, zip_encoding), path)
+    return _Source(Folder(path.parent), None, "", [str(path)])
 
 
-def _listed(files: Folder | Archive, prefix: str) -> _Source:
+def _listed(files: Folder | Archive, zip_path: Path | None = None) -> _Source:
     names = []
     for path in files.names():
         if files.is_photo(path):
@@ -121,4 +147,5 @@ def _listed(files: Folder | Archive, prefix: str) -> _Source:
             files.passed_over[str(path)] = "no photos"
     for note in describe_passed_over(files):
         log.warning("%s", note)
-    return _Source(files, prefix, sorted(names))
+    prefix = "" if zip_path is None else f"{zip_path}/"
+    return _Source(files, zip_path, prefix, sorted(names))

@@ -1,0 +1,97 @@
+"""Photos to label, and workers with a planted fault."""
+
+import csv
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("pyarrow", reason="fashion label needs the extra batch")
+
+from fashion.commands.main import run
+from fashion.jobs import crew
+
+STUB = """
+import os, sys, time
+from fashion.jobs import durable, shard_labelling, worker
+real = shard_labelling.decode_measured
+def decode(content, **way):
+    {on_decode}
+    return real(content, **way)
+shard_labelling.decode_measured = decode
+{at_start}
+if __name__ == "__main__":
+    worker.main()
+"""
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """Returns draw(folder, number), which draws photos of one colour each, `0000.png` and so on."""
+
+    def draw(folder, number, first=0):
+        folder.mkdir(exist_ok=True)
+        for k in range(first, first + number):
+            colour = np.random.default_rng(k).integers(0, 256, 3).tolist()
+            Image.new("RGB", (20, 30), tuple(colour)).save(folder / f"{k:04}.png")
+        return folder
+
+    return draw
+
+
+@pytest.fixture
+def photos(draw, tmp_path):
+    """A folder of 40 photos, of which 0007 is none and 0011 is cut off."""
+    folder = draw(tmp_path / "photos", 40)
+    (folder / "0007.png").write_bytes(b"nothing")
+    (folder / "0011.png").write_bytes((folder / "0012.png").read_bytes()[:60])
+    return folder
+
+
+@pytest.fixture
+def label(bundle, tmp_path):
+    """Returns label(*words, output), which runs `fashion label` with shards of 16 photos."""
+
+    def label(*words, output=tmp_path / "job"):
+        run("label", [f"bundle={bundle}", f"output={output}", "shard=16", "batch_size=8", *words])
+        return output
+
+    return label
+
+
+@pytest.fixture
+def predict(bundle, tmp_path):
+    """Returns predict(*words), the CSV of `fashion predict`."""
+
+    def predict(*words):
+        output = tmp_path / "predicted.csv"
+        run("predict", [f"bundle={bundle}", f"output={output}", "batch_size=8", *words])
+        return output.read_bytes()
+
+    return predict
+
+
+@pytest.fixture(scope="session")
+def cells():
+    """Returns cells(job), the rows of its CSV as dictionaries."""
+
+    def cells(job):
+        text = (job / "predictions.csv").read_text("utf-8", "surrogateescape")
+        return list(csv.DictReader(text.splitlines()))
+
+    return cells
+
+
+@pytest.fixture
+def plant(monkeypatch, tmp_path):
+    """Returns plant(on_decode, at_start): workers run these lines; returns what starts one."""
+
+    def plant(on_decode="pass", at_start=""):
+        path = tmp_path / "planted.py"
+        path.write_text(STUB.format(on_decode=on_decode, at_start=at_start))
+        command = (sys.executable, str(path))
+        monkeypatch.setattr(crew, "COMMAND", command)
+        return command
+
+    return plant
