@@ -96,7 +96,7 @@ MAP = {
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
         "locks cores defaults files tables wording models catalogue twins metrics data devices "
-        "training labelling",
+        "training labelling jobs",
     ),
     "commands": (
         "The command line: one module a command.",

@@ -42,11 +42,16 @@ COMMANDS = {
         expected_file="the folder of a finished run, or those of a cross-validation",
     ),
     "evaluate": Command(
-        "Rewrite a run's report from its checkpoint, on its photos or on others.",
+        "Rewrite a run's report from its checkpoint, or compare a job's labels with true ones.",
         "fashion evaluate ckpt_path=outputs/mine/checkpoints/best.ckpt split=all data.root=b.zip",
-        "Model, classes and data settings come from the checkpoint; data.KEY=VALUE replaces one.",
+        "Model, classes and data settings come from the checkpoint; data.KEY=VALUE replaces one. "
+        "results=JOB truth=FILE.csv evaluates what fashion label has written.",
         {
             "ckpt_path": Key("the checkpoint of a run", "FILE", expand),
+            "results": Key("or the folder of a finished job of fashion label", "JOB", expand),
+            "truth": Key(
+                "the job's true labels: a CSV with the columns photo,label", "FILE", expand
+            ),
             "split": Key("train, val, test (without it), or all rows of the catalogue", "SPLIT"),
             "output_dir": Key("where the report goes; without it the run's folder", "DIR", expand),
             "robustness_photos": Key(
@@ -55,7 +60,7 @@ COMMANDS = {
                 typed,
             ),
         },
-        required=("ckpt_path",),
+        one_of=("ckpt_path", "results"),
         groups={"data": value_of, "trainer": value_of},
     ),
     "predict": Command(

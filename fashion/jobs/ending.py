@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -51,10 +51,10 @@ def write_ending(folder: JobFolder, job: Job, speed: Mapping[str, float]) -> dic
         ValueError: Results are damaged.
     """
     results = Results(job.classes, job.threshold)
-    tally = _Tally(job)
+    tally, counted = _Tally(), ["row", *results.columns[1:]]
     with durable.replacing(folder.predictions) as file:
         file.write(csv_bytes([results.columns]))
-        for names, table in _tables(folder, job, results):
+        for names, table in shard_tables(folder, job, results, counted):
             file.write(csv_bytes(results.cells(table, names)))
             tally.add(table)
     summary = {**tally.told(), "speed": dict(speed), "job": job.settings.to_json()}
@@ -63,15 +63,26 @@ def write_ending(folder: JobFolder, job: Job, speed: Mapping[str, float]) -> dic
     return summary
 
 
-def _tables(folder: JobFolder, job: Job, results: Results) -> Iterator[tuple[list[str], pa.Table]]:
-    """Yield the names and the results of each shard."""
+def shard_tables(
+    folder: JobFolder, job: Job, results: Results, columns: Sequence[str]
+) -> Iterator[tuple[list[str], pa.Table]]:
+    """Yield the photos' names and some columns of the results, shard by shard.
+
+    Args:
+        folder: Of a job all of whose shards have results.
+        job: What it is.
+        results: How they are read.
+        columns: `row` and others.
+
+    Raises:
+        ValueError: Results are damaged, or those of other photos.
+    """
     shards = iter(job.shards())
-    counted = ["row", *results.columns, "sha256"]
     for part, reader in zip(job.parts, folder.readers(job), strict=True):
         names = reader.names()
         for shard in islice(shards, -(-part.rows // job.settings.shard)):
             path = folder.result(shard)
-            table = results.read(path, counted)
+            table = results.read(path, columns)
             rows = table.column("row").to_numpy()
             if not np.array_equal(rows, np.arange(shard.first, shard.first + shard.rows)):
                 raise ValueError(
@@ -84,7 +95,7 @@ def _tables(folder: JobFolder, job: Job, results: Results) -> Iterator[tuple[lis
 class _Tally:
     """What is counted for a summary."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self) -> None:
         self._counts = dict.fromkeys(("photos", "labelled", "refused", "unreadable"), 0)
         self._labels: Counter[str] = Counter()
         self._bins = np.zeros(BINS, np.int64)

@@ -4,7 +4,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -224,19 +224,34 @@ def confused_pairs(predictions: Predictions, top: int = 20) -> pd.DataFrame:
         `predicted`, `count`, and `share`, the fraction of the true class's images that went to
         `predicted`. Pairs never confused are absent.
     """
-    wrong, k = ~predictions.hits(), len(predictions.class_names)
-    support = np.bincount(predictions.targets, minlength=k)
+    return rank_confusions(predictions.targets, predictions.predicted, predictions.class_names, top)
+
+
+def rank_confusions(
+    targets: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    class_names: Sequence[str],
+    top: int = 20,
+) -> pd.DataFrame:
+    """Rank as `confused_pairs` does.
+
+    Args:
+        targets: `(N,)` in `[0, K)`.
+        predicted: As `targets`.
+        class_names: `(K,)`.
+        top: The most rows.
+    """
+    wrong, k = predicted != targets, len(class_names)
+    support = np.bincount(targets, minlength=k)
     # K * K cells would be many; those that hold an image are N at most.
-    cells, counts = np.unique(
-        predictions.targets[wrong] * k + predictions.predicted[wrong], return_counts=True
-    )
+    cells, counts = np.unique(targets[wrong] * k + predicted[wrong], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:top]
-    (true, predicted), counts = np.divmod(cells[order], k), counts[order]
-    names = np.array(predictions.class_names, dtype=object)
+    (true, mistaken), counts = np.divmod(cells[order], k), counts[order]
+    names = np.array(class_names, dtype=object)
     return pd.DataFrame(
         {
             "true": names[true],
-            "predicted": names[predicted],
+            "predicted": names[mistaken],
             "count": counts,
             "share": counts / support[true],
         }
