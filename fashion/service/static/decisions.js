@@ -5,8 +5,7 @@ import { facts, forgetSent, keepDecisions, outbox, photos, remote, tell } from "
 import { choose, isBlind, view } from "./view.js";
 
 const MOST_REVIEWED = 1000; // photos of the review queue at a time
-let isSending = false;
-let latest = 0;
+let [isSending, latest] = [false, 0];
 
 /** Return the time, never the same twice: what is decided at once is undone at once. */
 const now = () => new Date((latest = Math.max(Date.now(), latest + 1))).toISOString();

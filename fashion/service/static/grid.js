@@ -5,19 +5,17 @@ import { request } from "./server.js";
 import { previewOf } from "./store.js";
 import { KINDS, choose, groupOf, isBlind, isToCheck, view } from "./view.js";
 
-const GAP = 12;
 const NARROWEST = 150; // a card, in pixels; but two stand side by side on a telephone
 const WORDS = 58; // what is below the picture
-const HEADING = 50;
+const [GAP, HEADING] = [12, 50];
 
 const grid = the("grid");
 const body = grid.firstElementChild;
 const cards = new Map(); // the elements in sight, by their photos
 let rows = []; // {heading, photos}
-let columns = 2;
-let made = 0;
+let [columns, width, made] = [2, 0, 0]; // the width is told by the observer: to ask for it takes a layout
 
-const cardHeight = () => (body.clientWidth - GAP * (columns - 1)) / columns + WORDS;
+const cardHeight = () => (width - GAP * (columns - 1)) / columns + WORDS;
 const rowHeight = ({ heading }) => cardHeight() + (heading ? HEADING : 0);
 const virtualizer = new Virtualizer({
   ...{ count: 0, overscan: 2, paddingStart: GAP, gap: GAP, getScrollElement: () => grid },
@@ -25,11 +23,11 @@ const virtualizer = new Virtualizer({
   estimateSize: (i) => rowHeight(rows[i] ?? {}),
 });
 virtualizer._didMount();
-new ResizeObserver(layOut).observe(grid);
+new ResizeObserver(([{ contentRect }]) => layOut((width = contentRect.width))).observe(grid);
 
 /** Put what is shown into rows, by label below a heading each, and draw those in sight. */
 export function layOut() {
-  columns = Math.max(2, Math.floor((body.clientWidth + GAP) / (NARROWEST + GAP)));
+  columns = Math.max(2, Math.floor((width + GAP) / (NARROWEST + GAP)));
   const groups = Map.groupBy(view.list, (photo) => (view.order === "label" ? groupOf(photo) : ""));
   rows = [...groups].flatMap(([group, all]) => Array.from({ length: Math.ceil(all.length / columns) }, (_, i) => ({
     heading: group && !i ? `${shown(group, 80).replace(/[()]/g, "")}: ${many(all.length, "photo")}` : "",
@@ -39,11 +37,11 @@ export function layOut() {
   grid.setAttribute("aria-colcount", columns);
   virtualizer.setOptions({ ...virtualizer.options, count: rows.length });
   virtualizer._willUpdate();
-  virtualizer.measure();
-  draw();
+  virtualizer.measure(); // which has it drawn
 }
 
-function draw() {
+/** Draw the rows in sight as they are now. */
+export function draw() {
   const items = virtualizer.getVirtualItems().filter(({ index }) => rows[index]);
   body.style.height = `${virtualizer.getTotalSize()}px`;
   body.replaceChildren(...items.map(({ index, start }) => {
@@ -112,7 +110,10 @@ const rowOf = (photo) => rows.findIndex(({ photos }) => photos.includes(photo));
 
 /** Scroll to the photo that keys go to. */
 export function reveal() {
-  if (rowOf(view.cursor) >= 0) virtualizer.scrollToIndex(rowOf(view.cursor), { align: "auto" });
+  const row = rowOf(view.cursor);
+  const { start, end } = virtualizer.getVirtualItems().find(({ index }) => index === row) ?? { start: -1 };
+  const isInSight = start >= virtualizer.scrollOffset && end <= virtualizer.scrollOffset + virtualizer.scrollRect?.height;
+  if (row >= 0 && !isInSight) virtualizer.scrollToIndex(row, { align: "auto" }); // else no layout is forced
 }
 
 /** Go some photos across or rows down; `how` is as `choose` takes it. */

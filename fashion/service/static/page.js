@@ -1,7 +1,7 @@
 /** The page: what is dropped, chosen, typed and clicked, and what the header says of it. */
 import { fetchReview, leaveOut, noClass, send, take, undo } from "./decisions.js";
 import { csvOf, save } from "./export.js";
-import { layOut, move, reveal, sight } from "./grid.js";
+import { draw, layOut, move, reveal, sight } from "./grid.js";
 import { fromDrop, fromFiles, isReading } from "./intake.js";
 import { enqueue, pause, retry, work } from "./labelling.js";
 import { ask, count, make, many, notice, the } from "./make.js";
@@ -20,8 +20,8 @@ let isDue = false;
 function show(isOwn) {
   if (isOwn) touched = performance.now();
   if (isOwn || performance.now() - touched > REST_MS) {
-    rebuild();
-    layOut();
+    if (rebuild() || view.order === "label") layOut();
+    else draw();
     fillPanel();
     if (isOwn) reveal();
   } else {
@@ -56,8 +56,8 @@ function fillHeader() {
     chip.setAttribute("aria-pressed", filter === view.filter);
     chip.lastChild.textContent = count(filters[filter]);
   }
-  const options = [["", "all labels"], ...labels.map(([label, number]) => [label, `${label.replace(/[()]/g, "")}: ${count(number)}`])];
-  if (document.activeElement !== the("label")) the("label").replaceChildren(...options.map(([value, text]) => new Option(text, value)));
+  const options = labels.map(([label, number]) => new Option(`${label.replace(/[()]/g, "")}: ${count(number)}`, label));
+  if (document.activeElement !== the("label")) the("label").replaceChildren(new Option("all labels", ""), ...options);
   the("label").value = view.label;
   Object.assign(the("nothing"), { hidden: view.list.length > 0, textContent: view.filter === "check" ? "Nothing is left to check." : "No such photo." });
   if (filters.waiting && performance.now() - spoken < SPOKEN_MS) return;

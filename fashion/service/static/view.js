@@ -67,7 +67,7 @@ export function tally() {
   return { filters, labels: sortBy([...labels], ([label]) => groupKey(label)) };
 }
 
-/** List anew what is shown. Where the cursor's photo is shown no more, the next one has it. */
+/** List anew what is shown; return whether that is another list. A cursor whose photo is gone goes to the next. */
 export function rebuild() {
   const before = view.list;
   const fitting = photosOf(view.filter).filter((photo) => !view.label || groupOf(photo) === view.label);
@@ -81,6 +81,7 @@ export function rebuild() {
   }
   if (!there.has(view.anchor)) view.anchor = null;
   if (view.cursor && !view.selected.size) view.selected.add(view.cursor);
+  return before.length !== view.list.length || before.some((photo, i) => photo !== view.list[i]);
 }
 
 /** Go to a photo. `how` is "only", to "toggle" it, or to select the "range" up to it. */
