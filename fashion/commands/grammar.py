@@ -123,6 +123,8 @@ COMMANDS = {
             "zip_encoding": Key("the code page of a zip's names that aren't UTF-8", "cp866"),
             "update": Key("append photos that the input has gained", "true"),
             "retry_failed": Key("try photos again that couldn't be read", "true"),
+            "engine": Key("local: this machine; ray: a cluster, too", "local"),
+            "ray_address": Key("the cluster to join; without it Ray starts one here", "HOST:PORT"),
             "workers": Key("processes that label; without it one for four cores", "2"),
             "photo_s": Key("seconds that reading and decoding a photo may take", "20"),
         },

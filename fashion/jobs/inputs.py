@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from fashion.labelling.photos import Place, find_photos
 
 LIST_SUFFIXES = (".txt", ".lst")
+ADDRESS = "://"  # in the name of a photo in an object store
 BATCH = 2**16  # rows of a table that are read at a time
 
 
@@ -19,7 +20,7 @@ def list_places(paths: Sequence[str], zip_encoding: str | None = None) -> Iterat
     Args:
         paths: Folders, zips, photos; lists, `.txt` with a path a line; tables, `.parquet` with the
             columns `file` or `photo` or both, and `member` of a zip. Paths in lists and tables are
-            told from their folder.
+            told from their folder, or are addresses.
         zip_encoding: The code page of names in a zip that are no UTF-8.
 
     Raises:
@@ -43,7 +44,7 @@ def _of_list(path: Path) -> Iterator[Place]:
         for line in lines:
             name = line.rstrip("\r\n")
             if name:
-                yield Place(name, os.path.join(folder, name))
+                yield Place(name, _joined(folder, name))
 
 
 def _of_table(path: Path) -> Iterator[Place]:
@@ -69,7 +70,12 @@ def _place(cells: dict[str, str | None], folder: str) -> Place:
     if not file:
         raise ValueError("a row names no file")
     name = cells.get("photo") or (f"{file}/{member}" if member else file)
-    return Place(name, os.path.join(folder, file), member or None)
+    return Place(name, _joined(folder, file), member or None)
+
+
+def _joined(folder: str, file: str) -> str:
+    """Return a path from a folder; an address such as `s3://…` is none."""
+    return file if ADDRESS in file else os.path.join(folder, file)
 
 
 def _text(cell: Any) -> str | None:  # noqa: ANN401 - of a table

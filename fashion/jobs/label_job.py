@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fashion.jobs.deaths import Deaths
 from fashion.jobs.ending import failed_rows, finished, write_ending
 from fashion.jobs.folder import Job, JobFolder
 from fashion.jobs.inputs import list_places
-from fashion.jobs.local_engine import label_locally, share_cores
+from fashion.jobs.local_engine import Progress, label_locally, share_cores
 from fashion.jobs.orders import Order, Task
 from fashion.jobs.results import Results
 from fashion.jobs.settings import Effort, JobSettings
@@ -153,7 +153,7 @@ def _label(
     )
     began = time.monotonic()
     with tqdm(desc="Labelling", total=job.rows, initial=before, unit="photo", disable=None) as bar:
-        engine(effort)(order, tasks, effort, lambda done: _show(bar, before + done))
+        _engine(effort)(order, tasks, effort, lambda done: _show(bar, before + done))
     seconds = time.monotonic() - began
     return {
         "photos": number,
@@ -162,9 +162,13 @@ def _label(
     }
 
 
-def engine(effort: Effort) -> Any:  # noqa: ANN401 - a function like `label_locally`
+def _engine(effort: Effort) -> Callable[[Order, Sequence[Task], Effort, Progress], None]:
     """Return what does tasks."""
-    return label_locally
+    if effort.engine == "local":
+        return label_locally
+    from fashion.jobs.ray_engine import label_with_ray
+
+    return label_with_ray
 
 
 def _show(bar: Any, done: int) -> None:  # noqa: ANN401 - tqdm's

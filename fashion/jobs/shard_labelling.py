@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pyarrow.fs import FileSystem
 
-from fashion.catalogue.archives import Archive
+from fashion.catalogue.archives import Archive, check_size
 from fashion.catalogue.containers import Folder
 from fashion.catalogue.images import decode_measured
 from fashion.catalogue.root import open_archive
 from fashion.jobs.folder import JobFolder
+from fashion.jobs.inputs import ADDRESS
 from fashion.jobs.manifest import Entry, PartReader, part_path
 from fashion.jobs.orders import Order, Task
 from fashion.jobs.results import FileFacts, Outcome, Results, replace_rows
@@ -137,7 +139,7 @@ class ShardLabeller:
     def _decoded(self, entry: Entry) -> Decoded:
         try:
             content = self._read(entry)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, NotImplementedError) as error:
             return Decoded(None, Outcome(str(error) or type(error).__name__))
         facts = FileFacts(hashlib.sha256(content).hexdigest(), len(content))
         try:
@@ -151,6 +153,20 @@ class ShardLabeller:
     def _read(self, entry: Entry) -> bytes:
         place = entry.place
         if place.member is None:
-            return self._loose.read(place.file)
+            return _stored(place.file) if ADDRESS in place.file else self._loose.read(place.file)
         archive: Archive = self._archive(place.file)
         return archive.read(place.member)
+
+
+def _stored(address: str) -> bytes:
+    """Return the content of a photo in an object store, or in what else pyarrow reads.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It is larger than a photo may be, or the address is none.
+    """
+    store, path = FileSystem.from_uri(address)
+    with store.open_input_file(path) as file:
+        check_size(file.size())
+        content: bytes = file.read()
+    return content

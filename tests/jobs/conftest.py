@@ -1,9 +1,12 @@
 """Photos to label, and workers with a planted fault."""
 
 import csv
+import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -12,6 +15,14 @@ pytest.importorskip("pyarrow", reason="fashion label needs the extra batch")
 from fashion.commands.main import run
 from fashion.jobs import crew
 
+PATIENCE_S = 240  # of a test on a busy machine; nothing is timed
+DRIVER = """
+import sys
+from fashion.commands.main import run
+from fashion.jobs import crew
+crew.COMMAND = tuple({command!r})
+run("label", {words!r})
+"""
 STUB = """
 import os, sys, time
 from fashion.jobs import durable, shard_labelling, worker
@@ -95,3 +106,45 @@ def plant(monkeypatch, tmp_path):
         return command
 
     return plant
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Returns start(words, command), a process of `fashion label` that is gone in the end."""
+    started = []
+
+    def start(words, command):
+        code = DRIVER.format(command=command, words=words)
+        with (tmp_path / "log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log)
+        started.append(process)
+        return psutil.Process(process.pid), process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """Returns wait_for(condition), which waits until something is so, and returns it."""
+
+    def wait_for(condition):
+        end = time.monotonic() + PATIENCE_S
+        while not (found := condition()):
+            assert time.monotonic() < end, "nothing has happened for minutes"
+            time.sleep(0.01)
+        return found
+
+    return wait_for
+
+
+@pytest.fixture(scope="session")
+def results_of():
+    """Returns results_of(job), how many shards are labelled."""
+
+    def results_of(job):
+        return len([*(job / "results").glob("rows-*.parquet")]) if job.is_dir() else 0
+
+    return results_of

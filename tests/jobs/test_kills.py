@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 
@@ -16,94 +14,59 @@ import pytest
 from fashion.commands.main import run
 
 PATIENCE_S = 240  # of a test on a busy machine; nothing is timed
-DRIVER = """
-import sys
-from fashion.commands.main import run
-from fashion.jobs import crew
-crew.COMMAND = tuple({command!r})
-run("label", {words!r})
-"""
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Returns start(words, command), a process of `fashion label` that is gone in the end."""
-    started = []
+def killed(start, wait_for, results_of):
+    """Returns killed(job, words, command, victims, chance): each is killed once a shard is done."""
 
-    def start(words, command):
-        code = DRIVER.format(command=command, words=words)
-        with (tmp_path / "log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log)
-        started.append(process)
-        return psutil.Process(process.pid), process
+    def has_grown(job, seen, process):
+        return results_of(job) > seen or process.poll() is not None
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    def killed(job, words, command, victims, chance):
+        driver, process = start(words, command)
+        for victim in victims:
+            wait_for(partial(has_grown, job, results_of(job), process))
+            time.sleep(chance.random() * 0.2)
+            if process.poll() is not None:
+                break
+            workers = driver.children()
+            if victim == "driver" or not workers:
+                os.kill(driver.pid, signal.SIGKILL)
+                process.wait()
+                wait_for(lambda workers=workers: not any(each.is_running() for each in workers))
+                driver, process = start(words, command)
+            else:
+                os.kill(workers[0].pid, signal.SIGKILL)
+        assert process.wait(PATIENCE_S * 4) == 0
 
-
-def wait_for(condition):
-    """Wait until something is so, and return it."""
-    end = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < end, "nothing has happened for minutes"
-        time.sleep(0.01)
-    return found
-
-
-def results_of(job):
-    return len([*(job / "results").glob("rows-*.parquet")]) if job.is_dir() else 0
-
-
-def has_grown(job, seen, process):
-    return results_of(job) > seen or process.poll() is not None
-
-
-def killed(job, start, words, command, victims, chance):
-    """Kill a process for each victim, once one more shard is done; return what goes on alone."""
-    driver, process = start(words, command)
-    for victim in victims:
-        seen = results_of(job)
-        wait_for(partial(has_grown, job, seen, process))
-        time.sleep(chance.random() * 0.2)
-        if process.poll() is not None:
-            return
-        workers = driver.children()
-        if victim == "driver" or not workers:
-            os.kill(driver.pid, signal.SIGKILL)
-            process.wait()
-            wait_for(lambda workers=workers: not any(each.is_running() for each in workers))
-            driver, process = start(words, command)
-        else:
-            os.kill(workers[0].pid, signal.SIGKILL)
-    assert process.wait(PATIENCE_S * 4) == 0
+    return killed
 
 
 def test_a_job_that_is_killed_loses_and_doubles_nothing(
-    bundle, draw, label, plant, predict, start, tmp_path
+    bundle, draw, plant, predict, killed, results_of, tmp_path
 ):
     photos, job = draw(tmp_path / "photos", 160), tmp_path / "job"
     words = [f"bundle={bundle}", f"output={job}", f"input={photos}", "shard=16", "batch_size=8"]
     command = plant("time.sleep(0.02)")
-    killed(job, start, words, command, ["driver", "worker", "driver"], random.Random(1))
+    killed(job, words, command, ["driver", "worker", "driver"], random.Random(1))
     assert (job / "predictions.csv").read_bytes() == predict(str(photos))
     assert results_of(job) == 10
 
 
 @pytest.mark.long
-def test_thousands_of_photos_and_ten_kills(bundle, draw, plant, predict, start, tmp_path):
+def test_thousands_of_photos_and_ten_kills(bundle, draw, plant, predict, killed, tmp_path):
     photos, job = draw(tmp_path / "photos", 5_000), tmp_path / "job"
     words = [f"bundle={bundle}", f"output={job}", f"input={photos}", "shard=64", "batch_size=8"]
     chance = random.Random(2)
     victims = chance.choices(["driver", "worker"], k=10)
-    killed(job, start, words, plant("time.sleep(0.002)"), victims, chance)
+    killed(job, words, plant("time.sleep(0.002)"), victims, chance)
     assert (job / "predictions.csv").read_bytes() == predict(str(photos))
 
 
 @pytest.mark.long
 def test_a_job_of_a_million_goes_on_within_seconds_in_little_memory(
-    bundle, draw, plant, start, tmp_path
+    bundle, draw, plant, start, wait_for, results_of, tmp_path
 ):
     draw(tmp_path / "photos", 10)
     job = tmp_path / "job"

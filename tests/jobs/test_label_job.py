@@ -161,6 +161,16 @@ def test_lists_and_tables_name_photos_from_their_folder(label, cells, photos, tm
     assert len({*ones}) == len({*twos}) == 1
 
 
+def test_photos_may_have_addresses(label, cells, photos, tmp_path):
+    (tmp_path / "list.txt").write_text(
+        f"{(photos / '0001.png').as_uri()}\nphotos/0001.png\nnowhere://x/y.png\n"
+    )
+    rows = cells(label(f"input={tmp_path / 'list.txt'}"))
+    assert rows[0]["photo"] == (photos / "0001.png").as_uri()
+    assert rows[0]["probability_1"] == rows[1]["probability_1"]
+    assert "nowhere" in rows[2]["error"]
+
+
 def test_a_manifest_is_the_input_of_another_job(label, photos, tmp_path):
     job = label(f"input={photos}")
     other = label(f"input={job / 'manifest' / 'part-00000.parquet'}", output=tmp_path / "again")
