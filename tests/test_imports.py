@@ -119,7 +119,8 @@ NEVER_LOADED = {
     "review": "torch pandas scipy lightning timm hydra fastapi",
     "commands.corrections": "torch pandas scipy lightning timm hydra fastapi",
     "service": "torch pandas scipy lightning timm hydra",
-    "jobs": "torch pandas scipy lightning timm hydra ray",
+    "jobs": "torch pandas scipy lightning timm hydra",
+    "jobs.ray_engine": "ray",
     "labelling.label_files": "torch timm pandas scipy",  # a checkpoint's model brings the first two
     # Help, and what is wrong with a word, come at once.
     "commands.main": "torch lightning hydra omegaconf numpy pandas matplotlib",
