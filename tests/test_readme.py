@@ -32,7 +32,8 @@ def test_the_readme_shows_commands():
     assert len(TRAININGS) > 15
     assert {"evaluate", "predict", "cache"} <= set(COMMANDS)
     python = [words[1] for words in LINES if words[0] == "python"]
-    assert set(python) <= {"train.py", "benchmarks/xla_graphs.py"}
+    benchmarks = {"benchmarks/xla_graphs.py", "benchmarks/corrections.py"}
+    assert set(python) <= {"train.py", *benchmarks}
 
 
 def test_links_lead_to_files_and_headings():
