@@ -17,13 +17,13 @@ import torch
 import train
 from fashion import shards
 from fashion.commands.configuration import compose_words
-from fashion.commands.evaluate import evaluate
 from fashion.data.batches import PADDING, ProductDataset
 from fashion.data.cache import delete_stores, list_stores
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.feature_data import FeatureDataset
 from fashion.data.feature_store import MissingSampler, open_features, view_names
 from fashion.models.cut import BoundaryTensor
+from fashion.reports.evaluate import evaluate
 from fashion.training.inference import fill_features
 
 REPO = Path(__file__).parents[2]
