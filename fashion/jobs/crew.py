@@ -8,11 +8,10 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -23,7 +22,7 @@ import fashion
 from fashion.jobs.deaths import DIED, Deaths
 from fashion.jobs.folder import JobFolder
 from fashion.jobs.orders import Done, Failed, Order, Task
-from fashion.jobs.slots import Slots
+from fashion.jobs.slots import Slots, shared_folder
 
 COMMAND = (sys.executable, "-m", "fashion.jobs.worker")
 MOST_BLANK_DEATHS = 5  # of a shard while no photo of it is being decoded
@@ -109,7 +108,8 @@ class Crew:
         self._deaths = Deaths(JobFolder(order.folder).deaths)
         self._blank: Counter[int] = Counter()
         self._reports: Queue[tuple[Worker, Done | Failed | None]] = Queue()
-        self._folder = tempfile.TemporaryDirectory(prefix="fashion-label-")
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(shared_folder())
         self._workers: list[Worker] = []
 
     def __enter__(self) -> "Crew":
@@ -118,9 +118,9 @@ class Crew:
 
     def __exit__(self, *error: object) -> None:
         """End the workers."""
-        for worker in self._workers:
-            worker.end()
-        self._folder.cleanup()
+        with self._stack:
+            for worker in self._workers:
+                worker.end()
 
     @property
     def finished(self) -> int:
@@ -162,7 +162,7 @@ class Crew:
 
     def _share_out(self, waiting: "deque[Task]") -> None:
         while waiting and len(self._workers) < self._number:
-            self._workers.append(Worker(self._order, Path(self._folder.name), self._reports))
+            self._workers.append(Worker(self._order, self._folder, self._reports))
         for worker in self._workers:
             if worker.task is None and waiting:
                 worker.give(self._deaths.told_to(waiting.popleft()))

@@ -4,9 +4,36 @@ They tell which rows are being decoded, and how many of the task's photos are fi
 """
 
 import mmap
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
+
+from fashion.locks import NoLocksError, alone, unless_used
+
+PREFIX = "fashion-label-"
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """Have a folder for files of shared numbers; those that killed processes left are deleted."""
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{PREFIX}*/"):
+        # Another user's can't be deleted; of a disk without locks nobody can tell whose it is.
+        with suppress(NoLocksError), unless_used(left, []) as is_free:
+            if is_free:
+                shutil.rmtree(left, ignore_errors=True)
+    folder = place / f"{PREFIX}{uuid4().hex}"
+    with alone(folder, "the workers' folder"):
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Slots:

@@ -44,14 +44,18 @@ def killed(start, wait_for, results_of):
 
 
 def test_a_job_that_is_killed_loses_and_doubles_nothing(
-    bundle, draw, plant, predict, killed, results_of, tmp_path
+    bundle, draw, plant, predict, killed, results_of, tmp_path, monkeypatch
 ):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("TMPDIR", str(shared))
     photos, job = draw(tmp_path / "photos", 160), tmp_path / "job"
     words = [f"bundle={bundle}", f"output={job}", f"input={photos}", "shard=16", "batch_size=8"]
     command = plant("time.sleep(0.02)")
     killed(job, words, command, ["driver", "worker", "driver"], random.Random(1))
     assert (job / "predictions.csv").read_bytes() == predict(str(photos))
     assert results_of(job) == 10
+    assert [*shared.iterdir()] == []  # nor does a killed one leave anything to stay
 
 
 @pytest.mark.long
