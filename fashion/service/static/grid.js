@@ -57,7 +57,7 @@ export function draw() {
     URL.revokeObjectURL(card.querySelector("img")?.src);
     cards.delete(photo);
   }
-  grid.setAttribute("aria-activedescendant", cards.get(view.cursor)?.id ?? "");
+  grid.setAttribute("aria-activedescendant", cards.get(view.cursor ?? view.list[0])?.id ?? "");
 }
 
 function newCard(photo) {
@@ -76,7 +76,8 @@ function fillCard(photo, column) {
   const [text, kind] = badgeOf(photo);
   card.setAttribute("aria-selected", view.selected.has(photo));
   card.setAttribute("aria-colindex", column + 1);
-  card.className = `card ${kind} ${photo.state} ${photo === view.cursor ? "cursor" : ""}`;
+  // While none is chosen an arrow would choose the first.
+  card.className = `card ${kind} ${photo.state} ${photo !== (view.cursor ?? view.list[0]) ? "" : view.cursor ? "cursor" : "first"}`;
   const [picture, label, chance, name, badge] = card.querySelectorAll(".photo, b, .chance, bdi, .badge");
   label.textContent = shown(groupOf(photo), 80).replace(/^\(|\)$/g, "");
   chance.textContent = photo.labels && !photo.decision && !isBlind(photo) ? percent(photo.labels[0].probability) : "";

@@ -204,6 +204,39 @@ def test_by_label_the_photos_of_a_label_stand_together_the_least_sure_first(
     assert list(rows) == [path.name for path in same]
 
 
+RINGS = """
+    ["#grid", ".card"].map((each) => [...document.querySelectorAll(each)]
+    .filter((one) => getComputedStyle(one).outlineStyle !== "none")
+    .map((one) => one.querySelector("bdi").textContent))"""
+
+
+@pytest.mark.parametrize("order", ["unsure", "label"])
+def test_the_ring_of_the_keys_is_round_one_card_and_never_round_the_grid(
+    open_shop, server, drawn, order
+):
+    shop = open_shop(server.url, 1280, 500)
+    shop.drop(*drawn[:40])
+    shop.wait_for(40)
+    page = shop.page
+    page.select_option("#order", order)
+    names = page.locator(".card bdi").all_text_contents()
+    assert page.evaluate(RINGS) == [[], []]
+    shop.press("Tab")  # to the grid: what the arrows would choose
+    while page.evaluate("document.activeElement.id") != "grid":
+        shop.press("Tab")
+    assert page.evaluate(RINGS) == [[], names[:1]]
+    shop.press("ArrowRight")
+    assert page.evaluate(RINGS) == [[], names[:1]]
+    shop.press("ArrowRight")
+    assert page.evaluate(RINGS) == [[], names[1:2]]
+    page.evaluate("document.getElementById('grid').scrollTop = 1e6")
+    shop.until("!document.querySelector('.card.cursor')")
+    assert page.evaluate(RINGS) == [[], []]
+    shop.press("ArrowLeft")
+    shop.until("document.querySelector('.card.cursor')")
+    assert page.evaluate(RINGS) == [[], names[:1]]
+
+
 @pytest.mark.parametrize(
     ("locale", "separator", "decimal"), [("de-DE", ";", ","), ("en-GB", ",", ".")]
 )
