@@ -8,6 +8,8 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from math import ceil
 from typing import Any, cast
@@ -76,7 +78,7 @@ class Server(uvicorn.Server):
         self._service = service
         self._url = url(bound)
         self._is_hurried = False
-        self._reloads: set[asyncio.Future[None]] = set()
+        self._begun: set[asyncio.Future[Any]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin, and say so."""
@@ -100,12 +102,35 @@ class Server(uvicorn.Server):
         while end > 0 and not self._is_hurried:
             await asyncio.sleep(0.1)
             end -= 0.1
+        self._accept_waiting(sockets or [])
         await super().shutdown(sockets)
 
+    def _accept_waiting(self, sockets: list[socket.socket]) -> None:
+        """Take in the connections that the system has made and nobody has accepted.
+
+        To close the sockets would reset them, on a busy machine with requests under way.
+        """
+        loop = asyncio.get_running_loop()
+        protocol = partial(
+            cast(Any, self.config.http_protocol_class),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        for each in sockets:
+            with suppress(OSError):  # BlockingIOError: there are no more
+                while True:
+                    connection, _ = each.accept()
+                    self._keep(loop.connect_accepted_socket(protocol, connection))
+
     def _reload(self) -> None:
-        task = asyncio.ensure_future(asyncio.to_thread(self._service.reload))
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
+        self._keep(asyncio.to_thread(self._service.reload))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Begin something, and refer to it until it has ended, as asyncio doesn't."""
+        task = asyncio.ensure_future(coroutine)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
 
     def _greeting(self) -> str:
         model = self._service.models.current

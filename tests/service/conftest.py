@@ -133,12 +133,14 @@ class InThread:
         network: What labels in it.
         service: The service.
         server: uvicorn's.
+        thread: It runs there.
     """
 
     running: Running
     network: Network
     service: Service
     server: Server
+    thread: threading.Thread
 
 
 @pytest.fixture(scope="session")
@@ -237,7 +239,7 @@ def in_thread():
 
         ends.append(end)
         running = Running(f"http://127.0.0.1:{bound.getsockname()[1]}")
-        return InThread(running, network, service, server)
+        return InThread(running, network, service, server, thread)
 
     yield start_one
     for end in ends:

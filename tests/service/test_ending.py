@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 import requests
@@ -69,6 +70,28 @@ def test_what_was_accepted_is_answered_before_it_ends(start, served_bundle, unti
     callers.join()
     assert {*callers.statuses} == {200}
     assert callers.failures == []
+
+
+def test_who_waits_to_be_accepted_when_the_end_comes_is_answered(in_thread, photo, monkeypatch):
+    it = in_thread(drain_s=8)
+    accept, content = it.server._accept_waiting, photo()
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+    with ExitStack() as stack:
+        waiting = []
+
+        def knock(sockets):  # nothing else runs in the service meanwhile
+            for _ in range(5):
+                waiting.append(stack.enter_context(it.running.connect()))
+                waiting[-1].sendall(head % len(content) + content)
+            accept(sockets)
+
+        monkeypatch.setattr(it.server, "_accept_waiting", knock)
+        assert it.running.get("/livez").status_code == 200
+        it.server.handle_exit(signal.SIGTERM, None)
+        it.thread.join(PATIENCE_S)
+        assert len(waiting) == 5
+        for each in waiting:
+            assert each.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_slow_request_is_answered_before_it_ends(start, served_bundle, photo, until):
