@@ -10,7 +10,7 @@ from fashion.commands.configuration import compose_settings
 from fashion.devices.accelerators import chosen, keep_from_metadata_host
 
 
-def run(words: list[str], report: Callable[[str], object] = sys.stdout.write) -> None:
+def run(words: list[str], report: Callable[[str], object] = print) -> None:
     """Report on the machine and on the run that the words describe."""
     keep_from_metadata_host()
     cfg = compose_settings(words)
@@ -19,15 +19,15 @@ def run(words: list[str], report: Callable[[str], object] = sys.stdout.write) ->
         for finding in part:
             report(_wrapped(f"  {finding.mark}  {finding.text}"))
             findings.append(finding)
-        report("\n")
+        report("")
     line = command(words, findings, cfg)
     is_wrong = any(finding.mark == WRONG for finding in findings)
     if line is None:
-        report("Mend what is marked !! first.\n")
+        report("Mend what is marked !! first.")
     else:
         device = NAMES.get(chosen(cfg.trainer.accelerator), cfg.trainer.accelerator)
         would = "As it is, this would run" if is_wrong else "This would train"
-        report(f"{would} on {device}:\n    {line}\n")
+        report(f"{would} on {device}:\n    {line}")
     sys.exit(1 if is_wrong else 0)
 
 
@@ -36,4 +36,4 @@ def _wrapped(line: str) -> str:
     wrapper = textwrap.TextWrapper(
         width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False
     )
-    return wrapper.fill(line) + "\n"
+    return wrapper.fill(line)

@@ -190,7 +190,7 @@ def test_the_command_takes_paths_with_commas_and_equals_signs(ckpt_path, tmp_pat
     ("arguments", "message"),
     [
         (["ckpt_path=nowhere.ckpt"], r"ckpt_path='nowhere\.ckpt' does not exist"),
-        (["split=test"], r"ckpt_path is missing"),
+        (["split=test"], r"^Pass ckpt_path=FILE or results=JOB, one of them\."),
         (["ckpt_path=x", "splitt=val"], r"splitt is unknown"),
         (["ckpt_path=CKPT", "split=dev"], r"split='dev' is unknown; pass train, val, test or all"),
         (
