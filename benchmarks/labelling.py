@@ -27,6 +27,7 @@ import torch
 import transformers
 from machine import machine
 from PIL import Image
+from random_weights import spread_out
 from torch.utils.flop_counter import FlopCounterMode
 
 from fashion.bundles.bundle_files import BundleFiles
@@ -34,12 +35,12 @@ from fashion.bundles.onnx_model import OnnxModel
 from fashion.catalogue.images import decode_image
 from fashion.commands.configuration import compose_words
 from fashion.export.export import export
+from fashion.export.odd_photos import drawn_photos
 from fashion.labelling.checkpoint_models import CheckpointModel
 from fashion.labelling.labeller import Labeller, Model
 from fashion.labelling.labels_table import LabelsTable, csv_bytes
 from fashion.labelling.photos import find_photos
 from fashion.models import checkpoints
-from fashion.models.heads import names_of_heads
 from fashion.models.network import PhotoClassifier
 
 RESULTS = Path(__file__).with_name("labelling.json")
@@ -66,23 +67,17 @@ def draw_photos(folder: Path, number: int) -> None:
 
 
 def write_checkpoint(model: str, side: int, path: Path) -> None:
-    """Write a checkpoint of random weights whose probabilities differ a little.
-
-    A deep network of random weights makes much of what is rounded off, so that export would find
-    its graph to label otherwise.
-    """
+    """Write a checkpoint of random weights that tells drawn photos apart."""
     cfg = compose_words(["data=sample", f"model={model}", f"model.input_size={side}"])
     settings = {
-        **{"backbone": cfg.model.backbone, "input_size": side, "unfreeze": [], "dropout": 0.0},
+        **{"backbone": cfg.model.backbone, "input_size": side, "unfreeze": "all", "dropout": 0.0},
         "class_names": [f"class {k}" for k in range(NUM_CLASSES)],
     }
     torch.manual_seed(0)
-    network = PhotoClassifier(**settings, pretrained=False, weights=None).eval()
-    with torch.no_grad():
-        logits = network(torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8))
-        for name in names_of_heads(network.backbone):
-            network.backbone.get_submodule(name).weight /= 1e3 * logits.abs().max()
+    network = PhotoClassifier(**settings, pretrained=False, weights=None)
     way = {"input_size": side, "interpolation": "bilinear", "fit": "squash"}
+    squares = np.stack([decode_image(content, **way) for content in drawn_photos(16)])
+    spread_out(network, torch.from_numpy(squares).permute(0, 3, 1, 2))
     parts = {"hyper_parameters": settings, "state_dict": network.state_dict()}
     with path.open("wb") as file:
         checkpoints.write({**parts, "preprocessing": way, "run": {}}, file)
