@@ -99,7 +99,7 @@ def _compare(thumbnails: Thumbnails, a: np.ndarray, b: np.ndarray, view: int) ->
     whole, other = (_structures(thumbnails, "half", photos) for photos in (a, b))
     shown = _Shown.of(other, F.avg_pool2d(weights[:, None], 2)[:, 0])
     distance, warp = _aligned(whole, shown, warp, COARSE_STEPS)
-    for near in torch.nonzero(distance < HOPEFUL)[:, 0].split(FINE_CHUNK):
+    for near in torch.split(torch.nonzero(distance < HOPEFUL)[:, 0], FINE_CHUNK):
         rows = near.numpy()
         whole, other = (_structures(thumbnails, "fine", photos[rows]) for photos in (a, b))
         distance[near], _ = _aligned(whole, _Shown.of(other, weights[near]), warp[near], FINE_STEPS)
