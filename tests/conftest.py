@@ -21,7 +21,7 @@ from fashion.commands.configuration import compose_words
 from fashion.data.settings import DataSettings
 from fashion.metrics.predictions import Predictions
 
-pytest_plugins = ["written_bundles"]
+pytest_plugins = ["forked_commands", "written_bundles"]
 REPO = Path(train.__file__).parent
 
 COLUMNS = [

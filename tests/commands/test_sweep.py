@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,37 +38,49 @@ SMALL = [
 ]
 
 
-def start(sweep_dir, tiny_root, cache_dir, *words, catch=subprocess.PIPE):
-    """Start a sweep in a process of its own."""
-    where = [
-        f"data.root={tiny_root}",
-        f"data.cache_dir={cache_dir}",
-        f"hydra.sweep.dir={sweep_dir}",
-    ]
-    return subprocess.Popen(
-        [sys.executable, "train.py", "--multirun", *SMALL, *where, *words],
-        cwd=REPO,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=catch,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture(scope="module")
+def words_of(tiny_root, tmp_path_factory):
+    """Returns words_of(sweep_dir, *words): what a shell gives Python for a sweep."""
+    cache_dir = tmp_path_factory.mktemp("cache")
+
+    def words_of(sweep_dir, *words):
+        where = [
+            f"data.root={tiny_root}",
+            f"data.cache_dir={cache_dir}",
+            f"hydra.sweep.dir={sweep_dir}",
+        ]
+        return ["train.py", "--multirun", *SMALL, *where, *words]
+
+    return words_of
 
 
-def finish(process):
-    output, _ = process.communicate(timeout=600)
-    return process.returncode, output
+@pytest.fixture(scope="module")
+def start(start_command, words_of):
+    """Returns start(sweep_dir, *words): a sweep in a process of its own."""
+    return lambda *arguments: start_command(*words_of(*arguments))
+
+
+@pytest.fixture
+def start_typed(words_of):
+    """Returns the same with a command line of its own, by which its processes are found."""
+
+    def start_typed(*arguments, catch=subprocess.PIPE):
+        return subprocess.Popen(
+            [sys.executable, *words_of(*arguments)],
+            cwd=REPO,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=catch,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start_typed
 
 
 def table_of(sweep_dir):
     table = pd.read_csv(sweep_dir / "comparison.csv").drop(columns=TIMES)
     return table.sort_values("run", ignore_index=True)
-
-
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 def job_end(sweep_dir, name, status, error=None, mode="MULTIRUN"):
@@ -187,23 +200,30 @@ def test_a_finished_run_is_known_by_its_settings(tmp_path):
         find_finished(other, tmp_path)
 
 
+SEEDS = ["model.backbone=test_resnet", "seed=0,1", "trainer.max_epochs=2"]
+HALF_OF_THEM_FAIL = "model.weights=null,no.safetensors"
+
+
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    """The folder of a sweep that nothing stopped, in one process: two jobs finish, two fail."""
+    folder = tmp_path_factory.mktemp("whole")
+    returncode, output = start(folder, *SEEDS, HALF_OF_THEM_FAIL).finish()
+    assert returncode == 1, output
+    return folder
+
+
 @pytest.mark.slow
-def test_a_sweep_killed_and_started_again_ends_as_one_that_was_not(tiny_root, cache_dir, tmp_path):
-    words = ["model.backbone=test_resnet,test_efficientnet", "trainer.max_epochs=3"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    returncode, output = finish(start(whole, tiny_root, cache_dir, *words))
-    assert returncode == 0, output
-    first, second = (
-        killed / f"timm,model.backbone=test_{name}" for name in ("resnet", "efficientnet")
-    )
+def test_a_sweep_killed_and_started_again_ends_as_one_that_was_not(start, whole, tmp_path):
+    first, second = (tmp_path / f"timm,seed={seed},model.weights=null" for seed in (0, 1))
 
     def kill_when(is_time):
-        process = start(killed, tiny_root, cache_dir, *words, catch=subprocess.DEVNULL)
+        process = start(tmp_path, *SEEDS, HALF_OF_THEM_FAIL)
         while process.poll() is None and not is_time():
             time.sleep(0.02)
         assert process.poll() is None, "it ended before it was killed"
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        assert process.finish()[0] == -signal.SIGKILL
 
     kill_when(lambda: (first / "checkpoints" / "last.ckpt").exists())
     assert not (first / "report" / "summary.json").exists()
@@ -211,14 +231,15 @@ def test_a_sweep_killed_and_started_again_ends_as_one_that_was_not(tiny_root, ca
     assert not (second / "report" / "summary.json").exists()
     kill_when(lambda: (second / "predictions-val.npz").exists())  # trained, not yet reported on
     before = (first / "report" / "summary.json").stat().st_mtime_ns
-    returncode, output = finish(start(killed, tiny_root, cache_dir, *words))
-    assert returncode == 0, output
+    returncode, output = start(tmp_path, *SEEDS, HALF_OF_THEM_FAIL).finish()
+    assert returncode == 1, output
     assert "is finished: nothing is left to do" in output
     assert (first / "report" / "summary.json").stat().st_mtime_ns == before
-    pd.testing.assert_frame_equal(table_of(killed), table_of(whole))
-    history = pd.read_csv(second / "history.csv").drop(columns="seconds")
-    unbroken = pd.read_csv(whole / second.name / "history.csv").drop(columns="seconds")
-    pd.testing.assert_frame_equal(history, unbroken)
+    pd.testing.assert_frame_equal(table_of(tmp_path), table_of(whole))
+    for folder in (first, second):
+        history = pd.read_csv(folder / "history.csv").drop(columns="seconds")
+        unbroken = pd.read_csv(whole / folder.name / "history.csv").drop(columns="seconds")
+        pd.testing.assert_frame_equal(history, unbroken)
 
 
 DDP = ["model.backbone=test_resnet", "trainer.devices=2", "trainer.strategy=ddp"]
@@ -250,9 +271,9 @@ def second_processes(folder):
 
 
 @pytest.mark.slow
-def test_jobs_of_two_processes_are_runs_of_their_own(tiny_root, cache_dir, tmp_path):
+def test_jobs_of_two_processes_are_runs_of_their_own(start, tmp_path):
     words = [*DDP, "model.optimizer.lr=bad,1e-3", "trainer.max_epochs=1", "robustness_photos=0"]
-    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    returncode, output = start(tmp_path, *words).finish()
     assert returncode == 1, output
     table = pd.read_csv(tmp_path / "comparison.csv").set_index("run")
     failed = table.loc["timm,model.optimizer.lr=bad"]
@@ -268,7 +289,7 @@ def test_jobs_of_two_processes_are_runs_of_their_own(tiny_root, cache_dir, tmp_p
 
 
 @pytest.mark.long
-def test_jobs_of_two_processes_end_with_the_sweep_and_go_on_with_it(tiny_root, cache_dir, tmp_path):
+def test_jobs_of_two_processes_end_with_the_sweep_and_go_on_with_it(start_typed, tmp_path):
     words = [*DDP, "seed=0,1", "trainer.max_epochs=4", "robustness_photos=0"]
     first, second = (tmp_path / f"timm,seed={seed}" for seed in (0, 1))
 
@@ -277,39 +298,40 @@ def test_jobs_of_two_processes_end_with_the_sweep_and_go_on_with_it(tiny_root, c
             time.sleep(0.05)
         assert process.poll() is None, "it ended before it was killed"
 
-    process = start(tmp_path, tiny_root, cache_dir, *words, catch=subprocess.DEVNULL)
+    process = start_typed(tmp_path, *words, catch=subprocess.DEVNULL)
     wait_for(second / "checkpoints" / "last.ckpt", process)
     os.kill(process.pid, signal.SIGKILL)  # the sweep alone: the others find out
     process.wait()
     assert left_over(tmp_path) == []
     before = (first / "report" / "summary.json").stat().st_mtime_ns
-    process = start(tmp_path, tiny_root, cache_dir, *words)
+    process = start_typed(tmp_path, *words)
     while not (ranks := second_processes(second)):
         time.sleep(0.05)
     ranks[0].kill()  # one of the two fails: its job does, and the sweep goes on to its table
-    returncode, output = finish(process)
-    assert returncode == 1, output
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 1, output
     assert left_over(tmp_path) == []
     assert pd.read_csv(tmp_path / "comparison.csv")["error"].str.contains("signal 9").any()
     spread = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words, *spread))
-    assert returncode == 0, output
+    process = start_typed(tmp_path, *words, *spread)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
     assert (first / "report" / "summary.json").stat().st_mtime_ns == before
     assert set(pd.read_csv(tmp_path / "comparison.csv")["status"]) == {"finished"}
     assert left_over(tmp_path) == []
 
 
 @pytest.mark.slow
-def test_a_run_that_stopped_early_is_not_trained_on(tiny_root, cache_dir, tmp_path):
-    words = ["model.backbone=test_resnet", "seed=0,1", "trainer.max_epochs=9"]
+def test_a_run_that_stopped_early_is_not_trained_on(start, tmp_path):
+    words = ["model.backbone=test_resnet", "seed=0", "trainer.max_epochs=9"]
     words += ["callbacks.early_stopping.patience=1", "model.optimizer.lr=0.3"]
-    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    returncode, output = start(tmp_path, *words).finish()
     assert returncode == 0, output
-    folder = tmp_path / "timm,seed=0"
+    folder = tmp_path / "timm"
     before = pd.read_csv(folder / "history.csv")
     assert len(before) < 9
     (folder / "report" / "summary.json").unlink()  # as if killed before its report was whole
-    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    returncode, output = start(tmp_path, *words).finish()
     assert returncode == 0, output
     pd.testing.assert_frame_equal(pd.read_csv(folder / "history.csv"), before)
     summary = json.loads((folder / "report" / "summary.json").read_text())
@@ -317,50 +339,52 @@ def test_a_run_that_stopped_early_is_not_trained_on(tiny_root, cache_dir, tmp_pa
 
 
 @pytest.mark.slow
-def test_other_settings_under_the_same_name_fail_and_touch_nothing(tiny_root, cache_dir, tmp_path):
-    words = ["model.backbone=test_resnet", "seed=0,1", "trainer.max_epochs=1"]
-    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
-    assert returncode == 0, output
-    before = table_of(tmp_path)
-    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words, "model.dropout=0.1"))
+def test_other_settings_under_the_same_name_fail_and_touch_nothing(start, whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "sweep")
+    words = [*SEEDS, HALF_OF_THEM_FAIL, "model.dropout=0.1"]
+    returncode, output = start(folder, *words).finish()
     assert returncode == 1
     assert "holds a run of other settings: model.dropout (0.3 -> 0.1)" in output
-    pd.testing.assert_frame_equal(table_of(tmp_path), before)
+    pd.testing.assert_frame_equal(table_of(folder), table_of(whole))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "module", "more"),
     [
-        ("joblib", "joblib", ["hydra.launcher.n_jobs=2"]),
-        ("ray", "ray", ["+hydra.launcher.ray.init.num_cpus=2"]),
-        ("submitit_local", "submitit", ["hydra.launcher.timeout_min=10"]),
+        pytest.param(
+            "joblib", "joblib", ["hydra.launcher.n_jobs=2"], marks=pytest.mark.slow, id="joblib"
+        ),
+        pytest.param(
+            "ray", "ray", ["+hydra.launcher.ray.init.num_cpus=2"], marks=pytest.mark.long, id="ray"
+        ),
+        pytest.param(
+            "submitit_local",
+            "submitit",
+            ["hydra.launcher.timeout_min=10"],
+            marks=pytest.mark.long,
+            id="submitit",
+        ),
     ],
 )
 def test_a_sweep_over_other_processes_ends_as_one_in_this_process(
-    launcher, module, more, tiny_root, cache_dir, tmp_path
+    launcher, module, more, start, whole, tmp_path
 ):
     pytest.importorskip(module, reason=f"the extra {module} is not installed")
     pytest.importorskip(f"hydra_plugins.hydra_{module}_launcher")
-    words = ["model.backbone=test_resnet", "model.weights=null,no.safetensors", "seed=0,1"]
-    words += ["trainer.max_epochs=1"]
-    here, there = tmp_path / "here", tmp_path / "there"
-    returncode, output = finish(start(here, tiny_root, cache_dir, *words))
-    assert returncode == 1, output
     spread = [f"hydra/launcher={launcher}", *more, "data.num_workers=1"]
-    returncode, output = finish(start(there, tiny_root, cache_dir, *words, *spread))
+    returncode, output = start(tmp_path, *SEEDS, HALF_OF_THEM_FAIL, *spread).finish()
     assert returncode == 1, output
-    table = table_of(there)
+    table = table_of(tmp_path)
     assert table["status"].value_counts().to_dict() == {"finished": 4, "failed": 2}
-    pd.testing.assert_frame_equal(table, table_of(here), rtol=1e-3)
+    pd.testing.assert_frame_equal(table, table_of(whole), rtol=1e-3)
 
 
 @pytest.mark.slow
-def test_a_search_started_again_asks_for_the_same_trials(tiny_root, cache_dir, tmp_path):
+def test_a_search_started_again_asks_for_the_same_trials(start, tmp_path):
     pytest.importorskip("optuna", reason="the extra optuna is not installed")
     words = ["+tune=optuna", "model.backbone=test_resnet", "trainer.max_epochs=1"]
     words += ["hydra.sweeper.n_trials=3"]
-    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    returncode, output = start(tmp_path, *words).finish()
     assert returncode == 0, output
     found = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
     # The command line gives the learning rate, which is then not searched for.
@@ -373,7 +397,7 @@ def test_a_search_started_again_asks_for_the_same_trials(tiny_root, cache_dir, t
     folders = {path.name for path in tmp_path.iterdir() if path.is_dir()} - {"figures"}
     assert len(folders) == 3
     assert all(name.startswith("timm,model.optimizer.weight_decay=") for name in folders)
-    returncode, output = finish(start(tmp_path, tiny_root, cache_dir, *words))
+    returncode, output = start(tmp_path, *words).finish()
     assert returncode == 0, output
     assert output.count("is finished: nothing is left to do") == 3
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} - {"figures"} == folders

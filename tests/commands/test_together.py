@@ -185,20 +185,14 @@ TWO = ("trainer.num_nodes=2", "trainer.devices=1")
 
 
 @pytest.mark.slow
-def test_two_machines_train_and_report_as_one_does(words, port, tmp_path):
+def test_two_machines_train_and_report_as_one_does(start_command, words, port, tmp_path):
     words.append("trainer.max_epochs=2")
     both = nodes(port, tmp_path / "two", *words, *TWO)
     outputs = [process.communicate(timeout=600)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    command = [
-        sys.executable,
-        "-m",
-        "fashion",
-        "train",
-        *words,
-        f"hydra.run.dir={tmp_path / 'one'}",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    alone = start_command("-m", "fashion", "train", *words, f"hydra.run.dir={tmp_path / 'one'}")
+    status, said = alone.finish()
+    assert status == 0, said
     two, one = tmp_path / "two", tmp_path / "one"
     tables = [pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (two, one)]
     pd.testing.assert_frame_equal(*tables, rtol=1e-5)

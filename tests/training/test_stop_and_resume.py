@@ -1,9 +1,6 @@
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,41 +12,33 @@ from fashion.training.averaging import TRAINED
 from fashion.training.classifier import ProductClassifier
 from fashion.training.run_folder import RunFolder
 
-REPO = Path(__file__).parents[2]
 EPOCHS = 3
 
 
-def start(run_dir, tiny_root, cache_dir, *more):
-    """Train a small network in a process of its own, with all that a seed decides switched on."""
-    settings = [
-        f"data.root={tiny_root}",
-        f"data.cache_dir={cache_dir}",
-        f"hydra.run.dir={run_dir}",
-        "data.min_images=20",
-        "data.batch_size=8",
-        "model=timm",
-        "model.backbone=test_resnet",
-        "model.pretrained=false",
-        "model.input_size=48",
-        "model.unfreeze=['^layer4', '^layer3']",
-        "model.optimizer.lr=1e-3",
-        "trainer.accelerator=cpu",
-        f"trainer.max_epochs={EPOCHS}",
-        "trainer.enable_progress_bar=false",
-    ]
-    return subprocess.Popen(
-        [sys.executable, "train.py", *settings, *more],
-        cwd=REPO,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def start(start_command, tiny_root, cache_dir):
+    """Returns start(run_dir, *more): a small network's training with all that a seed decides."""
 
+    def start(run_dir, *more):
+        settings = [
+            f"data.root={tiny_root}",
+            f"data.cache_dir={cache_dir}",
+            f"hydra.run.dir={run_dir}",
+            "data.min_images=20",
+            "data.batch_size=8",
+            "model=timm",
+            "model.backbone=test_resnet",
+            "model.pretrained=false",
+            "model.input_size=48",
+            "model.unfreeze=['^layer4', '^layer3']",
+            "model.optimizer.lr=1e-3",
+            "trainer.accelerator=cpu",
+            f"trainer.max_epochs={EPOCHS}",
+            "trainer.enable_progress_bar=false",
+        ]
+        return start_command("train.py", *settings, *more)
 
-def finish(process):
-    output, _ = process.communicate(timeout=900)
-    return process.returncode, output
+    return start
 
 
 def epochs_done(run_dir):
@@ -60,15 +49,15 @@ def epochs_done(run_dir):
 def wait_until(condition, process):
     deadline = time.monotonic() + 200
     while not condition():
-        assert process.poll() is None, finish(process)[1]
+        assert process.poll() is None, process.output()
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny_root, cache_dir, tmp_path_factory):
+def unbroken(start, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("runs") / "unbroken"
-    code, output = finish(start(run_dir, tiny_root, cache_dir))
+    code, output = start(run_dir).finish()
     assert code == 0, output
     return run_dir
 
@@ -97,15 +86,15 @@ def assert_same_run(run_dir, unbroken):
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs_before", range(1, EPOCHS))
 def test_a_run_killed_after_an_epoch_and_resumed_ends_as_one_never_stopped(
-    epochs_before, unbroken, tiny_root, cache_dir, tmp_path
+    epochs_before, start, unbroken, tmp_path
 ):
     run_dir = tmp_path / "run"
-    process = start(run_dir, tiny_root, cache_dir)
+    process = start(run_dir)
     wait_until(lambda: epochs_done(run_dir) >= epochs_before, process)
-    process.send_signal(signal.SIGKILL)
-    assert finish(process)[0] == -signal.SIGKILL
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.finish()[0] == -signal.SIGKILL
     assert not (run_dir / "report").exists()
-    code, output = finish(start(run_dir, tiny_root, cache_dir, "ckpt_path=last"))
+    code, output = start(run_dir, "ckpt_path=last").finish()
     assert code == 0, output
     assert_same_run(run_dir, unbroken)
     steps = pd.read_csv(run_dir / "csv" / "metrics.csv")["epoch"]
@@ -113,19 +102,17 @@ def test_a_run_killed_after_an_epoch_and_resumed_ends_as_one_never_stopped(
 
 
 @pytest.mark.slow
-def test_sigterm_in_an_epoch_leaves_a_checkpoint_to_go_on_from(
-    unbroken, tiny_root, cache_dir, tmp_path
-):
+def test_sigterm_in_an_epoch_leaves_a_checkpoint_to_go_on_from(start, unbroken, tmp_path):
     run_dir = tmp_path / "run"
-    process = start(run_dir, tiny_root, cache_dir)
+    process = start(run_dir)
     wait_until((run_dir / "csv" / "metrics.csv").exists, process)
-    process.send_signal(signal.SIGTERM)
-    code, output = finish(process)
+    os.kill(process.pid, signal.SIGTERM)
+    code, output = process.finish()
     assert code == 128 + signal.SIGTERM, output
     stopped = checkpoints.read(RunFolder(run_dir).last)
     assert 0 < stopped["global_step"] < 12 * EPOCHS
     again = RunFolder(run_dir).last
-    code, output = finish(start(run_dir, tiny_root, cache_dir, f"ckpt_path={again}"))
+    code, output = start(run_dir, f"ckpt_path={again}").finish()
     assert code == 0, output
     assert_same_run(run_dir, unbroken)
 
