@@ -27,6 +27,7 @@ class Answers:
         predicted: The same of the first labels.
         confidences: `(N,)` float32, their probabilities.
         probabilities: `(N, K)` float32 where the job has kept them, else None.
+        thresholds: The confidence of sure labels by the precision that was asked for, if one was.
         left_out: How many photos have no figures, by the reason.
     """
 
@@ -36,7 +37,13 @@ class Answers:
     predicted: NDArray[np.int64]
     confidences: NDArray[np.float32]
     probabilities: NDArray[np.float32] | None
+    thresholds: dict[float, float | None]
     left_out: dict[str, int]
+
+    def hits(self) -> NDArray[np.bool_]:
+        """Return which photos get the right label, `(N,)`."""
+        right: NDArray[np.bool_] = self.predicted == self.targets
+        return right
 
 
 def read_truth(path: Path) -> dict[str, str]:
@@ -87,7 +94,7 @@ def read_answers(folder: JobFolder, truth: dict[str, str]) -> Answers:
         )
     names, targets, predicted, confidences, probabilities = zip(*rows, strict=True)
     left_out["not_in_the_job"] = len(truth) - len(truth.keys() & _all_names(folder, job))
-    kept = job.settings.probabilities
+    kept, wanted = job.settings.probabilities, job.settings.precision
     return Answers(
         class_names=job.classes,
         names=list(names),
@@ -95,6 +102,7 @@ def read_answers(folder: JobFolder, truth: dict[str, str]) -> Answers:
         predicted=np.array(predicted, np.int64),
         confidences=np.array(confidences, np.float32),
         probabilities=np.array(probabilities, np.float32) if kept else None,
+        thresholds={} if wanted is None else {wanted: job.threshold},
         left_out=left_out,
     )
 

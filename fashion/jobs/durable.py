@@ -3,12 +3,14 @@
 A file is there under its name only once all of it is on the disk, whoever is killed when.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 PART = ".part"  # how what is being written ends; its name begins with a dot
 
 
@@ -56,7 +58,8 @@ def told(folder: Path) -> Iterator[None]:
     except CannotWriteError:
         raise
     except OSError as error:
+        way_out = "make room" if error.errno in FULL else "mend this"
         raise CannotWriteError(
             f"{str(folder)!r} can't be written ({error.strerror or error}). What is labelled is "
-            "kept: make room, and type the same again to go on."
+            f"kept: {way_out}, and type the same again to go on."
         ) from error

@@ -93,17 +93,18 @@ def _begin(folder: JobFolder, bundle: str | Path, paths: Sequence[str], asked: J
     threshold = None if asked.precision is None else model.threshold(asked.precision)
     job = Job(asked, tuple(model.class_names), threshold)
     del model
-    return _extend(folder, job, _listed(paths, asked))
+    return _extend(folder, job, _listed(paths, asked), "listed")
 
 
 def _grow(folder: JobFolder, paths: Sequence[str], job: Job) -> Job:
     """Append what isn't in the manifest yet."""
     known = {place for reader in folder.readers(job) for place in reader.files()}
     listed = _listed(paths, job.settings)
-    return _extend(folder, job, (each for each in listed if manifest.raw_place(each) not in known))
+    new = (each for each in listed if manifest.raw_place(each) not in known)
+    return _extend(folder, job, new, "appended")
 
 
-def _extend(folder: JobFolder, job: Job, places: Iterator[Place]) -> Job:
+def _extend(folder: JobFolder, job: Job, places: Iterator[Place], said: str) -> Job:
     path = manifest.part_path(folder.path, len(job.parts))
     part = manifest.write_part(path, job.rows, places)
     if part.rows:
@@ -113,7 +114,7 @@ def _extend(folder: JobFolder, job: Job, places: Iterator[Place]) -> Job:
     if not job.rows:
         raise FileNotFoundError(f"There is no photo in input={', '.join(job.settings.input)}.")
     folder.write(job)
-    log.warning("%s listed.", many(part.rows, "photo"))
+    log.warning("%s %s.", many(part.rows, "photo"), said)
     return job
 
 

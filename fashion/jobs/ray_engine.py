@@ -124,7 +124,7 @@ def _cluster(address: str | None) -> Iterator[ModuleType]:
             logging_level=logging.ERROR,
             **({} if address else own),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # of no common class
         where = f"ray_address={address!r}" if address else "engine=ray"
         raise ConnectionError(f"{where}: Ray doesn't start ({error}).") from error
     try:

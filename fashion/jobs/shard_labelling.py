@@ -139,7 +139,9 @@ class ShardLabeller:
     def _decoded(self, entry: Entry) -> Decoded:
         try:
             content = self._read(entry)
-        except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        except KeyError:
+            return Decoded(None, Outcome("the zip has no file of this name"))
+        except (OSError, ValueError, NotImplementedError) as error:
             return Decoded(None, Outcome(str(error) or type(error).__name__))
         facts = FileFacts(hashlib.sha256(content).hexdigest(), len(content))
         try:

@@ -1,7 +1,7 @@
 """How far a model's probabilities can be trusted, and when it should rather not answer."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -246,9 +246,26 @@ def refusal_table(
     Raises:
         ValueError: A precision is out of range.
     """
+    thresholds = {wanted: calibration.lowest_threshold(wanted) for wanted in precisions}
+    return thresholds_table(thresholds, confidences, hits, unknown)
+
+
+def thresholds_table(
+    thresholds: Mapping[float, float | None],
+    confidences: NDArray[np.float32],
+    hits: NDArray[np.bool_],
+    unknown: NDArray[np.float32] | None = None,
+) -> pd.DataFrame:
+    """Tabulate as `refusal_table` does.
+
+    Args:
+        thresholds: By the wanted precision; None: out of reach.
+        confidences: `(N,)`.
+        hits: `(N,)`.
+        unknown: `(M,)`, or None.
+    """
     rows = []
-    for wanted in precisions:
-        threshold = calibration.lowest_threshold(wanted)
+    for wanted, threshold in thresholds.items():
         row = {"wanted": wanted}
         if threshold is not None:
             accepted = confidences >= threshold

@@ -4,11 +4,11 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,22 @@ UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError),
     *(zipfile.BadZipFile, zlib.error),
 )
+
+
+class FirstLabels(Protocol):
+    """The class that each of N images gets beside the true one, and the names of the K classes."""
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """True classes, `(N,)` in `[0, K)`."""
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """The classes that they get, `(N,)`."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names, `(K,)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,28 +211,28 @@ def per_class_table(predictions: Predictions) -> pd.DataFrame:
 
 
 def confusion_counts(
-    predictions: Predictions, classes: NDArray[np.intp] | None = None
+    answers: FirstLabels, classes: NDArray[np.intp] | None = None
 ) -> NDArray[np.int64]:
     """Count images by true class (down) and predicted class (across).
 
     Args:
-        predictions: Of any split.
+        answers: Predictions, or what else tells a class of each image.
         classes: `(C,)` places of the classes to tell apart; None: all. Others count as one more.
 
     Returns:
         `(K, K)`, or `(C + 1, C + 1)` where C is less than K.
     """
-    k = len(predictions.class_names)
+    k = len(answers.class_names)
     place = np.arange(k)
     if classes is not None and len(classes) < k:
         place = np.full(k, len(classes))
         place[classes] = np.arange(len(classes))
         k = len(classes) + 1
-    cells = place[predictions.targets] * k + place[predictions.predicted]
+    cells = place[answers.targets] * k + place[answers.predicted]
     return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64, copy=False)
 
 
-def confused_pairs(predictions: Predictions, top: int = 20) -> pd.DataFrame:
+def confused_pairs(answers: FirstLabels, top: int = 20) -> pd.DataFrame:
     """Rank the ordered class pairs (true, predicted) by how often they are mistaken.
 
     Returns:
@@ -224,30 +240,14 @@ def confused_pairs(predictions: Predictions, top: int = 20) -> pd.DataFrame:
         `predicted`, `count`, and `share`, the fraction of the true class's images that went to
         `predicted`. Pairs never confused are absent.
     """
-    return rank_confusions(predictions.targets, predictions.predicted, predictions.class_names, top)
-
-
-def rank_confusions(
-    targets: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    class_names: Sequence[str],
-    top: int = 20,
-) -> pd.DataFrame:
-    """Rank as `confused_pairs` does.
-
-    Args:
-        targets: `(N,)` in `[0, K)`.
-        predicted: As `targets`.
-        class_names: `(K,)`.
-        top: The most rows.
-    """
-    wrong, k = predicted != targets, len(class_names)
+    targets, predicted = answers.targets, answers.predicted
+    wrong, k = predicted != targets, len(answers.class_names)
     support = np.bincount(targets, minlength=k)
     # K * K cells would be many; those that hold an image are N at most.
     cells, counts = np.unique(targets[wrong] * k + predicted[wrong], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:top]
     (true, mistaken), counts = np.divmod(cells[order], k), counts[order]
-    names = np.array(class_names, dtype=object)
+    names = np.array(answers.class_names, dtype=object)
     return pd.DataFrame(
         {
             "true": names[true],

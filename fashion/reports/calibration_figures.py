@@ -1,5 +1,6 @@
 """The figures of a calibration, drawn from tables and arrays."""
 
+from collections.abc import Mapping
 from itertools import cycle
 
 import numpy as np
@@ -17,30 +18,32 @@ PALE = "#F2B48C"
 BINS = 25
 
 
-def plot_reliability(
-    before: pd.DataFrame, after: pd.DataFrame, errors: tuple[float, float], title: str
-) -> Figure:
-    """Draw accuracy over confidence, and how many images are where, before and after scaling.
+def plot_reliability(panels: Mapping[str, tuple[pd.DataFrame, float]], title: str) -> Figure:
+    """Draw accuracy over confidence, and how many images are where.
 
     Args:
-        before: As `fashion.metrics.calibration.reliability_table` returns it.
-        after: The same of the scaled probabilities.
-        errors: The expected calibration error of each.
+        panels: By their headings, one or two: a table as
+            `fashion.metrics.calibration.reliability_table` returns it, and the expected calibration
+            error.
         title: Heading of the figure.
     """
-    figure = new_figure(10.5, 6.8, title)
-    grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[3, 1])
-    panels = {"As the model says": before, "After temperature scaling": after}
-    for column, (heading, table) in enumerate(panels.items()):
+    figure = new_figure(4.2 + 3.15 * len(panels), 6.8, title)
+    ratios = {"height_ratios": [3, 1]}
+    grid = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False, **ratios)
+    for column, (heading, (table, error)) in enumerate(panels.items()):
         _plot_bins(grid[0, column], table)
         _plot_counts(grid[1, column], table)
-        words = f"{heading}: calibration error {errors[column]:.1%}"
+        words = f"{heading}: calibration error {error:.1%}"
         grid[0, column].set_title(words, loc="left", fontsize=11)
     grid[0, 0].set_ylabel("share that is right")
     grid[1, 0].set_ylabel("images")
     diagonal, *bars = grid[0, 0].get_legend_handles_labels()[0]
     figure.legend(
-        handles=[*bars, diagonal], loc="outside lower left", frameon=False, fontsize=9, ncols=4
+        handles=[*bars, diagonal],
+        loc="outside lower left",
+        frameon=False,
+        fontsize=9,
+        ncols=2 * len(panels),
     )
     return figure
 
@@ -108,7 +111,8 @@ def plot_risk_coverage(curve: pd.DataFrame, thresholds: pd.DataFrame, title: str
 
     Args:
         curve: As `fashion.metrics.calibration.risk_coverage` returns it.
-        thresholds: As `fashion.metrics.calibration.refusal_table` returns it for the same images.
+        thresholds: As `fashion.metrics.calibration.refusal_table` returns it for the same images;
+            may be empty.
         title: Heading of the figure.
     """
     figure = new_figure(10.5, 5.2, title)
@@ -142,13 +146,14 @@ def plot_risk_coverage(curve: pd.DataFrame, thresholds: pd.DataFrame, title: str
     axes.set(xlabel="share of images answered", ylabel="share of the answers that is right")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    figure.legend(
-        loc="outside lower left",
-        frameon=False,
-        fontsize=9,
-        title="thresholds chosen on the validation split (dashed: the precision wanted)",
-        alignment="left",
-    )
+    if len(thresholds):
+        figure.legend(
+            loc="outside lower left",
+            frameon=False,
+            fontsize=9,
+            title="thresholds chosen on the validation split (dashed: the precision wanted)",
+            alignment="left",
+        )
     tidy(axes, grid="both")
     return figure
 

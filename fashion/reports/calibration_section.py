@@ -41,7 +41,7 @@ def facts(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, Any]:
         "calibration": {
             "temperature": calibration.temperature,
             "error_before": calibration_error(predictions.probabilities, predictions.targets),
-            "error_after": calibration_error(*_as_two_classes(confidences, hits)),
+            "error_after": calibration_error(*as_two_classes(confidences, hits)),
             "area_under_risk_coverage": area_under_risk_coverage(confidences, hits),
         }
     }
@@ -60,15 +60,20 @@ def tables(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.Da
     if calibration is None:
         return {}
     confidences, hits = _confidences(predictions, calibration), predictions.hits()
+    return {
+        "reliability_before": reliability_table(predictions.probabilities, predictions.targets),
+        "reliability_after": reliability_table(*as_two_classes(confidences, hits)),
+        "risk_coverage": precision_curve(confidences, hits),
+        "refusal": refusal_table(calibration, confidences, hits, analysis.unknown),
+    }
+
+
+def precision_curve(confidences: NDArray[np.float32], hits: NDArray[np.bool_]) -> pd.DataFrame:
+    """Trace as `fashion.metrics.calibration.risk_coverage` does, in `ROWS` rows at most."""
     curve = risk_coverage(confidences, hits)
     if len(curve) > ROWS:
         curve = curve.iloc[np.linspace(0, len(curve) - 1, ROWS).astype(int)]
-    return {
-        "reliability_before": reliability_table(predictions.probabilities, predictions.targets),
-        "reliability_after": reliability_table(*_as_two_classes(confidences, hits)),
-        "risk_coverage": curve,
-        "refusal": refusal_table(calibration, confidences, hits, analysis.unknown),
-    }
+    return curve
 
 
 def _confidences(predictions: Predictions, calibration: Calibration) -> NDArray[np.float32]:
@@ -78,7 +83,7 @@ def _confidences(predictions: Predictions, calibration: Calibration) -> NDArray[
     return predictions.confidences
 
 
-def _as_two_classes(
+def as_two_classes(
     confidences: NDArray[np.float32], hits: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return probabilities `(N, 2)` and targets of which the errors are those of all classes.
@@ -110,9 +115,10 @@ def drawings(
     errors = facts["calibration"]
     drawings = {
         "reliability": lambda: plot_reliability(
-            tables["reliability_before"],
-            tables["reliability_after"],
-            (errors["error_before"], errors["error_after"]),
+            {
+                "As the model says": (tables["reliability_before"], errors["error_before"]),
+                "After temperature scaling": (tables["reliability_after"], errors["error_after"]),
+            },
             f"Confidence and accuracy: {where}",
         ),
         "risk_coverage": lambda: plot_risk_coverage(

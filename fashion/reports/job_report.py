@@ -1,4 +1,4 @@
-"""A report on a job's labels against true ones: tables, and figures where it kept probabilities."""
+"""A report on a job's labels against true ones: a run's, as far as labels and truth tell it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,18 +7,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fashion.files import rewriting
 from fashion.jobs.answers import Answers, read_answers, read_truth
 from fashion.jobs.folder import JobFolder
-from fashion.metrics import metrics
-from fashion.metrics.calibration import calibration_error, reliability_table
-from fashion.metrics.predictions import Predictions, per_class_table, rank_confusions
-from fashion.reports import figures
-from fashion.reports.pages import png
-from fashion.reports.report import confusions
+from fashion.metrics.calibration import calibration_error, reliability_table, thresholds_table
+from fashion.metrics.intervals import wilson
+from fashion.metrics.predictions import Predictions, confused_pairs, per_class_table
+from fashion.reports import calibration_section, figures
+from fashion.reports.calibration_figures import plot_reliability, plot_risk_coverage
+from fashion.reports.choice import in_words
+from fashion.reports.names import numbered
+from fashion.reports.pages import png, records, render, write_pictures
+from fashion.reports.parts import Parts
+from fashion.reports.report import confusions, curves
 from fashion.tables import csv_text
+
+SHOWN = 20  # confused pairs on the page
 
 
 def evaluate_job(
@@ -32,9 +39,9 @@ def evaluate_job(
         output_dir: Where the report goes; None is `evaluation` in the job's folder.
 
     Returns:
-        What `summary.json` has: `accuracy`, `macro_f1` over all classes and over those that have
-        photos, `calibration_error`, `photos`, `left_out` and, of all probabilities,
-        `macro_auprc`.
+        What `summary.json` has: `accuracy` and its interval, `macro_f1` over all classes and over
+        those that have photos, `calibration_error`, `photos`, `left_out`, of a job that marks sure
+        labels `sure`, and of all probabilities `macro_auprc`.
 
     Raises:
         OSError: Something can't be read or written.
@@ -42,33 +49,46 @@ def evaluate_job(
     """
     folder = JobFolder(Path(results).expanduser(), key="results")
     answers = read_answers(folder, read_truth(Path(truth).expanduser()))
-    table = answer_table(answers)
-    two = _as_two_classes(answers)
-    tables = {
-        "confused_pairs": rank_confusions(
-            answers.targets, answers.predicted, answers.class_names, top=len(answers.targets)
-        ),
-        "reliability": reliability_table(*two),
-    }
-    summary = {
-        "accuracy": float((answers.predicted == answers.targets).mean()),
-        "macro_f1": float(table["f1"].mean()),
-        "macro_f1_over_present_classes": float(table.loc[table["support"] > 0, "f1"].mean()),
-        "calibration_error": calibration_error(*two),
-        "photos": len(answers.targets),
-        "left_out": answers.left_out,
-    }
-    drawings: Mapping[str, Callable[[], Any]] = {}
-    if answers.probabilities is not None:
-        table, drawings = _of_all_probabilities(answers, answers.probabilities)
-        summary["macro_auprc"] = float(table["average_precision"].mean())
+    predictions, parts = _predictions(answers), Parts()
+    tables = tabulate(answers, predictions)
+    summary = summarise(answers, tables)
     with rewriting(Path(output_dir) if output_dir else folder.path / "evaluation") as write:
-        for name, each in {"per_class": table, **tables}.items():
-            write(f"{name}.csv", csv_text(each, float_format="%.6g"))
-        for name, draw in drawings.items():
-            write(f"figures/{name}.png", png(draw()))
+        for name, table in tables.items():
+            write(f"{name}.csv", csv_text(table, float_format="%.6g"))
+        pictures: dict[str, str] = {}
+        for name, draw in drawings(answers, predictions, tables, summary).items():
+            figure = parts.make(f"figure {name}", lambda draw=draw: png(draw()), b"")
+            if figure:
+                pictures |= write_pictures({name: figure}, write)
+        if parts.failed:
+            summary["failed_parts"] = dict(parts.failed)
+        write("index.html", _page(folder.path.absolute().name, answers, tables, summary, pictures))
         write("summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return summary
+
+
+def _predictions(answers: Answers) -> Predictions | None:
+    """Return all probabilities where the job has kept them, the first label's being the highest."""
+    if answers.probabilities is None:
+        return None
+    probabilities = answers.probabilities.copy()
+    # Float16 levels what is nearly equal; the first label is the one that the job has told.
+    level = np.flatnonzero(probabilities.argmax(axis=1) != answers.predicted)
+    raised = np.nextafter(probabilities[level].max(axis=1), np.float32(2))
+    probabilities[level, answers.predicted[level]] = raised
+    names = np.array(answers.names, np.str_)
+    return Predictions(names, probabilities, answers.targets, answers.class_names)
+
+
+def tabulate(answers: Answers, predictions: Predictions | None) -> dict[str, pd.DataFrame]:
+    """Return every table of the report by its name."""
+    return {
+        "per_class": answer_table(answers) if predictions is None else per_class_table(predictions),
+        "confused_pairs": confused_pairs(answers, top=len(answers.targets)),
+        "reliability": reliability_table(*_as_two_classes(answers)),
+        "risk_coverage": calibration_section.precision_curve(answers.confidences, answers.hits()),
+        **_of_sure_labels(answers),
+    }
 
 
 def answer_table(answers: Answers) -> pd.DataFrame:
@@ -78,7 +98,7 @@ def answer_table(answers: Answers) -> pd.DataFrame:
         One row per class, in their order: `class`, `precision`, `recall`, `f1` (0 where undefined)
         and `support`, its photos.
     """
-    k, hits = len(answers.class_names), answers.predicted == answers.targets
+    k, hits = len(answers.class_names), answers.hits()
     right, named, support = (
         np.bincount(classes, minlength=k)
         for classes in (answers.targets[hits], answers.predicted, answers.targets)
@@ -95,35 +115,89 @@ def answer_table(answers: Answers) -> pd.DataFrame:
 
 
 def _as_two_classes(answers: Answers) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return probabilities and targets, right and wrong, whose errors are those of all classes."""
-    confidences = answers.confidences
-    wrong = (answers.predicted != answers.targets).astype(np.int64)
-    return np.stack([confidences, np.zeros_like(confidences)], axis=1), wrong
+    return calibration_section.as_two_classes(answers.confidences, answers.hits())
 
 
-def _of_all_probabilities(
-    answers: Answers, probabilities: NDArray[np.float32]
-) -> tuple[pd.DataFrame, Mapping[str, Callable[[], Any]]]:
-    """Return the table of the classes with their average precision, and how to draw figures."""
-    ids, names = np.array(answers.names, np.str_), answers.class_names
-    # Float16 levels what is nearly equal; the first label is the one that the job has told.
-    level = np.flatnonzero(probabilities.argmax(axis=1) != answers.predicted)
-    raised = np.nextafter(probabilities[level].max(axis=1), np.float32(2))
-    probabilities[level, answers.predicted[level]] = raised
-    predictions = Predictions(ids, probabilities, answers.targets, names)
-    table = per_class_table(predictions)
-    curves = metrics.class_curves(probabilities, answers.targets)
-    named = {name: curve for name, curve in zip(names, curves, strict=True) if curve}
-    averages = dict(zip(table["class"], table["average_precision"], strict=True))
-    return table, {
-        "per_class_f1": lambda: figures.plot_per_class_f1(table, "F1 of the classes"),
+def _of_sure_labels(answers: Answers) -> dict[str, pd.DataFrame]:
+    """Return `sure`, what the labels are worth that the job calls sure, where it does so."""
+    if not answers.thresholds:
+        return {}
+    table = thresholds_table(answers.thresholds, answers.confidences, answers.hits())
+    return {"sure": table.drop(columns="unknown_refused")}
+
+
+def summarise(answers: Answers, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Return what `summary.json` has, see `evaluate_job`."""
+    table, number = tables["per_class"], len(answers.targets)
+    accuracy = float(answers.hits().mean())
+    low, high = wilson(accuracy, number)
+    summary = {
+        **{"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high},
+        "macro_f1": float(table["f1"].mean()),
+        "macro_f1_over_present_classes": float(table.loc[table["support"] > 0, "f1"].mean()),
+        "calibration_error": calibration_error(*_as_two_classes(answers)),
+        "photos": number,
+        "left_out": answers.left_out,
+    }
+    if "average_precision" in table:
+        summary["macro_auprc"] = float(table["average_precision"].mean())
+    if "sure" in tables:
+        summary["sure"] = records(tables["sure"])[0]
+    return summary
+
+
+def drawings(
+    answers: Answers,
+    predictions: Predictions | None,
+    tables: Mapping[str, pd.DataFrame],
+    summary: Mapping[str, Any],
+) -> dict[str, Callable[[], Figure]]:
+    """Return how to draw every figure of the report, by its name.
+
+    Args:
+        answers: The first labels.
+        predictions: All probabilities, where they are known.
+        tables: As `tabulate` returned them.
+        summary: As `summarise` returned it.
+    """
+    table = tables["per_class"]
+    which, panel = in_words(len(table)), (tables["reliability"], summary["calibration_error"])
+    marked = tables.get("sure", pd.DataFrame()).assign(unknown_refused=np.nan)
+    drawings: dict[str, Callable[[], Figure]] = {
+        "per_class_f1": lambda: figures.plot_per_class_f1(table, f"F1 of {which}"),
         "confusion_matrix": lambda: figures.plot_confusion_matrix(
-            *confusions(predictions, table), "Confusion matrix"
+            *confusions(answers, table), "Confusion matrix"
         ),
-        "pr_curves": lambda: figures.plot_pr_curves(
-            named,
-            metrics.pooled_curve(probabilities, answers.targets),
-            averages,
-            "Precision over recall",
+        "reliability": lambda: plot_reliability({"First labels": panel}, "Confidence and accuracy"),
+        "risk_coverage": lambda: plot_risk_coverage(
+            tables["risk_coverage"], marked, "Precision of what is answered"
         ),
     }
+    if predictions is not None:
+        averages = dict(zip(table["class"], table["average_precision"], strict=True))
+        drawings["pr_curves"] = lambda: figures.plot_pr_curves(
+            *curves(predictions), averages, "Precision over recall"
+        )
+    return drawings
+
+
+def _page(
+    job: str,
+    answers: Answers,
+    tables: Mapping[str, pd.DataFrame],
+    summary: Mapping[str, Any],
+    pictures: Mapping[str, str],
+) -> str:
+    table = tables["per_class"]
+    return render(
+        "job.html.j2",
+        job=job,
+        scores={"failed_parts": {}, **summary},
+        table=records(table),
+        pairs=tables["confused_pairs"].head(SHOWN).to_dict("records"),
+        sure=records(tables["sure"]) if "sure" in tables else [],
+        absent=int((table["support"] == 0).sum()),
+        which=in_words(len(table)),
+        pictures=pictures,
+        numbered=numbered(answers.class_names),
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fashion.files import rewriting
 from fashion.metrics import metrics
 from fashion.metrics.predictions import (
+    FirstLabels,
     Predictions,
     confused_pairs,
     confusion_counts,
@@ -139,7 +140,7 @@ def _drawings(
             "Confusion matrix" + (f" of {which}" if len(table) > ALL else "") + f": {where}",
         ),
         "pr_curves": lambda: figures.plot_pr_curves(
-            *_curves(predictions),
+            *curves(predictions),
             dict(zip(table["class"], table["average_precision"], strict=True)),
             f"Precision over recall: {where}",
         ),
@@ -153,21 +154,20 @@ def _drawings(
     return drawings
 
 
-def confusions(
-    predictions: Predictions, table: pd.DataFrame
-) -> tuple[NDArray[np.int64], list[str]]:
+def confusions(answers: FirstLabels, table: pd.DataFrame) -> tuple[NDArray[np.int64], list[str]]:
     """Count the confusions of the classes that figures show, all others being taken as one."""
-    chosen, names = choose_classes(table), np.array(predictions.class_names)
+    chosen, names = choose_classes(table), np.array(answers.class_names)
     shown = names[chosen].tolist()
     if len(chosen) < len(names):
         shown.append(f"{len(names) - len(chosen):,} others")
-    return confusion_counts(predictions, chosen), shown
+    return confusion_counts(answers, chosen), shown
 
 
-def _curves(predictions: Predictions) -> tuple[dict[str, figures.Curve], figures.Curve]:
+def curves(predictions: Predictions) -> tuple[dict[str, figures.Curve], figures.Curve]:
+    """Return precision over recall of each class with images, and of all decisions pooled."""
     scores, targets = predictions.probabilities, predictions.targets
-    curves = zip(predictions.class_names, metrics.class_curves(scores, targets), strict=True)
-    return {name: curve for name, curve in curves if curve}, metrics.pooled_curve(scores, targets)
+    traced = zip(predictions.class_names, metrics.class_curves(scores, targets), strict=True)
+    return {name: curve for name, curve in traced if curve}, metrics.pooled_curve(scores, targets)
 
 
 def render_report(

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, recall_score
+from statsmodels.stats.proportion import proportion_confint
 
 from fashion.commands.main import run
 
+OF_FIRST_LABELS = {"per_class_f1", "confusion_matrix", "reliability", "risk_coverage"}
 CLASSES = ["Bright", "Dark, or =so", "Grey"]
 
 
@@ -111,8 +113,34 @@ def test_of_all_probabilities_there_are_average_precisions_and_figures(evaluated
     ]
     assert table["average_precision"].tolist() == pytest.approx(wanted, abs=1e-3)
     assert "macro_auprc" in said
-    figures = {path.name for path in (job / "evaluation" / "figures").iterdir()}
-    assert figures == {"per_class_f1.png", "confusion_matrix.png", "pr_curves.png"}
+    figures = {path.stem for path in (job / "evaluation" / "figures").iterdir()}
+    assert figures == {*OF_FIRST_LABELS, "pr_curves"}
+    page = (job / "evaluation" / "index.html").read_text()
+    assert page.count("<figure") == len(figures)
+    assert "Average precision" in page
+    assert "Macro-AUPRC" in page
+
+
+def test_the_page_says_what_the_tables_do(evaluated):
+    job, rows, labels, _ = evaluated("precision=0.5")
+    summary = json.loads((job / "evaluation" / "summary.json").read_text())
+    page = (job / "evaluation" / "index.html").read_text()
+    figures = {path.stem for path in (job / "evaluation" / "figures").iterdir()}
+    assert figures == OF_FIRST_LABELS
+    assert page.count("<figure") == len(figures)
+    assert "Average precision" not in page
+    low, high = proportion_confint(
+        sum(row["label_1"] == label for row, label in zip(rows, labels, strict=True)),
+        *(len(rows), 0.05, "wilson"),
+    )
+    assert (summary["accuracy_low"], summary["accuracy_high"]) == pytest.approx((low, high))
+    assert f"{100 * low:.2f} % to {100 * high:.2f} %" in page
+    sure = [pair for pair in zip(rows, labels, strict=True) if pair[0]["sure"] == "yes"]
+    right = [row["label_1"] == label for row, label in sure]
+    assert summary["sure"]["coverage"] == len(sure) / len(rows)
+    assert summary["sure"]["precision"] == (np.mean(right) if sure else None)
+    assert "Dark, or =so" in page
+    assert "<td class=\"number\">36</td>" in page
 
 
 def test_what_is_no_truth_is_told(label, photos, write_truth, tmp_path):

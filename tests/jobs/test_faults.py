@@ -92,6 +92,14 @@ durable.os.fsync = full
     assert len(cells(label(f"input={photos}"))) == 40
 
 
+def test_an_output_that_can_t_be_a_folder_is_a_sentence(label, photos, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for output in (tmp_path / "file", tmp_path / "file" / "job"):
+        with pytest.raises(SystemExit, match=r"file.* can't be written .*kept: mend this, and"):
+            label(f"input={photos}", output=output)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_disk_that_fills_at_the_end_is_a_sentence_too(label, photos, monkeypatch, tmp_path):
     from fashion.jobs import ending
 

@@ -147,17 +147,20 @@ def test_lists_and_tables_name_photos_from_their_folder(label, cells, photos, tm
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.write(photos / "0002.png", "two.png")
     (tmp_path / "list.txt").write_text("photos/0001.png\n\nphotos/none.png\n")
-    columns = {"file": ["photos/0001.png", "some.zip"], "member": [None, "two.png"]}
+    files = ["photos/0001.png", "some.zip", "some.zip"]
+    columns = {"file": files, "member": [None, "two.png", "none.png"]}
     pq.write_table(pa.table(columns), tmp_path / "table.parquet")
     columns = {"photo": ["a", "b"], "file": [b"photos/0001.png", b"photos/0002.png"]}
     pq.write_table(pa.table(columns), tmp_path / "named.parquet")
     inputs = [f"input={tmp_path / name}" for name in ("list.txt", "table.parquet", "named.parquet")]
     rows = cells(label(*inputs))
     assert [row["photo"] for row in rows] == [
-        *("photos/0001.png", "photos/none.png", "photos/0001.png", "some.zip/two.png", "a", "b"),
+        *("photos/0001.png", "photos/none.png", "photos/0001.png", "some.zip/two.png"),
+        *("some.zip/none.png", "a", "b"),
     ]
     assert "No such file" in rows[1]["error"]
-    ones, twos = ([rows[k]["probability_1"] for k in places] for places in ((0, 2, 4), (3, 5)))
+    assert rows[4]["error"] == "the zip has no file of this name"
+    ones, twos = ([rows[k]["probability_1"] for k in places] for places in ((0, 2, 5), (3, 6)))
     assert len({*ones}) == len({*twos}) == 1
 
 

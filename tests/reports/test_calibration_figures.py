@@ -40,7 +40,8 @@ def reliability_figure(n):
     _, probabilities, scaled, targets, _ = parts(n)
     tables = [reliability_table(scores, targets) for scores in (probabilities, scaled)]
     errors = [calibration_error(scores, targets) for scores in (probabilities, scaled)]
-    return plot_reliability(*tables, tuple(errors), "Calibration: resnet50, test split")
+    panels = dict(zip(HEADINGS, zip(tables, errors, strict=True), strict=True))
+    return plot_reliability(panels, "Calibration: resnet50, test split")
 
 
 def risk_figure(n):
@@ -69,6 +70,9 @@ def test_a_figure_is_a_whole_picture_of_sane_size(name, n, check_figure):
     check_figure(FIGURES[name](n), most=1500)
 
 
+HEADINGS = ("As the model says", "After temperature scaling")
+
+
 def shown(figure):
     figure.draw_without_rendering()
     return " | ".join(text.get_text() for text in figure.findobj(Text))
@@ -82,7 +86,8 @@ def reliability_of(confidences, hits):
 def test_each_panel_names_its_error_and_counts_its_images():
     before = reliability_of([0.9] * 1200 + [0.7], [True] * 1201)
     after = reliability_of([0.95] * 7, [True] * 7)
-    words = shown(plot_reliability(before, after, (0.1004, 0.05), "Calibration"))
+    panels = dict(zip(HEADINGS, [(before, 0.1004), (after, 0.05)], strict=True))
+    words = shown(plot_reliability(panels, "Calibration"))
     assert "As the model says: calibration error 10.0%" in words
     assert "After temperature scaling: calibration error 5.0%" in words
     assert "1,200" in words
@@ -92,7 +97,7 @@ def test_each_panel_names_its_error_and_counts_its_images():
 
 def test_the_gap_lies_between_confidence_and_accuracy():
     table = reliability_of([0.9, 0.9, 0.7, 0.7], [True, False, True, True])
-    figure = plot_reliability(table, table, (0.35, 0.35), "Calibration")
+    figure = plot_reliability({"As labelled": (table, 0.35)}, "Calibration")
     spans = [
         [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in bars][3:]
         for bars in figure.axes[0].containers
