@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion.commands.screen import hide_advertisements
+from fashion.wording import many
 
 OF_A_JOB = ("results", "truth", "output_dir")
 
@@ -47,5 +48,5 @@ def _evaluate_job(settings: dict[str, Any]) -> None:
     summary = evaluate_job(**settings)
     told = ("accuracy", "macro_f1", "macro_auprc", "calibration_error")
     figures = ", ".join(f"{key} {summary[key]:.4f}" for key in told if key in summary)
-    output_dir = settings.get("output_dir") or Path(settings["results"]) / "evaluation"
-    sys.stdout.write(f"{summary['photos']:,} photos: {figures}\nWritten: {output_dir}\n")
+    page = Path(settings.get("output_dir") or Path(settings["results"], "evaluation"), "index.html")
+    sys.stdout.write(f"{many(summary['photos'], 'photo')}: {figures}\nWritten: {page}\n")

@@ -87,7 +87,7 @@ def tabulate(answers: Answers, predictions: Predictions | None) -> dict[str, pd.
         "confused_pairs": confused_pairs(answers, top=len(answers.targets)),
         "reliability": reliability_table(*_as_two_classes(answers)),
         "risk_coverage": calibration_section.precision_curve(answers.confidences, answers.hits()),
-        **_of_sure_labels(answers),
+        "sure": _sure_table(answers),
     }
 
 
@@ -118,12 +118,9 @@ def _as_two_classes(answers: Answers) -> tuple[NDArray[np.float32], NDArray[np.i
     return calibration_section.as_two_classes(answers.confidences, answers.hits())
 
 
-def _of_sure_labels(answers: Answers) -> dict[str, pd.DataFrame]:
-    """Return `sure`, what the labels are worth that the job calls sure, where it does so."""
-    if not answers.thresholds:
-        return {}
-    table = thresholds_table(answers.thresholds, answers.confidences, answers.hits())
-    return {"sure": table.drop(columns="unknown_refused")}
+def _sure_table(answers: Answers) -> pd.DataFrame:
+    """Tabulate what the labels are worth that the job calls sure; no row: it calls none so."""
+    return thresholds_table(answers.thresholds, answers.confidences, answers.hits())
 
 
 def summarise(answers: Answers, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -141,8 +138,8 @@ def summarise(answers: Answers, tables: Mapping[str, pd.DataFrame]) -> dict[str,
     }
     if "average_precision" in table:
         summary["macro_auprc"] = float(table["average_precision"].mean())
-    if "sure" in tables:
-        summary["sure"] = records(tables["sure"])[0]
+    if len(tables["sure"]):
+        summary["sure"] = records(tables["sure"].drop(columns="unknown_refused"))[0]
     return summary
 
 
@@ -162,7 +159,6 @@ def drawings(
     """
     table = tables["per_class"]
     which, panel = in_words(len(table)), (tables["reliability"], summary["calibration_error"])
-    marked = tables.get("sure", pd.DataFrame()).assign(unknown_refused=np.nan)
     drawings: dict[str, Callable[[], Figure]] = {
         "per_class_f1": lambda: figures.plot_per_class_f1(table, f"F1 of {which}"),
         "confusion_matrix": lambda: figures.plot_confusion_matrix(
@@ -170,7 +166,7 @@ def drawings(
         ),
         "reliability": lambda: plot_reliability({"First labels": panel}, "Confidence and accuracy"),
         "risk_coverage": lambda: plot_risk_coverage(
-            tables["risk_coverage"], marked, "Precision of what is answered"
+            tables["risk_coverage"], tables["sure"], "Precision of what is answered"
         ),
     }
     if predictions is not None:
@@ -195,7 +191,7 @@ def _page(
         scores={"failed_parts": {}, **summary},
         table=records(table),
         pairs=tables["confused_pairs"].head(SHOWN).to_dict("records"),
-        sure=records(tables["sure"]) if "sure" in tables else [],
+        sure=records(tables["sure"]),
         absent=int((table["support"] == 0).sum()),
         which=in_words(len(table)),
         pictures=pictures,

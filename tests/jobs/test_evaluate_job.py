@@ -140,7 +140,7 @@ def test_the_page_says_what_the_tables_do(evaluated):
     assert summary["sure"]["coverage"] == len(sure) / len(rows)
     assert summary["sure"]["precision"] == (np.mean(right) if sure else None)
     assert "Dark, or =so" in page
-    assert "<td class=\"number\">36</td>" in page
+    assert '<td class="number">36</td>' in page
 
 
 def test_what_is_no_truth_is_told(label, photos, write_truth, tmp_path):
