@@ -55,15 +55,35 @@ def write_part(path: Path, first: int, places: Iterable[Place]) -> Part:
     Args:
         path: Of the file, whose folder is made.
         first: The number of its first row.
-        places: Where the photos are.
+        places: Where the photos are; what it raises is raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    row, waiting = first, iter(places)
-    with replacing(path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-        while group := list(islice(waiting, GROUP)):
-            writer.write_table(_table(row, group), row_group_size=GROUP)
-            row += len(group)
+    row = first
+    try:
+        with replacing(path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+            for group in _groups(places):
+                writer.write_table(_table(row, group), row_group_size=GROUP)
+                row += len(group)
+    except _CannotListError as error:
+        raise error.reason from None
     return Part(first, row - first, digest(path))
+
+
+class _CannotListError(Exception):
+    """Photos can't be listed, which is no error of the disk that is written to."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _groups(places: Iterable[Place]) -> Iterator[list[Place]]:
+    waiting = iter(places)
+    try:
+        while group := list(islice(waiting, GROUP)):
+            yield group
+    except OSError as error:
+        raise _CannotListError(error) from error
 
 
 def digest(path: Path) -> str:

@@ -134,7 +134,7 @@ def test_the_page_says_what_the_tables_do(evaluated):
         *(len(rows), 0.05, "wilson"),
     )
     assert (summary["accuracy_low"], summary["accuracy_high"]) == pytest.approx((low, high))
-    assert f"{100 * low:.2f} % to {100 * high:.2f} %" in page
+    assert f"{100 * low:.2f}\N{NO-BREAK SPACE}% to {100 * high:.2f}\N{NO-BREAK SPACE}%" in page
     sure = [pair for pair in zip(rows, labels, strict=True) if pair[0]["sure"] == "yes"]
     right = [row["label_1"] == label for row, label in sure]
     assert summary["sure"]["coverage"] == len(sure) / len(rows)

@@ -219,15 +219,20 @@ def test_all_probabilities_are_kept_on_request_and_their_size_is_told(
         ("photo_s=0", "photo_s=0.0 must be above 0"),
         ("workers=-1", "workers='-1' must be a whole number"),
         ("precision=0.99999", "precision=0.99999"),
-        ("int8=true", "has no quantised network"),
+        ("int8=true", "int8=true: bundle='"),
         ("dtype=float8", "dtype='float8' must be one of"),
         ("input=nowhere", "'nowhere' does not exist"),
+        ("input=empty", "There is no photo (.jpg, "),
     ],
 )
-def test_what_is_wrong_is_told_before_photos_are_listed(word, said, bundle, photos, tmp_path):
+def test_what_is_wrong_is_told_before_photos_are_listed(
+    word, said, bundle, photos, tmp_path, monkeypatch
+):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
     words = [f"bundle={bundle}", f"output={tmp_path / 'job'}", word]
     if not word.startswith("input"):
         words.append(f"input={photos}")
-    with pytest.raises(SystemExit, match=re.escape(said)):
+    with pytest.raises(SystemExit, match=f"^{re.escape(said)}"):
         run("label", words)
     assert not (tmp_path / "job" / "job.json").exists()
