@@ -28,8 +28,9 @@ def plot_reliability(panels: Mapping[str, tuple[pd.DataFrame, float]], title: st
         title: Heading of the figure.
     """
     figure = new_figure(4.2 + 3.15 * len(panels), 6.8, title)
-    ratios = {"height_ratios": [3, 1]}
-    grid = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False, **ratios)
+    grid = figure.subplots(
+        2, len(panels), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 1]
+    )
     for column, (heading, (table, error)) in enumerate(panels.items()):
         _plot_bins(grid[0, column], table)
         _plot_counts(grid[1, column], table)
