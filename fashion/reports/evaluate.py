@@ -68,7 +68,7 @@ def evaluate(
     splits = TrainedSplits(run, checkpoint["FashionDataModule"]["splits_sha256"])
     trained_ids = None
     if split == "all":
-        datamodule.serve_all(classifier.class_names)
+        datamodule.serve_all(classifier.heads)
         if not is_elsewhere(config["data"].get("root"), data or {}):
             trained_ids = splits.trained_ids()
     else:
