@@ -23,8 +23,8 @@ from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_co
 from fashion.models.network import PhotoClassifier, check_rate
 from fashion.training.continuation import is_between_epochs
 from fashion.training.evaluated import BLOCK, Evaluated, to_probabilities
+from fashion.training.losses import check_head_weights, loss_of_heads
 from fashion.training.optimizers import check_optimizer, forget_device, fuse, settle_state
-from fashion.wording import many
 
 BETA = 0.9999
 CLASS_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -92,7 +92,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
     ) -> None:
         check_rate("label_smoothing", label_smoothing)
         _check_imbalance(class_weights, logit_adjustment)
-        _check_head_weights(head_weights, attributes)
+        check_head_weights(head_weights, attributes)
         check_optimizer(optimizer)
         if not isinstance(compile, (bool, type(None))):
             raise ValueError(f"model.compile={compile!r} must be true, false or null.")
@@ -392,51 +392,19 @@ class ProductClassifier(PhotoClassifier, LightningModule):
     def _training_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         if not self._minds_imbalance():
             return self._loss(logits, targets)
-        if self.heads.attributes:
-            return self._loss_of_heads(logits.float() + self.prior, targets, self.weight)
-        # The mean over photos, not over their weights, which would differ from part to part of a
-        # batch that devices share.
-        return F.cross_entropy(
-            logits.float() + self.prior,
-            targets,
-            weight=self.weight,
-            label_smoothing=self.hparams["label_smoothing"],
-            reduction="none",
-        ).mean()
+        return self._loss_of_heads(logits.float() + self.prior, targets, self.weight)
 
     def _loss_of_heads(
         self, logits: Tensor, targets: Tensor, weight: Tensor | None = None
     ) -> Tensor:
-        """Return the weighted sum of the heads' losses, each the mean over all photos.
-
-        One without a value adds 0 to it, so that processes may share a batch out as they like.
-        """
-        weights = [None] * len(self.heads.names)
-        if weight is not None:
-            weights = [part[0] for part in self.heads.outputs(weight[None])]
-        losses = [
-            share
-            * F.cross_entropy(
-                part,
-                own,
-                weight=of_classes,
-                ignore_index=MISSING,
-                label_smoothing=self.hparams["label_smoothing"],
-                reduction="none",
-            ).mean()
-            for part, own, share, of_classes in zip(
-                self.heads.outputs(logits.float()),
-                self.heads.targets(targets),
-                self.head_weights,
-                weights,
-                strict=True,
-            )
-        ]
-        return torch.stack(losses).sum()
+        smoothing, shares = self.hparams["label_smoothing"], self.head_weights
+        return loss_of_heads(
+            self.heads, logits, targets, shares, label_smoothing=smoothing, weight=weight
+        )
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         if self.heads.attributes:
-            return self._loss_of_heads(logits, targets)
+            return self._loss_of_heads(logits.float(), targets)
         smoothing = self.hparams["label_smoothing"]
         return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
 
@@ -449,26 +417,3 @@ def _check_imbalance(class_weights: str | None, logit_adjustment: object) -> Non
         )
     if not (isinstance(logit_adjustment, (int, float)) and 0 <= logit_adjustment < math.inf):
         raise ValueError(f"model.logit_adjustment={logit_adjustment!r} must be 0 or more.")
-
-
-def _check_head_weights(
-    weights: Sequence[float] | None, attributes: Mapping[str, Sequence[str]] | None
-) -> None:
-    if weights is None:
-        return
-    number = 1 + len(attributes or {})
-    is_list = isinstance(weights, (list, tuple)) and len(weights) == number
-    if number == 1 or not is_list or not all(map(_is_weight, weights)) or not weights[0] > 0:
-        way_out = (
-            f"pass {number} numbers, 0 or more and the first above 0"
-            if attributes
-            else "leave it out"
-        )
-        raise ValueError(
-            f"model.head_weights={weights!r}, but data.label_column names "
-            f"{many(number, 'column')}; {way_out}."
-        )
-
-
-def _is_weight(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
