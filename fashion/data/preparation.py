@@ -111,7 +111,7 @@ def _division(settings: DataSettings, splits: SplitCatalogue) -> dict[str, Any]:
 def _labels(loaded: LoadedCatalogue) -> dict[str, Any]:
     if loaded.root.csv_name is None:
         return {"label_column": None, "label_level": loaded.settings.label_level}
-    return {"label_column": loaded.settings.label_column}
+    return {"label_column": loaded.settings.label}
 
 
 def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:

@@ -89,6 +89,16 @@ def load_calibration(checkpoint: Mapping[str, Any]) -> Calibration | None:
     return None if state is None else Calibration.from_state(state)
 
 
+def load_attribute_calibrations(checkpoint: Mapping[str, Any]) -> dict[str, Calibration]:
+    """Return the calibrations of attributes that a checkpoint keeps, by their names.
+
+    Raises:
+        ValueError: One is none.
+    """
+    states = checkpoint.get("attribute_calibrations", {})
+    return {name: Calibration.from_state(state) for name, state in states.items()}
+
+
 def labelling_device() -> torch.device:
     """Return where photos are labelled: on the GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
