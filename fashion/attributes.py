@@ -58,6 +58,17 @@ class Heads:
             return [together]
         return [together[:, place] for place in range(len(self.names))]
 
+    @property
+    def labels(self) -> list[tuple[str, str]]:
+        """What each output stands for: the attribute, empty for the label, and its value."""
+        columns = zip(("", *self.attributes), self.names, strict=True)
+        return [(attribute, name) for attribute, names in columns for name in names]
+
+    def values(self, probabilities: Any) -> list[tuple[str, float]]:  # noqa: ANN401
+        """Return the likeliest value of each attribute and its probability, by `(W,)` of all."""
+        own = zip(self.names[1:], self.outputs(probabilities[None])[1:], strict=True)
+        return [(names[part.argmax()], float(part.max())) for names, part in own]
+
     def plain(self) -> dict[str, list[str]]:
         """Return the attributes in lists, as files keep them."""
         return {name: list(values) for name, values in self.attributes.items()}

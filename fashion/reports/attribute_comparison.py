@@ -13,7 +13,7 @@ from fashion.metrics.predictions import Predictions
 
 
 def attribute_columns(test: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the columns of a run's attributes: `gender_accuracy`, `gender_accuracy_low`, and so on.
+    """Return the columns of a run's attributes, such as `gender_accuracy`, with `_low` and `_high`.
 
     Args:
         test: The summary's of the test split.
