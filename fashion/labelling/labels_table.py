@@ -88,7 +88,7 @@ class LabelsTable:
 
 
 def attribute_columns(attributes: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the columns of each attribute's value and probability; one that is taken has ` (2)`."""
+    """Return the columns of each attribute, value and probability; a taken name has ` (2)`."""
     taken, columns = {*TAKEN}, []
     for attribute in attributes:
         name = attribute
