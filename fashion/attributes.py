@@ -1,4 +1,4 @@
-"""What a model tells apart: the classes of a photo's label, and the values of its attributes.
+"""What a model tells apart: a photo's label, and the values of its attributes.
 
 The outputs of all heads stand side by side in one array, those of the label first; which of them
 are whose is said here alone.
