@@ -104,8 +104,8 @@ MAP = {
     ),
     "commands": (
         "The command line: one module a command.",
-        "attributes cores defaults files tables wording models catalogue twins metrics data devices "
-        "training bundles labelling review export service jobs reports",
+        "attributes cores defaults files tables wording models catalogue twins metrics data "
+        "devices training bundles labelling review export service jobs reports",
     ),
     "__main__": ("`fashion WORD ...`, which is `python -m fashion WORD ...`.", "commands"),
 }
