@@ -101,8 +101,8 @@ def describe_attribute(name: str, facts: Mapping[str, Any]) -> str:
     """Return an attribute's facts in a line for the screen."""
     rare = facts["rare"]
     told = first_of(f"{value!r} ({n:,})" for value, n in rare.items())
-    aside = f", {sum(rare.values()):,} one that doesn't count: {told}" if rare else ""
+    aside = f", {sum(rare.values()):,} with one that doesn't count: {told}" if rare else ""
     return (
         f"{name}: {many(facts['photos'], 'photo')} of {many(facts['values'], 'value')}; "
-        f"{facts['no_value']:,} have none{aside}"
+        f"{facts['no_value']:,} without one{aside}"
     )

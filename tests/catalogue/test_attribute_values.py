@@ -45,7 +45,7 @@ def test_a_photo_without_a_value_or_with_a_rare_one_keeps_its_label(root):
     assert splits.facts()["attributes"] == {"gender": facts}
     [line] = splits.describe_attributes()
     assert line == (
-        "gender: 57 photos of 3 values; 2 have none, 1 one that doesn't count: 'Unisex' (1)"
+        "gender: 57 photos of 3 values; 2 without one, 1 with one that doesn't count: 'Unisex' (1)"
     )
     assert "attributes" not in split_catalogue(load(root), None, kind="random", seed=0).facts()
 
@@ -57,7 +57,7 @@ def test_a_value_that_no_training_photo_has_does_not_count():
     facts = attribute_facts(table, {"kind": ("a", "b"), "other": ("x", "y")})
     assert facts["kind"] == {"values": 2, "photos": 8, "no_value": 0, "rare": {"c": 4}}
     assert facts["other"]["no_value"] == 12  # of a catalogue that lacks the column
-    assert describe_attribute("kind", {**facts["kind"], "rare": {}}).endswith("; 0 have none")
+    assert describe_attribute("kind", {**facts["kind"], "rare": {}}).endswith("; 0 without one")
 
 
 def test_the_values_of_a_model_are_looked_for_in_any_catalogue(root):

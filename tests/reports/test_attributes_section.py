@@ -116,7 +116,7 @@ def test_the_report_has_a_section_for_each_attribute(told, tmp_path):
     assert '<h2 id="attribute-2">gender</h2>' in page
     assert "&lt;b&gt;Teal&lt;/b&gt;" in page
     assert "<b>Teal" not in page
-    assert "50 have none, 2 one that doesn" in page
+    assert "50 without one, 2 with one that doesn" in page
     assert len(pd.read_csv(tmp_path / "attribute_values.csv")) == 5
     assert "; colour: accuracy 0." in headline(summary)
     alone = write_report(replace(told, attributes={}), make_run(), pd.DataFrame(), tmp_path)
