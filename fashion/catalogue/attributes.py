@@ -67,10 +67,9 @@ def targets_of(table: pd.DataFrame, attribute: str, values: Sequence[str]) -> np
     """
     if column_of(attribute) not in table:
         return np.full(len(table), MISSING, np.int64)
-    # Pandas' code for what is among none of the categories is the same.
-    codes = pd.Categorical(table[column_of(attribute)], categories=list(values)).codes
-    targets: np.ndarray = codes.astype(np.int64)
-    return targets
+    # Pandas calls the place of what isn't there -1, too.
+    targets: np.ndarray = pd.Index(values, dtype=object).get_indexer(table[column_of(attribute)])
+    return targets.astype(np.int64)
 
 
 def attribute_facts(
