@@ -234,7 +234,7 @@ class DataSettings:
             raise ValueError(
                 f"data.label_column={columns!r} has {again!r} twice; name each column once."
             )
-        object.__setattr__(self, "label_column", names[0] if len(names) == 1 else names)
+        object.__setattr__(self, "label_column", names[0] if len(names) == 1 else tuple(names))
 
     def _check_choices(self) -> None:
         for key, choices in (
