@@ -2,7 +2,9 @@
 import { facts } from "./store.js";
 
 const DECIDED = ["final_label", "decision", "decided_at", "model"];
-const TAKEN = ["photo", "row", "sure", "error", "probabilities", "sha256", "bytes", "width", "height", ...DECIDED];
+const likeliestOf = (places) => Array.from({ length: places }, (_, i) => [`label_${i + 1}`, `probability_${i + 1}`]).flat();
+/** What columns are called already, so that no attribute's is: here, and in what else labels photos. */
+const TAKEN = ["photo", "row", "sure", "error", "probabilities", "sha256", "bytes", "width", "height", ...likeliestOf(5), ...DECIDED];
 
 /** Return photos as CSV; for Excel with a mark of UTF-8, separators and decimals as the locale has them. */
 export function csvOf(photos, excel = false, locale = navigator.language) {
@@ -10,9 +12,9 @@ export function csvOf(photos, excel = false, locale = navigator.language) {
   const separator = decimal === "," ? ";" : ",";
   const places = Math.min(5, facts.model?.classes?.length ?? 5);
   const hasVerdict = typeof facts.model?.threshold === "number" || photos.some((photo) => photo.sure != null);
-  const likeliest = Array.from({ length: places }, (_, i) => [`label_${i + 1}`, `probability_${i + 1}`]).flat();
+  const likeliest = likeliestOf(places);
   const attributes = Object.keys(facts.model?.attributes ?? {});
-  const others = columnsOf(attributes, [...TAKEN, ...likeliest]);
+  const others = columnsOf(attributes, TAKEN);
   const pair = (each) => (each ? [mark(each.label), each.probability.toFixed(6).replace(".", decimal)] : ["", ""]);
   const rows = photos.map((photo) => {
     const { labels = [], decision, error = photo.state === "waiting" ? "not labelled yet" : "" } = photo;
