@@ -91,7 +91,7 @@ def attribute_columns(attributes: Iterable[str]) -> list[tuple[str, str]]:
     """Return the columns of each attribute, value and probability; a taken name has ` (2)`."""
     taken, columns = {*TAKEN}, []
     for attribute in attributes:
-        name = attribute
+        name = str(mark_text(attribute))
         while taken & {name, f"{name}_probability"}:
             name += " (2)"
         columns.append((name, f"{name}_probability"))
