@@ -131,12 +131,11 @@ def _check_classes(files: BundleFiles) -> list[str]:
     if HUB_CONFIG in listed:
         named[HUB_CONFIG] = json.loads(files.read(HUB_CONFIG)).get("label_names")
     attributes = files.manifest.heads.plain()
-    others = [name for name in named if name != HUB_CONFIG] if attributes else []
+    graphs = [name for name in named if name != HUB_CONFIG] if attributes else []
     return [
         f"{name} has other attributes than bundle.json, or in another order."
-        for name in others
-        if labels_in(files.read(name), ATTRIBUTES) != attributes
-        or list(labels_in(files.read(name), ATTRIBUTES)) != list(attributes)
+        for name in graphs
+        if json.dumps(labels_in(files.read(name), ATTRIBUTES)) != json.dumps(attributes)
     ] + [
         f"{name} has other classes than bundle.json, or in another order."
         for name, labels in named.items()

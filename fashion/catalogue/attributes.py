@@ -24,7 +24,8 @@ def column_of(attribute: str) -> str:
 
 def attributes_in(table: pd.DataFrame) -> list[str]:
     """Return the attributes that a catalogue table has values of, in their order."""
-    return [column.removeprefix(PREFIX) for column in table if column.startswith(PREFIX)]
+    columns = map(str, table.columns)
+    return [column.removeprefix(PREFIX) for column in columns if column.startswith(PREFIX)]
 
 
 def without_no_values(values: "pd.Series[str]") -> "pd.Series[str]":
@@ -67,9 +68,9 @@ def targets_of(table: pd.DataFrame, attribute: str, values: Sequence[str]) -> np
     """
     if column_of(attribute) not in table:
         return np.full(len(table), MISSING, np.int64)
-    # Pandas calls the place of what isn't there -1, too.
-    targets: np.ndarray = pd.Index(values, dtype=object).get_indexer(table[column_of(attribute)])
-    return targets.astype(np.int64)
+    places = {value: place for place, value in enumerate(values)}
+    cells = table[column_of(attribute)]
+    return np.array([places.get(cell, MISSING) for cell in cells], np.int64)
 
 
 def attribute_facts(

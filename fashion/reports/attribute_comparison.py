@@ -55,7 +55,8 @@ def compare_attributes(paths: Mapping[str, Path]) -> pd.DataFrame:
 def attributes_shown(table: pd.DataFrame) -> list[str]:
     """Return the attributes that the table of a comparison has figures of."""
     end = f"_{FIGURES[0]}_low"
-    return [column.removesuffix(end) for column in table if column.endswith(end)]
+    columns = map(str, table.columns)
+    return [column.removesuffix(end) for column in columns if column.endswith(end)]
 
 
 def _alike(of_runs: Mapping[str, Predictions]) -> dict[str, Predictions]:

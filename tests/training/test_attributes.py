@@ -8,8 +8,6 @@ from lightning import Callback
 from torch.nn import functional as F
 
 from fashion.attributes import MISSING, Heads
-from fashion.commands.configuration import compose_words
-from fashion.commands.train import prepare
 from fashion.data.batches import Batch
 from fashion.models import checkpoints
 from fashion.models.network import PhotoClassifier
@@ -253,14 +251,3 @@ def test_stored_features_train_the_same_heads(fit, two_heads_root, tmp_path):
     history, _, _ = fit(tmp_path, words=words)
     assert history["train/loss"].notna().all()
     assert {"val/gender_macro_f1"} <= {*history}
-
-
-def test_a_wrong_list_is_named_before_anything_is_read():
-    for value, message in (
-        ("[]", r"data\.label_column=\[\] names no column; pass one, or a list such as"),
-        ("[articleType,articleType]", r"has 'articleType' twice; name each column once"),
-        ("[articleType,null]", r"has None, which is no column"),
-    ):
-        cfg = compose_words([f"data.label_column={value}", "data.root=/nowhere", "output_dir=x"])
-        with pytest.raises(Exception, match=message):
-            prepare(cfg)
