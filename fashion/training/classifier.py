@@ -322,13 +322,13 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         size = max(1, BLOCK // logits.shape[1])
         parts = zip(torch.split(logits, size), torch.split(targets, size), strict=True)
         loss = sum(float(self._loss(*part)) * (len(part[1]) / len(targets)) for part in parts)
-        parts = map(to_probabilities, self.heads.outputs(logits))
-        labels, *others = zip(parts, self.heads.targets(targets), strict=True)
-        figures = classification_metrics(*labels)
-        for name, (probabilities, values) in zip(self.heads.attributes, others, strict=True):
-            known = values != MISSING
+        probabilities = [to_probabilities(part) for part in self.heads.outputs(logits)]
+        of_heads = self.heads.targets(targets)
+        figures = classification_metrics(probabilities[0], of_heads[0])
+        for place, name in enumerate(self.heads.attributes, 1):
+            known = of_heads[place] != MISSING
             if known.any():
-                own = classification_metrics(probabilities[known], values[known])
+                own = classification_metrics(probabilities[place][known], of_heads[place][known])
                 figures |= {f"{name}_{key}": figure for key, figure in own.items()}
         return {**figures, "loss": loss}
 
