@@ -74,7 +74,7 @@ def test_predict_writes_the_likeliest_value_of_each_attribute(
     output = tmp_path / "labels.csv"
     counts = label_files([photos], bundle=attributes_bundle, output=output, precision=0.9)
     assert sum(counts.values()) == 4
-    rows = list(csv.DictReader(output.open(newline="")))
+    rows = list(csv.DictReader(output.read_text(encoding="utf-8").splitlines()))
     names = [f"{kind}_{i}" for i in (1, 2, 3) for kind in ("label", "probability")]
     others = ["shade", "shade_probability", "photo (2)", "photo (2)_probability"]
     assert list(rows[0]) == ["photo", *names, "sure", *others, "error"]

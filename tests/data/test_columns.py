@@ -33,7 +33,7 @@ def test_a_list_is_a_label_and_attributes(data_settings):
     ("typed", "read"),
     [
         ("[kind,gender]", "[kind,gender]"),
-        ("[Größe,Art (de)]", "[Größe,'Art (de)']"),
+        ("[Größe,Art (de)]", "['Größe','Art (de)']"),
         ("kind", "kind"),
         ("Art, (de)", "'Art, (de)'"),
     ],

@@ -19,7 +19,7 @@ def test_a_job_tells_what_predict_does(attributes_bundle, tmp_path):
     summary, _ = label_job(attributes_bundle, output, [str(photos)], asked, Effort(workers=1))
     label_files([photos], bundle=attributes_bundle, output=tmp_path / "labels.csv")
     job, alone = (
-        list(csv.reader(path.open(newline="")))
+        list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
         for path in (output / "predictions.csv", tmp_path / "labels.csv")
     )
     assert job == alone
