@@ -56,9 +56,13 @@ MAP = {
         "From arrays to figures and tables: what predictions are worth.",
         "cores files tables",
     ),
+    "names": (
+        "Names beside photos: their label words masked, the rest a model's second source.",
+        "metrics",
+    ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",
-        "cache_folder locks cores defaults files shards wording models catalogue twins",
+        "cache_folder locks cores defaults files shards wording models catalogue twins names",
     ),
     "devices": (
         "Which devices a run takes, and Lightning's parts for XLA's.",
@@ -66,7 +70,7 @@ MAP = {
     ),
     "training": (
         "The model in training: its steps, its record, its folder.",
-        "locks defaults files wording models catalogue metrics data devices",
+        "locks defaults files wording models catalogue metrics names data devices",
     ),
     "bundles": (
         "Bundles: a trained model as a folder that labels photos anywhere.",
@@ -95,8 +99,8 @@ MAP = {
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
-        "locks cores defaults files tables wording models catalogue twins metrics data devices "
-        "training labelling jobs",
+        "locks cores defaults files tables wording models catalogue twins metrics names data "
+        "devices training labelling jobs",
     ),
     "commands": (
         "The command line: one module a command.",
@@ -116,6 +120,7 @@ NEVER_LOADED = {
     "catalogue.sample": "torch pandas PIL",  # what draws it is loaded where it is drawn
     "metrics.scaling": "torch pandas scipy torchmetrics",
     "bundles": "torch pandas scipy lightning timm hydra",
+    "names": "torch pandas scipy sklearn lightning timm hydra",  # what fits loads its own
     "review": "torch pandas scipy lightning timm hydra fastapi",
     "commands.corrections": "torch pandas scipy lightning timm hydra fastapi",
     "service": "torch pandas scipy lightning timm hydra",
@@ -130,6 +135,7 @@ NEVER_IMPORTED = {
     "models": "lightning pandas hydra",
     "catalogue": "torch lightning hydra faiss scipy",
     "metrics": "timm lightning hydra matplotlib jinja2",
+    "names": "pandas lightning timm hydra matplotlib",
     "bundles": "torch pandas scipy lightning timm hydra",
     "labelling": "lightning pandas hydra scipy matplotlib torch_xla",
     "review": "torch pandas scipy lightning timm hydra fastapi",
