@@ -8,6 +8,7 @@ A checkpoint is a mapping, of which others than Lightning know these keys:
 - `preprocessing`: arguments of `fashion.catalogue.images.decode_image`.
 - `run`: the `config` of the run and a row of figures for each of its `epochs`.
 - `calibration`: what `fashion.metrics.scaling.Calibration.state` returned, once it is known.
+- `names`: what `fashion.training.run_names.RunNames.state` returned, where a run reads names.
 """
 
 from collections.abc import Mapping

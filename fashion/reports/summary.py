@@ -27,6 +27,7 @@ def summarise(
         **calibration_section.facts(predictions, analysis),
         "support": len(predictions.targets),
         "absent_classes": absent,
+        **({"names": analysis.names.facts} if analysis.names else {}),
     }
     summary = {**run, run["split"]: block}
     study = load_study()["models"].get(run["model"])
