@@ -74,11 +74,11 @@ MAP = {
     ),
     "bundles": (
         "Bundles: a trained model as a folder that labels photos anywhere.",
-        "cores files wording catalogue metrics",
+        "cores files wording catalogue metrics names",
     ),
     "labelling": (
         "From a trained model and photos to labels.",
-        "cores files locks tables wording models catalogue metrics bundles",
+        "cores files locks tables wording models catalogue metrics names bundles",
     ),
     "review": (
         "Photos kept for review, and what people decided on them.",
@@ -86,7 +86,7 @@ MAP = {
     ),
     "export": (
         "From checkpoints to a bundle, and the proof that it labels as they do.",
-        "cores files locks wording models catalogue metrics data devices training bundles "
+        "cores files locks wording models catalogue metrics names data devices training bundles "
         "labelling",
     ),
     "service": (

@@ -12,6 +12,7 @@ from fashion.cores import limit_threads
 from fashion.metrics.scaling import Calibration
 from fashion.models import checkpoints
 from fashion.models.network import PhotoClassifier
+from fashion.names.name_model import NameModel
 
 
 class CheckpointModel:
@@ -27,6 +28,7 @@ class CheckpointModel:
     Attributes:
         class_names: This and the next: see `fashion.labelling.labeller.Model`.
         preprocessing: See above.
+        names: See above.
         calibration: None where the checkpoint keeps none.
     """
 
@@ -36,6 +38,7 @@ class CheckpointModel:
         self.class_names: Sequence[str] = self._network.class_names
         self.preprocessing: dict[str, Any] = checkpoint["preprocessing"]
         self.calibration = load_calibration(checkpoint)
+        self.names = load_names(checkpoint)
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities `(B, K)` for `photos`; see `fashion.labelling.labeller.Model`."""
@@ -87,6 +90,18 @@ def load_calibration(checkpoint: Mapping[str, Any]) -> Calibration | None:
     """
     state = checkpoint.get("calibration")
     return None if state is None else Calibration.from_state(state)
+
+
+def load_names(checkpoint: Mapping[str, Any]) -> NameModel | None:
+    """Return the model of names that a checkpoint keeps, if it keeps one.
+
+    Raises:
+        ValueError: What it keeps is none, or of other classes.
+    """
+    state = checkpoint.get("names")
+    if state is None:
+        return None
+    return NameModel.from_state(state, len(checkpoint["hyper_parameters"]["class_names"]))
 
 
 def labelling_device() -> torch.device:

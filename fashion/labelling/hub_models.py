@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fashion.bundles.bundle_files import BundleFiles
 from fashion.bundles.manifest import HUB_CONFIG, HUB_WEIGHTS
+from fashion.bundles.names_files import read_names
 from fashion.labelling.bfloat16 import Bfloat16Network
 from fashion.metrics.scaling import scale
 from fashion.models.backbone import normalise
@@ -33,11 +34,13 @@ class HubModel:
     Attributes:
         class_names: This and the next: see `fashion.labelling.labeller.Model`.
         preprocessing: See above.
+        names: See above.
     """
 
     def __init__(self, files: BundleFiles, device: torch.device) -> None:
         self.class_names: Sequence[str] = files.manifest.classes
         self.preprocessing: Mapping[str, Any] = files.manifest.preprocessing
+        self.names = read_names(files)
         self._calibration = files.manifest.calibration
         network, mean, std = read_network(files)
         self._network = network.eval().to(device)
@@ -70,6 +73,7 @@ class Bfloat16Model:
     Attributes:
         class_names: This and the next: see `fashion.labelling.labeller.Model`.
         preprocessing: See above.
+        names: See above.
     """
 
     def __init__(self, files: BundleFiles) -> None:
@@ -81,6 +85,7 @@ class Bfloat16Model:
             )
         self.class_names: Sequence[str] = manifest.classes
         self.preprocessing: Mapping[str, Any] = manifest.preprocessing
+        self.names = read_names(files)
         self._calibration = manifest.bfloat16
         # The weights of the head are divided by the temperature in float32.
         self._temperature = (manifest.bfloat16.temperature or 1.0) / (

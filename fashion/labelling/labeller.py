@@ -12,6 +12,7 @@ from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.cores import usable_cores
 from fashion.labelling.photos import Photo
 from fashion.metrics.scaling import mean_probabilities
+from fashion.names.name_model import NameModel
 
 Decoded = list[NDArray[np.uint8]]  # a photo in each of the ways that the models want it
 
@@ -22,6 +23,7 @@ class Model(Protocol):
     Attributes:
         class_names: The K labels in the order of their probabilities.
         preprocessing: Arguments of `fashion.catalogue.images.decode_image`.
+        names: The model of names beside it, if there is one.
     """
 
     @property
@@ -30,6 +32,10 @@ class Model(Protocol):
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
+        """See above."""
+
+    @property
+    def names(self) -> NameModel | None:
         """See above."""
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:

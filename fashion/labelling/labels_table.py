@@ -16,17 +16,27 @@ class LabelsTable:
     """How labels are told in a CSV.
 
     The columns are `photo`, `label_1`, `probability_1` … up to five, `sure` (yes or no) where a
-    threshold is given, and `error`. A label below the threshold stands there and counts as refused.
+    threshold is given, `name_used` (yes or no) where names are, and `error`. A label below the
+    threshold stands there and counts as refused.
 
     Args:
         class_names: The K labels.
         threshold: The confidence that a sure label has at least; None: there is no such column.
+        with_names: Whether there are names.
+        named_threshold: The threshold of labels by photo and name.
 
     Attributes:
         columns: The names of the columns.
     """
 
-    def __init__(self, class_names: Sequence[str], threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        threshold: float | None = None,
+        *,
+        with_names: bool = False,
+        named_threshold: float | None = None,
+    ) -> None:
         self.class_names = class_names
         self.threshold = threshold
         top = min(TOP, len(class_names))
@@ -35,22 +45,29 @@ class LabelsTable:
         ]
         self._top = top
         self._verdict = [] if threshold is None else ["sure"]
-        self.columns = ["photo", *likeliest, *self._verdict, "error"]
+        self._used = ["name_used"] if with_names else []
+        self._named_threshold = named_threshold
+        self.columns = ["photo", *likeliest, *self._verdict, *self._used, "error"]
 
-    def row(self, name: str, outcome: NDArray[np.float32] | str) -> list[str]:
+    def row(
+        self, name: str, outcome: NDArray[np.float32] | str, *, name_used: bool = False
+    ) -> list[str]:
         """Return the cells of a photo.
 
         Args:
             name: The photo's.
             outcome: Its probabilities `(K,)`, or what is wrong with it.
+            name_used: Whether they are by its name, too.
         """
         photo = str(mark_text(name))
         if isinstance(outcome, str):
             return [photo, *[""] * (len(self.columns) - 2), str(mark_text(outcome))]
         sure = []
         if self.threshold is not None:
-            sure = ["yes" if outcome.max() >= self.threshold else "no"]
-        return [photo, *self._likeliest(outcome), *sure, ""]
+            threshold = self._named_threshold if name_used else self.threshold
+            sure = ["yes" if threshold is not None and outcome.max() >= threshold else "no"]
+        used = ["yes" if name_used else "no"] if self._used else []
+        return [photo, *self._likeliest(outcome), *sure, *used, ""]
 
     def kind(self, row: Sequence[str]) -> str:
         """Return whether a photo is `labelled`, `refused` or `unreadable`, by its cells."""

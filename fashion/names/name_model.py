@@ -5,7 +5,7 @@ NumPy computes it. It reads names through its mask alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,17 @@ from fashion.names.masking import Mask
 
 ARRAYS = {"rarity": np.float32, "weights": np.float16, "bias": np.float32}
 MOST_BYTES = 2**31  # of the weights: 16,384 classes
+
+
+class Thresholds(Protocol):
+    """What is known of how sure an answer has to be."""
+
+    def threshold(self, precision: float) -> float:
+        """Return the confidence from which on answers are right that often.
+
+        Raises:
+            ValueError: The precision is out of range or of reach.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +52,7 @@ class NameModel:
     weights: NDArray[np.float16]
     bias: NDArray[np.float32]
     fusion: Fusion
-    calibration: Calibration | None = None
+    calibration: Thresholds | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can't be computed with."""
@@ -86,12 +97,23 @@ class NameModel:
         """Return tensors and plain values, which `torch.load(..., weights_only=True)` reads."""
         import torch
 
+        calibration = self.calibration
         return {
             "mask": self.mask.state(),
             **{name: torch.from_numpy(getattr(self, name)) for name in ARRAYS},
             "fusion": {"photo": self.fusion.photo, "name": self.fusion.name},
-            "calibration": self.calibration and self.calibration.state(),
+            "calibration": calibration.state() if isinstance(calibration, Calibration) else None,
         }
+
+    def threshold(self, precision: float) -> float:
+        """Return the confidence that a label by photo and name needs, see `Thresholds`.
+
+        Raises:
+            ValueError: As there, or nothing is known of it.
+        """
+        if self.calibration is None:
+            raise ValueError(f"precision={precision}: nothing is known of labels by name.")
+        return self.calibration.threshold(precision)
 
     @classmethod
     def from_state(cls, state: object, num_classes: int) -> "NameModel":

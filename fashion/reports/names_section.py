@@ -128,7 +128,9 @@ def pairs_before_and_after(sources: Mapping[str, Predictions]) -> pd.DataFrame:
     joined = photo.head(PAIRS).merge(
         both, on=["true", "predicted"], how="left", suffixes=("_photo", "_both")
     )
-    counts = {source: joined[f"count_{source}"].fillna(0).astype(int) for source in ("photo", "both")}
+    counts = {
+        source: joined[f"count_{source}"].fillna(0).astype(int) for source in ("photo", "both")
+    }
     return joined[["true", "predicted"]].assign(**counts)
 
 

@@ -147,9 +147,7 @@ def _fit(validated: Predictions) -> Calibration:
     return fit_calibration(validated.probabilities, validated.targets)
 
 
-def _lacks_names(
-    trainer: Trainer, datamodule: FashionDataModule, names: RunNames | None
-) -> bool:
+def _lacks_names(trainer: Trainer, datamodule: FashionDataModule, names: RunNames | None) -> bool:
     """Whether a model of the names that the settings ask for is yet to be fitted."""
     settings, is_trial = datamodule.settings, trainer.fast_dev_run  # type: ignore[attr-defined]
     is_there = names is not None and names.fits(settings)

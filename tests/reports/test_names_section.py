@@ -1,4 +1,4 @@
-"""Names beside photos in a run's report: fitted after training, kept, and shown to tell no label."""
+"""Names beside photos in a run's report: fitted after training, kept, and telling no label."""
 
 import csv
 import json
