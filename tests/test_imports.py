@@ -91,7 +91,7 @@ MAP = {
     ),
     "service": (
         "HTTP over a bundle: photos in, labels out.",
-        "cores files wording catalogue metrics bundles review",
+        "cores files wording catalogue metrics names bundles review",
     ),
     "jobs": (
         "Labels for millions of photos, each exactly once, however often the job is killed.",

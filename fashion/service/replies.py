@@ -35,6 +35,7 @@ class PhotoLabels(BaseModel):
     height: int | None = None
     labels: list[Label] | None = Field(None, description="The likeliest first.")
     sure: bool | None = Field(None, description="Given where the service has a precision.")
+    name_used: bool | None = Field(None, description="Given where the product's name was sent.")
     review: str | None = Field(None, description="unsure or blind: kept for a person to look at.")
     error: PhotoError | None = None
 
@@ -65,6 +66,7 @@ class ModelFacts(ModelName):
     int8: bool
     limits: dict[str, float]
     review: bool
+    names: str | None = Field(None, description="What is masked in names, where it reads some.")
 
 
 class ProblemFacts(BaseModel):
@@ -103,6 +105,7 @@ def model_facts(model: ServedModel, limits: Limits, *, review: bool) -> dict[str
             "max_request_mb": limits.max_request_mb,
         },
         "review": review,
+        **({"names": names.mask.kind} if (names := model.network.names) else {}),
     }
 
 
@@ -125,6 +128,8 @@ def photo_labels(
     }
     if (sure := is_sure(outcome, model)) is not None:
         told["sure"] = sure
+    if outcome.name_used is not None:
+        told["name_used"] = outcome.name_used
     if review is not None:
         told["review"] = review
     return told
@@ -137,11 +142,17 @@ def likeliest(names: Sequence[str], outcome: Labelled, top: int) -> list[tuple[s
     return [(names[place], float(probabilities[place])) for place in places]
 
 
+def threshold_of(outcome: Labelled, model: ServedModel) -> float | None:
+    """Return the confidence that a photo's label needs; None where nobody asked."""
+    return model.named_threshold if outcome.name_used else model.threshold
+
+
 def is_sure(outcome: Labelled, model: ServedModel) -> bool | None:
     """Return whether the likeliest label is sure enough; None where nobody asked."""
-    if model.threshold is None:
+    threshold = threshold_of(outcome, model)
+    if threshold is None:
         return None
-    return bool(outcome.probabilities.max() >= model.threshold)
+    return bool(outcome.probabilities.max() >= threshold)
 
 
 def health(status: str, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -37,9 +37,13 @@ def test_photos_of_equal_names_stay_in_one_split_on_request(root):
     catalogue = load_catalogue(root, min_images=3, structure=structure)
     assert catalogue.num_products == 10
     splits = split_catalogue(catalogue, None, kind="random", seed=0)
-    assert splits.table.assign(low=splits.table["name"].str.lower().str.strip()).groupby("low")[
-        "split"
-    ].nunique().tolist() == [1] * 10
+    assert (
+        splits.table.assign(low=splits.table["name"].str.lower().str.strip())
+        .groupby("low")["split"]
+        .nunique()
+        .tolist()
+        == [1] * 10
+    )
     apart = split_catalogue(
         load_catalogue(root, min_images=3, structure=Structure(text_column=TEXT)),
         *(None,),

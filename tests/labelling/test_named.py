@@ -8,18 +8,6 @@ import pytest
 from fashion.labelling.label_files import label_files
 from fashion.labelling.labels_table import LabelsTable
 from fashion.labelling.named import NamesFile, joiner, one_model
-from fashion.names.fitting import NamedPhotos, fit_names
-from fashion.names.masking import Mask
-
-BRANDS = [["casio"], ["puma"], ["nike"]]
-
-
-@pytest.fixture(scope="module")
-def names():
-    """A model of names that tells three classes by three brands."""
-    train = NamedPhotos(["casio", "puma", "nike"] * 20, np.arange(60) % 3)
-    val = NamedPhotos(train.names, train.targets, np.full((60, 3), 1 / 3, np.float32))
-    return fit_names(train, val, Mask("types", ["watch"]), 3)
 
 
 def write(path, text, encoding="utf-8"):
@@ -65,9 +53,9 @@ def test_names_of_other_photos_are_refused(tmp_path):
         file.check(["a.jpg", "b.jpg"])
 
 
-def test_what_a_photo_says_is_joined_to_its_name(names, tmp_path):
+def test_what_a_photo_says_is_joined_to_its_name(name_model, tmp_path):
     file = NamesFile.read(write(tmp_path / "names.csv", "photo,name\na,Casio watch\nb,Watch\n"))
-    join = joiner(names, file)
+    join = joiner(name_model, file)
     outcome = np.float32([0.2, 0.5, 0.3, 0.9, 0.1])  # with an attribute of two values
     joined, used = join("a", outcome)
     assert used
@@ -99,26 +87,14 @@ def test_a_model_without_names_says_so():
         one_model([Plain(), Plain()], "names='x'")
 
 
-def test_predict_with_a_bundle_reads_names(draft, names, tmp_path):
-    """A bundle that holds the model of names labels by both, and by the photo alone without."""
-    from fashion.bundles.manifest import Calibrated, NamesFacts
-    from fashion.bundles.names_files import write_names
-    from fashion.metrics.scaling import Answered
-
-    (tmp_path / "made").mkdir()
-    write_names(names, tmp_path / "made")
-    for path in (tmp_path / "made" / "names").iterdir():
-        draft.files[f"names/{path.name}"] = path.read_bytes()
-    calibration = Calibrated(temperature=1.0, photos=60, curve=(Answered(0.5, 0.99, 1.0),))
-    draft.options["names"] = NamesFacts(names.mask, names.fusion, calibration)
-    bundle = draft.write(tmp_path / "bundle")
-    photos = sorted((bundle / "selftest" / "photos").iterdir())
+def test_predict_with_a_bundle_reads_names(named_bundle, tmp_path):
+    photos = sorted((named_bundle / "selftest" / "photos").iterdir())
     lines = [f"{photos[0]},Nike", f"{photos[1]},Watch"]
     file = write(tmp_path / "names.csv", "\n".join(["photo,name", *lines, ""]))
     tables = {}
     for kind, given in (("both", file), ("alone", None)):
         output = tmp_path / f"{kind}.csv"
-        label_files(photos, bundle=bundle, output=output, names=given)
+        label_files(photos, bundle=named_bundle, output=output, names=given)
         with output.open(newline="") as opened:
             tables[kind] = list(csv.DictReader(opened))
     assert [row["name_used"] for row in tables["both"]] == ["yes", "no", "no"]
