@@ -94,9 +94,9 @@ def murmur3(texts: Sequence[bytes]) -> NDArray[np.uint32]:
         hashes[:having] = _rotated(hashes[:having] ^ _mixed(own), 13) * _u(5) + _u(0xE6546B64)
     tails = np.zeros(len(texts), np.uint32)
     for place in range(3):
-        having = longest_first % 4 > place
-        own = letters[starts[having] + 4 * blocks[having] + place].astype(np.uint32)
-        tails[having] ^= own << _u(8 * place)
+        has_it = longest_first % 4 > place
+        tail = letters[starts[has_it] + 4 * blocks[has_it] + place].astype(np.uint32)
+        tails[has_it] ^= tail << _u(8 * place)
     hashes ^= _mixed(tails) ^ longest_first.astype(np.uint32)  # a tail of 0 is mixed to 0
     hashes = (hashes ^ hashes >> _u(16)) * _u(0x85EBCA6B)
     hashes = (hashes ^ hashes >> _u(13)) * _u(0xC2B2AE35)

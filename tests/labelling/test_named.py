@@ -97,7 +97,7 @@ def test_predict_with_a_bundle_reads_names(named_bundle, tmp_path):
         label_files(photos, bundle=named_bundle, output=output, names=given)
         with output.open(newline="") as opened:
             tables[kind] = list(csv.DictReader(opened))
-    assert [row["name_used"] for row in tables["both"]] == ["yes", "no", "no"]
+    assert [row["name_used"] for row in tables["both"]] == ["yes", "no", "no", ""]
     assert tables["both"][0]["label_1"] == "Grey"
     for both, alone in list(zip(tables["both"], tables["alone"], strict=True))[1:]:
         assert {key: both[key] for key in alone} == alone
