@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 REFUSED = (
     *("torch", "torchvision", "timm", "lightning", "pandas", "scipy", "sklearn", "onnxscript"),
@@ -46,13 +47,14 @@ def main(bundle: str, folder: str) -> None:
     nothing = np.zeros(len(labeller.class_names), np.float32)
     errors = [each if isinstance(each, str) else "" for each in outcomes]
     rows = [nothing if isinstance(each, str) else each for each in outcomes]
-    labels = {"errors": np.array(errors), "probabilities": np.stack(rows)}
+    probabilities = np.stack(rows)
+    labels: dict[str, Any] = {"errors": np.array(errors), "probabilities": probabilities}
     if Path(folder, NAMES).is_file():
         names = json.loads(Path(folder, NAMES).read_bytes())
         assert model.names is not None
         named = [names[place % len(names)] for place in range(len(rows))]
         k = len(labeller.class_names)
-        labels["named"] = model.names.join(labels["probabilities"][:, :k], named)[0]
+        labels["named"] = model.names.join(probabilities[:, :k], named)[0]
     np.savez(Path(folder, LABELS), **labels)
 
 

@@ -69,7 +69,7 @@ class RunNames:
 
 def names_of(splits: SplitCatalogue, ids: "Sequence[str] | np.ndarray") -> list[str]:
     """Return the names of photos by their ids; empty where they have none."""
-    names = splits.table.set_index("id")["name"].reindex(ids).fillna("")
+    names = splits.table.set_index("id")["name"].reindex(list(ids)).fillna("")
     return names.astype(str).tolist()
 
 
