@@ -100,7 +100,8 @@ def fit_run_names(
     tied = tied_words([mask.keep(name) for name in names], labels)
     if kind == "synonyms":
         mask = Mask(kind, told, synonyms, [each.word for each in tied])
-    named = [NamedPhotos(names, splits.targets("train"))]
+    targets = splits.targets("train")
+    named = [NamedPhotos(names, targets.reshape(len(targets), -1)[:, 0])]  # the label's alone
     named += [
         NamedPhotos(names_of(splits, part.image_ids), part.targets, part.calibrated())
         for part in (val, test)
@@ -108,7 +109,11 @@ def fit_run_names(
     model = fit_names(named[0], named[1], mask, len(splits.class_names))
     record = {
         "column": settings.text_column,
-        "determined": {column: len(each) for column, each in values.items()},
+        "determined": {
+            column: len(each)
+            for column, each in values.items()
+            if column not in np.atleast_1d(settings.label_column)
+        },
         "label_words": told,
         "tied": [list(each) for each in tied],
         "permuted": try_permuted(named, mask, len(splits.class_names)),
