@@ -60,9 +60,14 @@ MAP = {
         "From arrays to figures and tables: what predictions are worth.",
         "attributes cores files tables",
     ),
+    "names": (
+        "Names beside photos: their label words masked, the rest a model's second source.",
+        "metrics",
+    ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",
-        "attributes cache_folder locks cores defaults files shards wording models catalogue twins",
+        "attributes cache_folder locks cores defaults files shards wording models catalogue twins "
+        "names",
     ),
     "devices": (
         "Which devices a run takes, and Lightning's parts for XLA's.",
@@ -70,15 +75,15 @@ MAP = {
     ),
     "training": (
         "The model in training: its steps, its record, its folder.",
-        "attributes locks defaults files wording models catalogue metrics data devices",
+        "attributes locks defaults files wording models catalogue metrics names data devices",
     ),
     "bundles": (
         "Bundles: a trained model as a folder that labels photos anywhere.",
-        "attributes cores files wording catalogue metrics",
+        "attributes cores files wording catalogue metrics names",
     ),
     "labelling": (
         "From a trained model and photos to labels.",
-        "attributes cores files locks tables wording models catalogue metrics bundles",
+        "attributes cores files locks tables wording models catalogue metrics names bundles",
     ),
     "review": (
         "Photos kept for review, and what people decided on them.",
@@ -86,12 +91,12 @@ MAP = {
     ),
     "export": (
         "From checkpoints to a bundle, and the proof that it labels as they do.",
-        "attributes cores files locks wording models catalogue metrics data devices training "
+        "attributes cores files locks wording models catalogue metrics names data devices training "
         "bundles labelling",
     ),
     "service": (
         "HTTP over a bundle: photos in, labels out.",
-        "attributes cores files wording catalogue metrics bundles review",
+        "attributes cores files wording catalogue metrics names bundles review",
     ),
     "jobs": (
         "Labels for millions of photos, each exactly once, however often the job is killed.",
@@ -99,8 +104,8 @@ MAP = {
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
-        "locks cores defaults files tables wording models catalogue twins metrics data devices "
-        "training labelling jobs",
+        "locks cores defaults files tables wording models catalogue twins metrics names data "
+        "devices training labelling jobs",
     ),
     "commands": (
         "The command line: one module a command.",
@@ -120,6 +125,7 @@ NEVER_LOADED = {
     "catalogue.sample": "torch pandas PIL",  # what draws it is loaded where it is drawn
     "metrics.scaling": "torch pandas scipy torchmetrics",
     "bundles": "torch pandas scipy lightning timm hydra",
+    "names": "torch pandas scipy sklearn lightning timm hydra",  # what fits loads its own
     "review": "torch pandas scipy lightning timm hydra fastapi",
     "commands.corrections": "torch pandas scipy lightning timm hydra fastapi",
     "service": "torch pandas scipy lightning timm hydra",
@@ -134,6 +140,7 @@ NEVER_IMPORTED = {
     "models": "lightning pandas hydra",
     "catalogue": "torch lightning hydra faiss scipy",
     "metrics": "timm lightning hydra matplotlib jinja2",
+    "names": "pandas lightning timm hydra matplotlib",
     "bundles": "torch pandas scipy lightning timm hydra",
     "labelling": "lightning pandas hydra scipy matplotlib torch_xla",
     "review": "torch pandas scipy lightning timm hydra fastapi",

@@ -21,9 +21,13 @@ from fashion.bundles.manifest import (
     Calibrated,
     FileFacts,
     Manifest,
+    NamesFacts,
 )
+from fashion.bundles.names_files import write_names
 from fashion.catalogue.images import decode_image
 from fashion.metrics.scaling import Answered
+from fashion.names.fitting import NamedPhotos, fit_names
+from fashion.names.masking import Mask
 
 CLASSES = ("Bright", "Dark, or =so", "Grey")
 WEIGHTS = np.float32([[1, -1, 0]] * 3) / 128
@@ -145,6 +149,26 @@ def make_draft():
 def draft():
     """A bundle that isn't written yet."""
     return write_draft()
+
+
+@pytest.fixture(scope="session")
+def name_model():
+    """A model of names that tells the three classes by three brands."""
+    train = NamedPhotos(["casio", "puma", "nike"] * 20, np.arange(60) % 3)
+    val = NamedPhotos(train.names, train.targets, np.full((60, 3), 1 / 3, np.float32))
+    return fit_names(train, val, Mask("types", ["watch"]), 3)
+
+
+@pytest.fixture(scope="session")
+def named_bundle(make_draft, name_model, tmp_path_factory):
+    """The folder of a bundle that holds it, and isn't changed."""
+    draft, folder = make_draft(), tmp_path_factory.mktemp("named")
+    write_names(name_model, folder)
+    for path in (folder / "names").iterdir():
+        draft.files[f"names/{path.name}"] = path.read_bytes()
+    calibration = Calibrated(temperature=1.0, photos=60, curve=(Answered(0.95, 0.99, 1.0),))
+    draft.options["names"] = NamesFacts(name_model.mask, name_model.fusion, calibration)
+    return draft.write(folder / "brightness")
 
 
 @pytest.fixture

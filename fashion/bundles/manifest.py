@@ -19,8 +19,10 @@ from PIL import Image
 from fashion.attributes import Heads
 from fashion.catalogue.images import FITS
 from fashion.metrics.scaling import Answered, choose_threshold
+from fashion.names.fusion import Fusion
+from fashion.names.masking import Mask
 
-SCHEMA = 2  # with attributes; without any a bundle is of the first
+SCHEMA = 2  # with attributes or names; without any a bundle is of the first
 NAME = "bundle.json"
 GRAPH, INT8_GRAPH = "onnx/model.onnx", "onnx/model_int8.onnx"
 HUB_CONFIG, HUB_WEIGHTS = "config.json", "model.safetensors"  # as timm and Transformers read them
@@ -75,6 +77,28 @@ class Attribute(NamedTuple):
     calibration: Calibrated
 
 
+class NamesFacts(NamedTuple):
+    """What `bundle.json` says of the model of names, whose arrays are files.
+
+    Attributes:
+        mask: What of a name is read, with all its words.
+        fusion: How much photo and name count.
+        calibration: Of both together.
+    """
+
+    mask: Mask
+    fusion: Fusion
+    calibration: Calibrated
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what stands in the file."""
+        return {
+            "mask": self.mask.state(),
+            "fusion": asdict(self.fusion),
+            "calibration": asdict(self.calibration),
+        }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The contents of `bundle.json`; keys that aren't known are passed over.
@@ -86,6 +110,7 @@ class Manifest:
         calibration: See `Calibrated`.
         int8: The same of `INT8_GRAPH`, where that is there.
         bfloat16: The same of `HUB_WEIGHTS` computed in bfloat16, where that was asked for.
+        names: The model of names beside that of photos, where there is one.
         files: The other files by their names, which are paths with slashes.
         attributes: What the network tells beside the classes, by the attribute's name; its
             probabilities stand behind theirs in the same order.
@@ -101,6 +126,7 @@ class Manifest:
     int8: Calibrated | None = None
     bfloat16: Calibrated | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    names: NamesFacts | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -116,7 +142,7 @@ class Manifest:
         ]
         content = {
             **self.facts,
-            "schema": SCHEMA if attributes else 1,
+            "schema": SCHEMA if attributes or self.names else 1,
             "name": self.name,
             "classes": self.classes,
             **({"attributes": attributes} if attributes else {}),
@@ -124,6 +150,7 @@ class Manifest:
             "calibration": asdict(self.calibration),
             "int8": self.int8 and asdict(self.int8),
             "bfloat16": self.bfloat16 and asdict(self.bfloat16),
+            **({"names": self.names.to_json()} if self.names else {}),
             "files": {name: facts._asdict() for name, facts in sorted(self.files.items())},
         }
         return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -163,6 +190,8 @@ def read_manifest(content: bytes, subject: str) -> Manifest:
         parts = {key: read(told.pop(key)) for key, read in READERS.items()}
         parts |= {key: value and _calibration(value) for key, value in fewer.items()}
         parts["attributes"] = _attributes(told.pop("attributes", []))
+        names = told.pop("names", None)
+        parts["names"] = names and _names(names)
     except KeyError as error:
         raise ValueError(f"{subject}: {NAME} lacks {error}.") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -226,6 +255,12 @@ def _calibration(value: Any) -> Calibrated:  # noqa: ANN401
     if any(b.precision <= a.precision for a, b in pairwise(curve)):
         raise ValueError("the precisions of calibration.curve don't rise")
     return Calibrated(temperature=temperature, photos=photos, curve=tuple(curve))
+
+
+def _names(value: Any) -> NamesFacts:  # noqa: ANN401
+    weights = {key: float(value["fusion"][key]) for key in ("photo", "name")}
+    calibration = _calibration(value["calibration"])
+    return NamesFacts(Mask.from_state(value["mask"]), Fusion(**weights), calibration)
 
 
 def _share(name: str, number: object, highest: float = 1) -> None:

@@ -10,6 +10,7 @@ from fashion.bundles.bundle_files import BundleFiles
 from fashion.bundles.engine import onnxruntime
 from fashion.bundles.graph_check import IMAGES, PROBABILITIES, check_graph
 from fashion.bundles.manifest import GRAPH, INT8_GRAPH
+from fashion.bundles.names_files import read_names
 from fashion.cores import usable_cores
 from fashion.wording import many
 
@@ -71,6 +72,7 @@ class OnnxModel:
         class_names: This and the next two: see `fashion.labelling.labeller.Model`.
         heads: See above.
         preprocessing: See above.
+        names: See above.
         engine: What computes it, in words.
     """
 
@@ -87,6 +89,7 @@ class OnnxModel:
         self.class_names: Sequence[str] = manifest.classes
         self.heads = manifest.heads
         self.preprocessing: Mapping[str, Any] = manifest.preprocessing
+        self.names = read_names(files)
         self._calibration = calibration
         name = INT8_GRAPH if int8 else GRAPH
         self._graph = OnnxGraph(

@@ -1,4 +1,4 @@
-"""What a user says of a catalogue's structure: its levels of folders, products and given splits."""
+"""What a user says of a catalogue's structure: its folders, products, given splits and names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +45,7 @@ class Structure:
         group_column: The table's column in which photos of one product have the same value.
         keeps_splits: Whether the splits are those that the catalogue gives.
         split_column: The table's column that gives them; None: folders do.
+        text_column: The table's column of the photos' names; None: nobody reads them.
     """
 
     label_level: int = -1
@@ -52,10 +53,13 @@ class Structure:
     group_column: str | None = None
     keeps_splits: bool = False
     split_column: str | None = None
+    text_column: str | None = None
 
     def of_labels(self, root: CatalogueRoot) -> "Structure":
         """Return what is left where a model is tried on photos that it may not come from."""
-        return Structure(self.label_level) if root.csv_name is None else Structure()
+        if root.csv_name is None:
+            return Structure(self.label_level)
+        return Structure(text_column=self.text_column)
 
     def check(self, root: CatalogueRoot) -> None:
         """Refuse what the catalogue has no use for.
@@ -65,7 +69,11 @@ class Structure:
         """
         place = f"data.root={str(root.path)!r}"
         if root.csv_name is None:
-            for key, other in (("group_column", "data.group_level"), ("split_column", "")):
+            for key, other in (
+                ("group_column", "data.group_level"),
+                ("split_column", ""),
+                ("text_column", ""),
+            ):
                 if (column := getattr(self, key)) is not None:
                     instead = f"; pass {other}=<a level of folders>" if other else ""
                     raise ValueError(
@@ -85,5 +93,5 @@ class Structure:
 
     def columns(self) -> dict[str, str]:
         """Return the columns that a table needs for it, by their keys."""
-        named = {"group_column": self.group_column, "split_column": self.split_column}
+        named = {key: getattr(self, key) for key in ("group_column", "split_column", "text_column")}
         return {key: name for key, name in named.items() if name is not None}

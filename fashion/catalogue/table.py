@@ -5,7 +5,8 @@ that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.
 `product` (the id, but for photos that share one in the table, which share it here, or whatever else
 photos of one product share), `label` (text), `given` (a split, where those of the catalogue are
 kept) and, after `assign_splits`, `split` (`train`, `val` or `test`). Attributes have columns of
-their own, see `fashion.catalogue.attributes`; a cell without a value is empty.
+their own, see `fashion.catalogue.attributes`; a cell without a value is empty. Where a column of
+names is asked for, `name` holds them; a photo without one has an empty one.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from fashion.catalogue.csv_rows import CsvForm
 from fashion.catalogue.folders import read_folders
 from fashion.catalogue.given_splits import ABSENT, check_given, check_words, read_given
 from fashion.catalogue.groups import joined
-from fashion.catalogue.labels import clean_text
+from fashion.catalogue.labels import clean_text, likeness
 from fashion.catalogue.notes import why_dropped
 from fashion.catalogue.review import EXCLUDED, Review
 from fashion.catalogue.root import CatalogueRoot
@@ -260,10 +261,15 @@ def _from_table(
 
 
 def _with_structure(catalogue: Catalogue, root: CatalogueRoot, structure: Structure) -> Catalogue:
-    """Join products by a column of the table, and add the column `given`."""
+    """Join products by a column of the table, and add the columns `name` and `given`."""
     table = catalogue.table
+    if structure.text_column is not None:
+        names = _cleaned_cells(catalogue, structure.text_column)
+        table = table.assign(name=names.to_numpy(object))
     if structure.group_column is not None:
         values = _cleaned_cells(catalogue, structure.group_column)
+        if structure.group_column == structure.text_column:
+            values = values.map(likeness)  # equal names, however they are written
         own = [value or (id_,) for value, id_ in zip(values, table["id"], strict=True)]
         table = table.assign(product=joined(table["product"], own))
         catalogue = replace(catalogue, grouped_by=f"data.group_column={structure.group_column!r}")

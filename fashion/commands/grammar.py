@@ -89,6 +89,12 @@ COMMANDS = {
             "precision": Key(
                 "add a column that says which labels are sure enough to be right that often", "0.98"
             ),
+            "names": Key(
+                "a CSV with the columns photo,name: names that help, for a model trained with "
+                "data.text_column",
+                "FILE.csv",
+                expand,
+            ),
             "restart": Key("drop what a killed run has labelled, instead of going on", "true"),
         },
         one_of=("bundle", "ckpt_path"),

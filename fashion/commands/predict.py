@@ -23,6 +23,7 @@ def run(settings: dict[str, Any], paths: list[str]) -> None:
             batch_size=_batch_size(settings.get("batch_size", "64")),
             precision=precision,
             zip_encoding=settings.get("zip_encoding"),
+            names=settings.get("names"),
             restart=truth("restart", settings),
         )
     except KeyboardInterrupt:

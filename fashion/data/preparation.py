@@ -151,10 +151,26 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
     )
     for note in catalogue.notes:
         log.warning(note)
+    if "name" in catalogue.table and not keep_rare:
+        _judge_names(settings, catalogue.table["name"])
     is_sample, more = Path(root.path, MARKER).exists(), None
     if settings.more and not keep_rare:  # which is not for training
         root, more = load_more(settings, root, catalogue, review)
     return LoadedCatalogue(settings, root, catalogue, is_sample, more)
+
+
+def _judge_names(settings: DataSettings, names: "pd.Series[str]") -> None:
+    """Say that names tell the label where they do; refuse a column without any."""
+    if not (names != "").any():
+        raise ValueError(
+            f"data.text_column={settings.text_column!r} has no name for any photo; pass another "
+            "column, or data.text_column=null."
+        )
+    if settings.text_mask == "none":
+        log.warning(
+            "data.text_mask=none: names are read as they are, the words of labels among them, so "
+            "that they tell the label. data.text_mask=types takes those out."
+        )
 
 
 def pack(

@@ -15,6 +15,7 @@ from fashion.catalogue.labels import clean_text
 from fashion.catalogue.splits import KINDS
 from fashion.catalogue.structure import Structure
 from fashion.defaults import default_settings
+from fashion.names.masking import MASKS
 from fashion.wording import did_you_mean
 
 # How likely a photo is drawn: to this power of the photos of its class.
@@ -28,7 +29,7 @@ LEAST = {"batch_size": 1, "min_images": 1, "rotation": 0, "split_seed": 0, "view
 TEXTS = (
     *("root", "table", "id_column", "image_column", "label_column", "cache_dir"),
     *("exclude", "relabel", "rename", "more", "delimiter", "encoding"),
-    *("photo_folder", "zip_encoding"),
+    *("photo_folder", "zip_encoding", "text_column"),
 )
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,10 @@ class DataSettings:
             photo's twins in another split; or `given`, those of the catalogue.
         count_twins: Look for twins where they decide no split, too, to count those of test photos
             in train.
+        text_column: The table's column of the photos' names, by which a second model tells the
+            classes beside that of the photos; None: names aren't read.
+        text_mask: What is taken out of names before that: `types`, the words of all labels and of
+            what follows from them; `synonyms`, other words for these, too; or `none`.
         split_column: The column that gives the splits; None: folders train, val and test do.
         split_seed: Decides the splits, and nothing else does.
         folds: Cross-validate: so many folds take the place of the splits; None doesn't.
@@ -111,6 +116,8 @@ class DataSettings:
     rotation: float
     split: str
     count_twins: bool
+    text_column: str | None
+    text_mask: str
     split_column: str | None
     split_seed: int
     folds: int | None
@@ -143,6 +150,7 @@ class DataSettings:
         self._check_choices()
         self._check_folds()
         self._check_structure()
+        self._check_text()
         for key, lowest in LEAST.items():
             kinds = (int, float) if key == "rotation" else (int,)
             value = getattr(self, key)
@@ -207,6 +215,7 @@ class DataSettings:
             group_column=self.group_column,
             keeps_splits=self.split == "given",
             split_column=self.split_column,
+            text_column=self.text_column,
         )
 
     @property
@@ -242,6 +251,7 @@ class DataSettings:
             ("split", KINDS),
             ("sampler", tuple(SAMPLERS)),
             ("views_precision", VIEW_PRECISIONS),
+            ("text_mask", MASKS),
         ):
             value = getattr(self, key)
             if value not in choices:
@@ -272,6 +282,19 @@ class DataSettings:
                 f"data.folds={self.folds} draws splits of its own, but data.split=given keeps "
                 "those of the catalogue. Pass data.split=random or grouped, or leave data.folds "
                 "out."
+            )
+
+    def _check_text(self) -> None:
+        column, labels = self.text_column, self.label_column
+        if column is None and self.text_mask != MASKS[0]:
+            raise ValueError(
+                f"data.text_mask={self.text_mask} has no effect without names; pass "
+                "data.text_column=<the column that holds them>."
+            )
+        if column is not None and column in ([labels] if isinstance(labels, str) else labels or ()):
+            raise ValueError(
+                f"data.text_column={column!r} is what is classified, data.label_column, itself; "
+                "pass the column of the photos' names, or data.text_column=null."
             )
 
     def _check_folds(self) -> None:

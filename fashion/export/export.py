@@ -25,6 +25,8 @@ from fashion.bundles.manifest import (
     Manifest,
     bundle_id,
 )
+from fashion.bundles.names_files import FOLDER as NAMES_FOLDER
+from fashion.bundles.names_files import write_names
 from fashion.bundles.onnx_model import OnnxModel
 from fashion.export.card import write_card
 from fashion.export.facts import (
@@ -32,6 +34,8 @@ from fashion.export.facts import (
     attributes,
     calibrated,
     measured,
+    names_facts,
+    names_of,
     predictions_of,
     thresholds,
     training,
@@ -40,6 +44,7 @@ from fashion.export.graph import Part, read_part, write_graph
 from fashion.export.hub_layout import why_not, write_layout
 from fashion.export.judged import worth_having
 from fashion.export.parity import prove
+from fashion.export.parity_names import parity_names
 from fashion.export.parity_photos import ParityPhotos, choose_photos
 from fashion.export.place import check_place, unfinished
 from fashion.export.quantised import quantised
@@ -52,6 +57,10 @@ from fashion.training.facts import versions
 from fashion.wording import many
 
 CARD = "README.md"
+NAMES_ARE_IN = (
+    f"{NAMES_FOLDER}/ and this file, which fashion reads; {HUB_CONFIG} and {HUB_WEIGHTS} label by "
+    "the photo alone."
+)
 LARGE = 1000  # modules; the exporter takes minutes for as many
 log = logging.getLogger(__name__)
 
@@ -170,6 +179,9 @@ def _write(folder: Path, plan: _Plan) -> Manifest:
     reason = why_not(parts)
     _write_networks(folder, plan, parts, has_hub=reason is None)
     _write_photos(folder, plan)
+    names = names_of(plan.sources)
+    if names:
+        write_names(names, folder)
     manifest = Manifest(
         name=plan.name,
         classes=parts[0].class_names,
@@ -177,6 +189,7 @@ def _write(folder: Path, plan: _Plan) -> Manifest:
         calibration=calibrated(plan.sources),
         attributes=attributes(plan.sources),
         files=_listed(folder),
+        names=names and names_facts(names),
     )
     del parts  # the proof needs memory for the checkpoints' own networks
     (folder / NAME).write_bytes(manifest.to_json())
@@ -212,7 +225,10 @@ def _prove(folder: Path, plan: _Plan, *, has_hub: bool) -> dict[str, Any]:
     chosen, odd = len(plan.photos.chosen), len(plan.photos.odd)
     plan.tell(f"Proving it on {many(chosen, 'photo')} {plan.photos.source} and {odd} odd ones.")
     models = [CheckpointModel(each.checkpoint, torch.device("cpu")) for each in plan.sources]
-    proof = prove(folder, models, plan.photos, has_hub=has_hub)
+    names = models[0].names if len(models) == 1 else None
+    record = plan.sources[0].checkpoint.get("names", {}).get("record")
+    tried = parity_names(names.mask, record) if names else []
+    proof = prove(folder, models, plan.photos, has_hub=has_hub, names=tried)
     text = json.dumps(proof.selftest, indent=1) + "\n"
     (folder / EXPECTED).write_text(text, encoding="utf-8")
     return proof.facts
@@ -234,6 +250,7 @@ def _facts(
         "training": {**runs, "versions": versions()},
         "parity": parity,
         "license": {"weights": plan.license_id},
+        **({"names_are_in": NAMES_ARE_IN} if "names" in parity else {}),
     }
 
 

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fashion.bundles.manifest import Attribute, Calibrated
+from fashion.bundles.manifest import Attribute, Calibrated, NamesFacts
 from fashion.labelling.checkpoint_models import (
     heads_of,
     load_attribute_calibrations,
     load_calibration,
+    load_names,
 )
 from fashion.metrics.calibration import PRECISIONS
 from fashion.metrics.intervals import figure_intervals, wilson
@@ -22,6 +23,7 @@ from fashion.metrics.metrics import FIGURES
 from fashion.metrics.predictions import Predictions, mean_predictions, score_predictions
 from fashion.metrics.resampling import affordable_resamples, bootstrap
 from fashion.metrics.scaling import Answered, Calibration, answered_from, choose_threshold
+from fashion.names.name_model import NameModel
 from fashion.training.run_folder import RunFolder
 from fashion.training.trained_splits import TrainedSplits
 
@@ -171,6 +173,20 @@ def _of_mean(predictions: Predictions | None) -> Calibrated:
     confidences = predictions.confidences.clip(max=np.float32(1))
     curve = answered_from(confidences, predictions.hits())
     return Calibrated(photos=len(confidences), curve=_thinned(curve))
+
+
+def names_of(sources: Sequence[Source]) -> NameModel | None:
+    """Return the model of names beside the only network; of several none is known."""
+    return load_names(sources[0].checkpoint) if len(sources) == 1 else None
+
+
+def names_facts(names: NameModel) -> NamesFacts:
+    """Return what `bundle.json` says of a model of names."""
+    known, calibration = names.calibration, Calibrated(temperature=1.0)
+    if isinstance(known, Calibration):
+        curve = _thinned(known.curve())
+        calibration = Calibrated(temperature=1.0, photos=len(known.hits), curve=curve)
+    return NamesFacts(names.mask, names.fusion, calibration)
 
 
 def _thinned(curve: Sequence[Answered]) -> tuple[Answered, ...]:

@@ -2,14 +2,20 @@
 
 `python -m fashion.export.fresh_process BUNDLE FOLDER` labels the files `0`, `1`, … of a folder, and
 leaves `labels.npz` there: `errors` `(N,)`, in words, empty where there is none, and `probabilities`
-`(N, W)`, 0 where there is one.
+`(N, W)`, 0 where there is one. Where the folder has `names.json`, a list of names, `named` `(N, K)`
+is by photo and name, each photo taking the next one.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-REFUSED = ("torch", "torchvision", "timm", "lightning", "pandas", "scipy", "onnxscript")
+REFUSED = (
+    *("torch", "torchvision", "timm", "lightning", "pandas", "scipy", "sklearn", "onnxscript"),
+)
+NAMES = "names.json"
 LABELS = "labels.npz"
 BATCH = 16
 
@@ -33,13 +39,23 @@ def main(bundle: str, folder: str) -> None:
     from fashion.labelling.labeller import Labeller
     from fashion.labelling.photos import Photo
 
-    paths = sorted(Path(folder).iterdir(), key=lambda path: int(path.name))
-    labeller = Labeller([OnnxModel(BundleFiles(bundle))])
+    files = [path for path in Path(folder).iterdir() if path.name != NAMES]
+    paths = sorted(files, key=lambda path: int(path.name))
+    model = OnnxModel(BundleFiles(bundle))
+    labeller = Labeller([model])
     outcomes = list(labeller.label([Photo(path.name, path.read_bytes) for path in paths], BATCH))
     nothing = np.zeros(labeller.heads.width, np.float32)
     errors = [each if isinstance(each, str) else "" for each in outcomes]
     rows = [nothing if isinstance(each, str) else each for each in outcomes]
-    np.savez(Path(folder, LABELS), errors=np.array(errors), probabilities=np.stack(rows))
+    probabilities = np.stack(rows)
+    labels: dict[str, Any] = {"errors": np.array(errors), "probabilities": probabilities}
+    if Path(folder, NAMES).is_file():
+        names = json.loads(Path(folder, NAMES).read_bytes())
+        assert model.names is not None
+        named = [names[place % len(names)] for place in range(len(rows))]
+        k = len(labeller.class_names)
+        labels["named"] = model.names.join(probabilities[:, :k], named)[0]
+    np.savez(Path(folder, LABELS), **labels)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The gate: a folder becomes a bundle only if it labels photos as its checkpoints do."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from fashion.attributes import Heads
 from fashion.bundles.verify import TOLERANCE
 from fashion.catalogue.images import decode_image, decode_or_say_why
-from fashion.export.fresh_process import BATCH, LABELS
+from fashion.export.fresh_process import BATCH, LABELS, NAMES
 from fashion.export.hub_layout import HubNetwork, timm_s_way
+from fashion.export.parity_names import name_for, named_outcome
 from fashion.export.parity_photos import ParityPhotos
 from fashion.labelling.labeller import Labeller, Model
 from fashion.labelling.photos import Photo
@@ -59,7 +61,14 @@ class Proof:
     selftest: list[dict[str, Any]]
 
 
-def prove(bundle: Path, models: Sequence[Model], photos: ParityPhotos, *, has_hub: bool) -> Proof:
+def prove(
+    bundle: Path,
+    models: Sequence[Model],
+    photos: ParityPhotos,
+    *,
+    has_hub: bool,
+    names: Sequence[str] = (),
+) -> Proof:
     """Label photos by a bundle, in a process of its own, and by its checkpoints, and compare.
 
     Args:
@@ -67,6 +76,7 @@ def prove(bundle: Path, models: Sequence[Model], photos: ParityPhotos, *, has_hu
         models: Of the checkpoints, computed in float32 on the host.
         photos: What is labelled.
         has_hub: Whether timm's layout is there, which is then held to the same.
+        names: What photos are called in turn, where the bundle has a model of names.
 
     Raises:
         ValueError: They don't agree, or the bundle can't be used.
@@ -74,7 +84,9 @@ def prove(bundle: Path, models: Sequence[Model], photos: ParityPhotos, *, has_hu
     with TemporaryDirectory() as place:
         kept = _copies([*photos.chosen, *photos.odd], Path(place))
         num_chosen = len(kept) - len(photos.odd)
-        theirs = _labelled_apart(bundle, Path(place))
+        if names:
+            (Path(place) / NAMES).write_text(json.dumps(list(names)), encoding="ascii")
+        theirs, theirs_named = _labelled_apart(bundle, Path(place))
         ours = list(Labeller(models).label(kept, BATCH))
         agreement = compare([photo.name for photo in kept], ours, theirs, models[0].heads)
         _check(agreement, len(kept), "the graph")
@@ -88,11 +100,21 @@ def prove(bundle: Path, models: Sequence[Model], photos: ParityPhotos, *, has_hu
             "same_label": agreement.same_label,
             "near_ties": agreement.near,
         }
+        named: list[Outcome] = []
+        if names:
+            model = models[0].names
+            own = [name_for(names, place) for place in range(len(kept))]
+            named = [named_outcome(model, *each) for each in zip(ours, own, strict=True)]
+            facts["names"] = _prove_names([photo.name for photo in kept], named, theirs_named)
         if has_hub:
             heads = models[0].heads
             facts["timm"] = _prove_hub(bundle, kept, squares, ours, num_chosen, heads)
         odd = zip(photos.odd, squares[num_chosen:], ours[num_chosen:], strict=True)
-        return Proof(facts, [_expected(*each) for each in odd])
+        selftest = [_expected(*each) for each in odd]
+        for entry, place in zip(selftest, range(num_chosen, len(kept)), strict=True):
+            if named and "error" not in entry:
+                entry |= {"name": name_for(names, place), "named": _rounded(named[place])}
+        return Proof(facts, selftest)
 
 
 def compare(
@@ -159,8 +181,12 @@ def _copies(photos: Sequence[Photo], place: Path) -> list[Photo]:
     return kept
 
 
-def _labelled_apart(bundle: Path, place: Path) -> list[Outcome]:
-    """Label the files of a folder in a process without what the bundle was made with."""
+def _labelled_apart(bundle: Path, place: Path) -> tuple[list[Outcome], list[Outcome]]:
+    """Label the files of a folder in a process without what the bundle was made with.
+
+    Returns:
+        What each photo says, and what it says with a name, where there are names.
+    """
     words = ["-m", "fashion.export.fresh_process", str(bundle), str(place)]
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, errors="replace", check=False
@@ -170,8 +196,12 @@ def _labelled_apart(bundle: Path, place: Path) -> list[Outcome]:
         reason = lines[-1] if lines else f"it ended with {done.returncode}"
         raise ValueError(f"No bundle is written, for a process of its own can't use it: {reason}")
     with np.load(place / LABELS, allow_pickle=False) as labels:
-        errors, probabilities = labels["errors"], labels["probabilities"]
-    return [str(error) or row for error, row in zip(errors, probabilities, strict=True)]
+        errors, parts = labels["errors"], [labels["probabilities"]]
+        parts += [labels["named"]] if "named" in labels else []
+    alone, *named = (
+        [str(error) or row for error, row in zip(errors, part, strict=True)] for part in parts
+    )
+    return alone, named[0] if named else []
 
 
 def _square(photo: Photo, model: Model) -> NDArray[np.uint8] | str:
@@ -219,5 +249,18 @@ def _expected(photo: Photo, square: NDArray[np.uint8] | str, outcome: Outcome) -
     return {
         "photo": photo.name,
         "pixels_sha256": hashlib.sha256(square.tobytes()).hexdigest(),
-        "probabilities": [round(each, 8) for each in outcome.tolist()],
+        "probabilities": _rounded(outcome),
     }
+
+
+def _rounded(outcome: Outcome) -> list[float]:
+    assert not isinstance(outcome, str)
+    return [round(each, 8) for each in outcome.tolist()]
+
+
+def _prove_names(
+    photos: Sequence[str], ours: Sequence[Outcome], theirs: Sequence[Outcome]
+) -> dict[str, Any]:
+    agreement = compare(photos, ours, theirs)
+    _check(agreement, len(photos), "the model of names")
+    return {"photos": len(photos), "max_difference": agreement.max_difference}

@@ -13,6 +13,7 @@ from fashion.cores import limit_threads
 from fashion.metrics.scaling import Calibration
 from fashion.models import checkpoints
 from fashion.models.network import PhotoClassifier
+from fashion.names.name_model import NameModel
 
 
 class CheckpointModel:
@@ -29,6 +30,7 @@ class CheckpointModel:
         class_names: This and the next two: see `fashion.labelling.labeller.Model`.
         heads: See above.
         preprocessing: See above.
+        names: See above.
         calibration: None where the checkpoint keeps none.
     """
 
@@ -41,6 +43,7 @@ class CheckpointModel:
         self.calibration = load_calibration(checkpoint)
         others = load_attribute_calibrations(checkpoint)
         self._calibrations = [self.calibration, *map(others.get, self.heads.attributes)]
+        self.names = load_names(checkpoint)
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities `(B, W)` for `photos`; see `fashion.labelling.labeller.Model`."""
@@ -111,6 +114,18 @@ def load_attribute_calibrations(checkpoint: Mapping[str, Any]) -> dict[str, Cali
     """
     states = checkpoint.get("attribute_calibrations", {})
     return {name: Calibration.from_state(state) for name, state in states.items()}
+
+
+def load_names(checkpoint: Mapping[str, Any]) -> NameModel | None:
+    """Return the model of names that a checkpoint keeps, if it keeps one.
+
+    Raises:
+        ValueError: What it keeps is none, or of other classes.
+    """
+    state = checkpoint.get("names")
+    if state is None:
+        return None
+    return NameModel.from_state(state, len(checkpoint["hyper_parameters"]["class_names"]))
 
 
 def labelling_device() -> torch.device:

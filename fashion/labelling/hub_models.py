@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fashion.bundles.bundle_files import BundleFiles
 from fashion.bundles.manifest import HUB_CONFIG, HUB_WEIGHTS
+from fashion.bundles.names_files import read_names
 from fashion.labelling.bfloat16 import Bfloat16Network
 from fashion.metrics.scaling import scale
 from fashion.models.backbone import normalise
@@ -34,12 +35,14 @@ class HubModel:
         class_names: This and the next two: see `fashion.labelling.labeller.Model`.
         heads: See above.
         preprocessing: See above.
+        names: See above.
     """
 
     def __init__(self, files: BundleFiles, device: torch.device) -> None:
         self.class_names: Sequence[str] = files.manifest.classes
         self.heads = files.manifest.heads
         self.preprocessing: Mapping[str, Any] = files.manifest.preprocessing
+        self.names = read_names(files)
         self._calibration = files.manifest.calibration
         network, mean, std = read_network(files)
         self._network = network.eval().to(device)
@@ -73,6 +76,7 @@ class Bfloat16Model:
         class_names: This and the next two: see `fashion.labelling.labeller.Model`.
         heads: See above.
         preprocessing: See above.
+        names: See above.
     """
 
     def __init__(self, files: BundleFiles) -> None:
@@ -85,6 +89,7 @@ class Bfloat16Model:
         self.class_names: Sequence[str] = manifest.classes
         self.heads = manifest.heads
         self.preprocessing: Mapping[str, Any] = manifest.preprocessing
+        self.names = read_names(files)
         self._calibration = manifest.bfloat16
         # The weights of the head are divided by the temperature in float32.
         self._temperature = (manifest.bfloat16.temperature or 1.0) / (

@@ -3,15 +3,17 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from fashion.bundles.bundle_files import BundleFiles
 from fashion.labelling.labeller import Labeller, Model
 from fashion.labelling.labels_table import LabelsTable
+from fashion.labelling.named import NamesFile, joiner, one_model
 from fashion.labelling.photos import PhotoList, find_photos
 from fashion.labelling.unfinished import UnfinishedTable
 from fashion.tables import mark_text
@@ -31,6 +33,7 @@ def label_files(
     batch_size: int = 64,
     precision: float | None = None,
     zip_encoding: str | None = None,
+    names: str | Path | None = None,
     restart: bool = False,
 ) -> dict[str, int]:
     """Label photos and write `output`; see `fashion.labelling.labels_table.LabelsTable`.
@@ -48,6 +51,7 @@ def label_files(
         batch_size: Photos that are computed at once.
         zip_encoding: The code page of names in a zip that are no UTF-8.
         precision: Marks the labels that are sure enough to be right this often; None marks none.
+        names: A CSV of photos and their names, which help; see `fashion.labelling.named`.
         restart: Drop what a killed call has labelled.
 
     Returns:
@@ -67,13 +71,27 @@ def label_files(
         raise FileNotFoundError(f"output={str(output)!r}: there is no folder {output.parent}.")
     if bool(ckpt_paths) == (bundle is not None):
         raise ValueError("Pass either bundle=DIR or ckpt_path=FILE.")
+    names_file = None if names is None else NamesFile.read(names)
     photos = find_photos(paths, zip_encoding)
+    if names_file:
+        names_file.check(list(photos.names()))
     models, source = _open(ckpt_paths, bundle, int8, dtype)  # after cheap mistakes
     labeller = Labeller(models)
     threshold = None if precision is None else labeller.threshold(precision)
-    table = LabelsTable(labeller.class_names, threshold, labeller.heads.attributes)
+    table, join = LabelsTable(labeller.class_names, threshold, labeller.heads.attributes), None
+    if names_file:
+        name_model = one_model(models, names_file.subject)
+        join = joiner(name_model, names_file)
+        table = LabelsTable(
+            labeller.class_names,
+            threshold,
+            labeller.heads.attributes,
+            with_names=True,
+            named_threshold=None if precision is None else name_model.threshold(precision),
+        )
     unfinished = UnfinishedTable(output, table.columns)
     facts = {**source, "precision": precision, "photos": photos.digest()}
+    facts["names"] = names_file and names_file.sha256
     with unfinished.open(facts, restart=restart):
         before, counts = _take_over(unfinished, table, photos, batch_size)
         if before:
@@ -83,10 +101,23 @@ def label_files(
             *(outcomes, "Labelling"), total=len(photos), initial=before, unit="photo", disable=None
         )
         labelled = zip(islice(photos.names(), before, None), bar, strict=True)
-        while rows := [table.row(*each) for each in islice(labelled, batch_size)]:
+        while batch := list(islice(labelled, batch_size)):
+            rows = [_row(table, join, *each) for each in batch]
             unfinished.add(rows)
             counts.update(map(table.kind, rows))
     return {kind: counts[kind] for kind in ("labelled", "refused", "unreadable")}
+
+
+def _row(
+    table: LabelsTable,
+    join: Callable[[str, Any], tuple[Any, bool]] | None,
+    name: str,
+    outcome: Any,  # noqa: ANN401 - probabilities, or what is wrong
+) -> list[str]:
+    if join is None:
+        return table.row(name, outcome)
+    outcome, used = join(name, outcome)
+    return table.row(name, outcome, name_used=used)
 
 
 def _open(

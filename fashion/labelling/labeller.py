@@ -13,6 +13,7 @@ from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.cores import usable_cores
 from fashion.labelling.photos import Photo
 from fashion.metrics.scaling import mean_probabilities
+from fashion.names.name_model import NameModel
 
 Decoded = list[NDArray[np.uint8]]  # a photo in each of the ways that the models want it
 
@@ -24,6 +25,7 @@ class Model(Protocol):
         class_names: The K labels in the order of their probabilities.
         heads: These, and the attributes that it tells beside them.
         preprocessing: Arguments of `fashion.catalogue.images.decode_image`.
+        names: The model of names beside it, if there is one.
     """
 
     @property
@@ -36,6 +38,10 @@ class Model(Protocol):
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
+        """See above."""
+
+    @property
+    def names(self) -> NameModel | None:
         """See above."""
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:

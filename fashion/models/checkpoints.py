@@ -10,6 +10,7 @@ A checkpoint is a mapping, of which others than Lightning know these keys:
 - `run`: the `config` of the run and a row of figures for each of its `epochs`.
 - `calibration`: what `fashion.metrics.scaling.Calibration.state` returned, once it is known.
 - `attribute_calibrations`: the same of each attribute, by its name, where there are some.
+- `names`: what `fashion.training.run_names.RunNames.state` returned, where a run reads names.
 """
 
 from collections.abc import Mapping

@@ -19,6 +19,7 @@ from fashion.metrics.predictions import Predictions, confused_pairs
 from fashion.metrics.scaling import Calibration
 from fashion.reports.activation_maps import can_map, class_activation_maps, overlay
 from fashion.reports.corruptions import CORRUPTIONS
+from fashion.reports.names_section import NamesReport
 from fashion.reports.pages import Gallery, Sheet, array_uri
 from fashion.reports.parts import Parts
 from fashion.training.classifier import ProductClassifier
@@ -48,6 +49,7 @@ class ErrorAnalysis:
         pairs: A sheet of photos for each of the most confused pairs.
         unread: How many of these photos are shown as the network sees them, for want of a file.
         maps: A sheet with the class-activation maps of a mistake each.
+        names: What names say beside the photos; None where nobody reads them.
     """
 
     calibration: Calibration | None = None
@@ -57,6 +59,7 @@ class ErrorAnalysis:
     pairs: list[Sheet] = field(default_factory=list)
     unread: int = 0
     maps: list[Sheet] = field(default_factory=list)
+    names: NamesReport | None = None
 
 
 def analyse_errors(

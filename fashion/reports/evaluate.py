@@ -22,6 +22,7 @@ from fashion.models import checkpoints
 from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.training.classifier import ProductClassifier
 from fashion.training.run_folder import RunFolder
+from fashion.training.run_names import RunNames
 from fashion.training.trained_splits import TrainedSplits
 from fashion.wording import did_you_mean
 
@@ -90,6 +91,7 @@ def evaluate(
         of_attributes=load_attribute_calibrations(checkpoint),
         robustness_photos=robustness_photos,
         trained_ids=trained_ids,
+        names=RunNames.of_checkpoint(checkpoint),
     )
 
 

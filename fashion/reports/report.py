@@ -92,6 +92,7 @@ def tabulate(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.
         **calibration_section.tables(predictions, analysis),
         **mistakes_section.tables(predictions, analysis),
         **attributes_section.tables(predictions),
+        **(analysis.names.tables if analysis.names else {}),
     }
 
 
@@ -201,6 +202,8 @@ def render_report(
         beside=beside_study(summary, table, every_pair) if comparable else None,
         has_history=len(history) > 0,
         which=in_words(len(table)),
+        names=scores.get("names"),
+        tables={name: records(part) for name, part in tables.items() if name.startswith("names")},
         pictures=pictures,
         numbered=numbered(predictions.class_names),
         config=_flatten(summary["config"]),

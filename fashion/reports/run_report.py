@@ -18,13 +18,15 @@ from fashion.metrics.calibration import fit_calibration
 from fashion.metrics.predictions import Predictions
 from fashion.metrics.scaling import Calibration
 from fashion.reports.error_analysis import analyse_errors
+from fashion.reports.names_section import look_at_names
 from fashion.reports.parts import Parts
 from fashion.reports.report import write_report
 from fashion.training.classifier import ProductClassifier
 from fashion.training.facts import run_facts
 from fashion.training.inference import predict_split
-from fashion.training.plugins import store_calibration
+from fashion.training.plugins import store_calibration, store_names
 from fashion.training.run_folder import RunFolder
+from fashion.training.run_names import RunNames, fit_run_names
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on the disk, in a quota, under a limit
 
@@ -54,6 +56,7 @@ def report_on(
     of_attributes: Mapping[str, Calibration] | None = None,
     robustness_photos: int | None = None,
     trained_ids: frozenset[str] | None = None,
+    names: RunNames | None = None,
 ) -> dict[str, Any]:
     """Predict a split, save the predictions, then look at the model's errors and write the report.
 
@@ -76,6 +79,8 @@ def report_on(
         of_attributes: The same of each attribute, by its name.
         robustness_photos: See `fashion.reports.error_analysis.analyse_errors`.
         trained_ids: Of the photos that the model was trained on, if the split may hold some.
+        names: What the checkpoint keeps of names; where the settings ask for others, these are
+            fitted for a report on the test split, and kept as the calibration is.
 
     Returns:
         The summary as `fashion.reports.report.write_report` returns it.
@@ -85,14 +90,15 @@ def report_on(
     """
     folder, parts = RunFolder(output_dir), Parts(lambda: trainer.received_sigterm)
     to_load, fitted, of_attributes = None if is_loaded else ckpt_path, None, of_attributes or {}
+    validated: Predictions | None = None
     with _naming_a_full_disk(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
         if calibration is None and split == "test":
             validated = predict_split(trainer, classifier, datamodule, "val", to_load)
-            calibration = fitted = parts.make("calibration", lambda: _fit(validated), None)
+            calibration = fitted = parts.make("calibration", partial(_fit, validated), None)
             of_attributes = _fit_attributes(validated, parts)
-            to_load = None
-            _save(trainer, _at(calibration, of_attributes, validated), folder.predictions("val"))
+            to_load, validated = None, _at(calibration, of_attributes, validated)
+            _save(trainer, validated, folder.predictions("val"))
         predicted = predict_split(trainer, classifier, datamodule, split, to_load)
         predictions = _at(calibration, of_attributes, predicted)
         _save(trainer, predictions, folder.predictions(split))
@@ -110,8 +116,15 @@ def report_on(
             robustness_photos=robustness_photos,
             parts=parts,
         )
+        if split == "test" and _lacks_names(trainer, datamodule, names):
+            model = (trainer, classifier, datamodule)
+            keep_in = ckpt_path if _is_of_this_run(ckpt_path, output_dir) else None
+            names = _fit_names(model, calibration, validated, predictions, keep_in, parts)
         if not trainer.is_global_zero:
             return {}
+        if names and datamodule.settings.text_column is not None:
+            look = partial(look_at_names, predictions, datamodule.splits, names)
+            analysis = replace(analysis, names=parts.make("names", look, None))
         if trained_ids is not None:
             known = np.isin(predictions.image_ids, sorted(trained_ids))
             analysis = replace(analysis, trained_on=known)
@@ -136,6 +149,34 @@ def _naming_a_full_disk(output_dir: Path) -> Iterator[None]:
 
 def _fit(validated: Predictions) -> Calibration:
     return fit_calibration(validated.probabilities, validated.targets)
+
+
+def _lacks_names(trainer: Trainer, datamodule: FashionDataModule, names: RunNames | None) -> bool:
+    """Whether a model of the names that the settings ask for is yet to be fitted."""
+    settings, is_trial = datamodule.settings, trainer.fast_dev_run  # type: ignore[attr-defined]
+    is_there = names is not None and names.fits(settings)
+    return settings.text_column is not None and not is_there and not is_trial
+
+
+def _fit_names(
+    model: tuple[Trainer, ProductClassifier, FashionDataModule],
+    calibration: Calibration | None,
+    validated: Predictions | None,
+    predictions: Predictions,
+    keep_in: Path | None,
+    parts: Parts,
+) -> RunNames | None:
+    """Fit a model of names beside that of photos, in the first process, and keep it."""
+    trainer, _, datamodule = model
+    val = validated or _at(calibration, {}, predict_split(*model, "val"))
+    if not trainer.is_global_zero:
+        return None
+    how = (datamodule.splits, datamodule.settings, val, predictions)
+    names: RunNames | None = parts.make("model of names", partial(fit_run_names, *how), None)
+    if names and keep_in:
+        keep = partial(store_names, keep_in, names.state())
+        parts.make("model of names in the checkpoint", keep, None)
+    return names
 
 
 def _fit_attributes(validated: Predictions, parts: Parts) -> dict[str, Calibration]:

@@ -27,6 +27,7 @@ def summarise(
         **calibration_section.facts(predictions, analysis),
         "support": len(predictions.targets),
         "absent_classes": absent,
+        **({"names": analysis.names.facts} if analysis.names else {}),
     }
     if predictions.attributes:
         block["attributes"] = attributes_section.facts(predictions)

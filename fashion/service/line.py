@@ -9,6 +9,7 @@ from itertools import takewhile
 from threading import Condition, Lock, Thread
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fashion.cores import usable_cores
 from fashion.service.metrics import Metrics
@@ -150,13 +151,27 @@ class Line:
         began = time.monotonic()
         squares = [photo.square for photo in batch if photo.square is not None]
         probabilities = batch[0].model.network.probabilities(np.stack(squares))
+        probabilities, used = _with_names(batch, probabilities)
         ended = time.monotonic()
         self._metrics.batch.observe(len(batch))
-        for photo, row in zip(batch, probabilities, strict=True):
+        for photo, row, name_used in zip(batch, probabilities, used, strict=True):
             self._metrics.stage("wait", began - photo.decoded)
             self._metrics.stage("infer", ended - began)
             photo.square = None
-            photo.end(Labelled(*photo.facts, row))
+            photo.end(Labelled(*photo.facts, row, name_used))
+
+
+def _with_names(
+    batch: Sequence[Photo], probabilities: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], list[bool | None]]:
+    """Return what photos and their names say, and of which the name was used; None: has none."""
+    network = batch[0].model.network
+    if network.names is None or not any(photo.text for photo in batch):
+        return probabilities, [None] * len(batch)
+    k = len(network.class_names)
+    own, used = network.names.join(probabilities[:, :k], [photo.text for photo in batch])
+    told = [bool(each) if photo.text else None for photo, each in zip(batch, used, strict=True)]
+    return np.concatenate([own, probabilities[:, k:]], axis=1), told
 
 
 def _ladder(most: int) -> list[int]:

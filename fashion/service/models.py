@@ -25,6 +25,7 @@ class ServedModel:
         int8: Whether its quantised network is served.
         precision: That sure labels are to have; None where none are marked.
         threshold: The confidence that a sure label has at least.
+        named_threshold: The same of labels by photo and name; None where it isn't known.
         metrics: What was measured of it, as `bundle.json` has it.
     """
 
@@ -35,6 +36,7 @@ class ServedModel:
     precision: float | None
     threshold: float | None
     metrics: Mapping[str, Any] | None
+    named_threshold: float | None = None
 
 
 def load(bundle: Path, *, int8: bool = False, precision: float | None = None) -> ServedModel:
@@ -62,7 +64,14 @@ def load(bundle: Path, *, int8: bool = False, precision: float | None = None) ->
         precision=precision,
         threshold=threshold,
         metrics=files.manifest.facts.get("metrics"),
+        named_threshold=_named_threshold(network, precision),
     )
+
+
+def _named_threshold(network: OnnxModel, precision: float | None) -> float | None:
+    if precision is None or network.names is None:
+        return None
+    return network.names.threshold(precision)
 
 
 class Models:

@@ -33,12 +33,14 @@ class Labelled:
         width: In pixels, as the next, by the file's header.
         height: See above.
         probabilities: `(K,)` float32.
+        name_used: Whether they are by the product's name, too; None where none was sent.
     """
 
     sha256: str
     width: int
     height: int
     probabilities: NDArray[np.float32]
+    name_used: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Photo:
         content: The file; None once it is decoded and nobody asks for it.
         model: By which it is labelled.
         deadline: By `time.monotonic`, when nobody wants its labels any more.
+        text: The product's name, empty where none was sent.
         outcome: What becomes of it.
         entered: By `time.monotonic`, when it came.
         decoded: The same, when it was decoded.
@@ -77,6 +80,7 @@ class Photo:
     content: bytes
     model: ServedModel
     deadline: float
+    text: str = ""
     outcome: "Future[Outcome]" = field(default_factory=Future)
     entered: float = field(default_factory=time.monotonic)
     decoded: float = 0.0

@@ -39,6 +39,7 @@ class PhotoLabels(BaseModel):
         None, description="The likeliest value of each, where the model tells some."
     )
     sure: bool | None = Field(None, description="Given where the service has a precision.")
+    name_used: bool | None = Field(None, description="Given where the product's name was sent.")
     review: str | None = Field(None, description="unsure or blind: kept for a person to look at.")
     error: PhotoError | None = None
 
@@ -70,6 +71,7 @@ class ModelFacts(ModelName):
     int8: bool
     limits: dict[str, float]
     review: bool
+    names: str | None = Field(None, description="What is masked in names, where it reads some.")
 
 
 class ProblemFacts(BaseModel):
@@ -109,6 +111,7 @@ def model_facts(model: ServedModel, limits: Limits, *, review: bool) -> dict[str
             "max_request_mb": limits.max_request_mb,
         },
         "review": review,
+        **({"names": names.mask.kind} if (names := model.network.names) else {}),
     }
 
 
@@ -138,6 +141,8 @@ def photo_labels(
         }
     if (sure := is_sure(outcome, model)) is not None:
         told["sure"] = sure
+    if outcome.name_used is not None:
+        told["name_used"] = outcome.name_used
     if review is not None:
         told["review"] = review
     return told
@@ -155,11 +160,17 @@ def _of_label(heads: Heads, outcome: Labelled) -> NDArray[np.float32]:
     return own
 
 
+def threshold_of(outcome: Labelled, model: ServedModel) -> float | None:
+    """Return the confidence that a photo's label needs; None where nobody asked."""
+    return model.named_threshold if outcome.name_used else model.threshold
+
+
 def is_sure(outcome: Labelled, model: ServedModel) -> bool | None:
     """Return whether the likeliest label is sure enough; None where nobody asked."""
-    if model.threshold is None:
+    threshold = threshold_of(outcome, model)
+    if threshold is None:
         return None
-    return bool(_of_label(model.network.heads, outcome).max() >= model.threshold)
+    return bool(_of_label(model.network.heads, outcome).max() >= threshold)
 
 
 def health(status: str, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -23,7 +23,7 @@ from fashion.service.replies import (
     photo_labels,
 )
 from fashion.service.service import Service
-from fashion.service.uploads import FORM, PART, RAW, Sent, checked_name, media_type, read_form
+from fashion.service.uploads import FORM, NAME, PART, RAW, Sent, checked_name, media_type, read_form
 
 TOP = 5
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -42,7 +42,14 @@ PHOTO_FORM = {
     "schema": {
         "type": "object",
         "required": [PART],
-        "properties": {PART: {"type": "array", "items": BINARY["schema"]}},
+        "properties": {
+            PART: {"type": "array", "items": BINARY["schema"]},
+            NAME: {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "The product's name of each photo, in their order.",
+            },
+        },
     }
 }
 BODY = {

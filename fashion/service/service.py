@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from fastapi import Request
 
@@ -13,7 +14,7 @@ from fashion.service.metrics import Metrics
 from fashion.service.models import Models, ServedModel
 from fashion.service.photos import Labelled, Outcome, Photo
 from fashion.service.problems import Problem, busy
-from fashion.service.replies import is_sure, likeliest
+from fashion.service.replies import is_sure, likeliest, threshold_of
 from fashion.service.settings import Settings
 from fashion.service.uploads import Sent
 
@@ -78,11 +79,20 @@ class Service:
         When the client goes, or the request is given up, they are given up, too.
 
         Raises:
-            Problem: There is no place for them, or their time has passed.
+            Problem: There is no place for them, or their time has passed, or they have names that
+                the model doesn't know how to read.
         """
+        if model.network.names is None and any(each.text for each in sent):
+            raise Problem(
+                HTTPStatus.BAD_REQUEST,
+                "The model knows no names of products; send the photos without.",
+                "no_names",
+            )
         deadline = time.monotonic() + self.settings.limits.deadline_s
         photos = [
-            Photo(each.name, each.content, model, deadline) for each in sent if not each.refused
+            Photo(each.name, each.content, model, deadline, each.text)
+            for each in sent
+            if not each.refused
         ]
         try:
             self.line.enter(photos)
@@ -123,7 +133,8 @@ def _offer(
 ) -> list[str | None]:
     kinds: list[str | None] = []
     for each, outcome in zip(sent, outcomes, strict=True):
-        if not isinstance(outcome, Labelled) or model.threshold is None:
+        threshold = threshold_of(outcome, model) if isinstance(outcome, Labelled) else None
+        if not isinstance(outcome, Labelled) or threshold is None:
             kinds.append(None)
             continue
         kept = review.offer(
@@ -134,7 +145,7 @@ def _offer(
             labels=likeliest(model.network.heads, outcome, MOST_LABELS),
             sure=bool(is_sure(outcome, model)),
             model=f"{model.id} int8" if model.int8 else model.id,
-            threshold=model.threshold,
+            threshold=threshold,
         )
         kinds.append(kept)
     return kinds

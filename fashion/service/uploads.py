@@ -7,12 +7,15 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from fashion.names.words import LONGEST
 from fashion.service.photos import Refused
 from fashion.service.problems import Problem
 from fashion.service.settings import Limits
+from fashion.wording import many
 
 PART = "photos"
-MORE_FIELDS = 4  # of a form, beside its photos
+NAME = "name"  # of a product: a field for each photo, in their order
+MORE_FIELDS = 4  # of a form, beside its photos and their names
 MAX_NAME_BYTES = 1024
 UNNAMED = "photo"
 RAW = ("image/", "application/octet-stream")
@@ -26,11 +29,13 @@ class Sent(NamedTuple):
         name: As it was sent.
         content: Its file.
         refused: What is wrong with it already, if anything is.
+        text: The product's name, empty where none was sent.
     """
 
     name: str
     content: bytes
     refused: Refused | None = None
+    text: str = ""
 
 
 class _Form(MultiPartParser):
@@ -52,7 +57,7 @@ async def read_form(request: Request, limits: Limits) -> list[Sent]:
         request.headers,
         request.stream(),
         max_files=limits.max_photos,
-        max_fields=MORE_FIELDS,
+        max_fields=limits.max_photos + MORE_FIELDS,
     )
     try:
         form = await parser.parse()
@@ -65,9 +70,39 @@ async def read_form(request: Request, limits: Limits) -> list[Sent]:
                 HTTPStatus.BAD_REQUEST,
                 f"The form has no file in a part {PART}; send -F {PART}=@photo.jpg, once a photo.",
             )
-        return [_sent(_name(part), part.file.read(), limits) for part in parts]
+        if sum(key not in (PART, NAME) for key, _ in form.multi_items()) > MORE_FIELDS:
+            raise _form_problem("", limits)
+        texts = _texts([str(text) for text in form.getlist(NAME)], len(parts))
+        return [
+            _sent(_name(part), part.file.read(), limits)._replace(text=text)
+            for part, text in zip(parts, texts, strict=True)
+        ]
     finally:
         await form.close()
+
+
+def _texts(texts: list[str], number: int) -> list[str]:
+    """Return the product's name of each photo.
+
+    Raises:
+        Problem: There are some, and not as many as photos, or one is too long.
+    """
+    if not texts:
+        return [""] * number
+    if len(texts) != number:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            f"The form has {many(number, 'photo')} and {many(len(texts), 'field')} {NAME}; send "
+            "one for each photo, in their order, or none.",
+        )
+    longest = max(map(len, texts))
+    if longest > LONGEST:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            f"A field {NAME} has {longest:,} characters, where {LONGEST:,} are the most.",
+            "bad_name",
+        )
+    return texts
 
 
 def checked_name(name: str) -> str:

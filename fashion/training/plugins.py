@@ -58,6 +58,11 @@ def store_calibration(
     write_checkpoint({**checkpoints.read(ckpt_path), **kept}, ckpt_path)
 
 
+def store_names(ckpt_path: Path, state: dict[str, Any]) -> None:
+    """Keep in a checkpoint what `fashion.training.run_names.RunNames.state` returned."""
+    write_checkpoint({**checkpoints.read(ckpt_path), "names": state}, ckpt_path)
+
+
 class ResumableTensorBoardLogger(TensorBoardLogger):
     """Lightning's TensorBoardLogger, which forgets the steps that a resumed run takes again."""
 

@@ -61,6 +61,8 @@ MAY_DIFFER_TO_RESUME = (
     "data.relabel",
     "data.rename",
     "data.more",
+    "data.text_column",  # names are read once training is over
+    "data.text_mask",
     "model.pretrained",  # the checkpoint has the weights
     "model.weights",
 )

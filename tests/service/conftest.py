@@ -104,6 +104,7 @@ class Network:
     class_names = ("Bright", "Dark", "Grey")
     heads = Heads(class_names)
     engine = "a stand-in"
+    names = None
 
     def __init__(self, mark=0.5):
         self.preprocessing = {"input_size": 8, "fit": "squash", "interpolation": "bilinear"}

@@ -76,6 +76,7 @@ MAY_DIFFER = {
             for key in ("root", "delimiter", "encoding", "photo_folder", "zip_encoding")
         }
         | {f"data.{key}" for key in ("exclude", "relabel", "rename", "more")}
+        | {"data.text_column", "data.text_mask"}
         | {"model.pretrained", "model.weights", "data.count_twins"},
     ),
     "to skip": (MAY_DIFFER_TO_SKIP, EVERYWHERE | DEVICES),
