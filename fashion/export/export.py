@@ -189,7 +189,7 @@ def _write(folder: Path, plan: _Plan) -> Manifest:
         calibration=calibrated(plan.sources),
         attributes=attributes(plan.sources),
         files=_listed(folder),
-        names=names and names_facts(names),
+        names=names_facts(names) if names else None,
     )
     del parts  # the proof needs memory for the checkpoints' own networks
     (folder / NAME).write_bytes(manifest.to_json())

@@ -103,17 +103,18 @@ def prove(
         named: list[Outcome] = []
         if names:
             model = models[0].names
-            own = [name_for(names, place) for place in range(len(kept))]
+            own = [name_for(names, at) for at in range(len(kept))]
             named = [named_outcome(model, *each) for each in zip(ours, own, strict=True)]
-            facts["names"] = _prove_names([photo.name for photo in kept], named, theirs_named)
+            label = Heads.of(models[0].class_names)
+            facts["names"] = _prove_names(kept, named, theirs_named, label)
         if has_hub:
             heads = models[0].heads
             facts["timm"] = _prove_hub(bundle, kept, squares, ours, num_chosen, heads)
         odd = zip(photos.odd, squares[num_chosen:], ours[num_chosen:], strict=True)
         selftest = [_expected(*each) for each in odd]
-        for entry, place in zip(selftest, range(num_chosen, len(kept)), strict=True):
+        for entry, at in zip(selftest, range(num_chosen, len(kept)), strict=True):
             if named and "error" not in entry:
-                entry |= {"name": name_for(names, place), "named": _rounded(named[place])}
+                entry |= {"name": name_for(names, at), "named": _rounded(named[at])}
         return Proof(facts, selftest)
 
 
@@ -259,8 +260,8 @@ def _rounded(outcome: Outcome) -> list[float]:
 
 
 def _prove_names(
-    photos: Sequence[str], ours: Sequence[Outcome], theirs: Sequence[Outcome]
+    photos: Sequence[Photo], ours: Sequence[Outcome], theirs: Sequence[Outcome], label: Heads
 ) -> dict[str, Any]:
-    agreement = compare(photos, ours, theirs)
+    agreement = compare([photo.name for photo in photos], ours, theirs, label)
     _check(agreement, len(photos), "the model of names")
     return {"photos": len(photos), "max_difference": agreement.max_difference}

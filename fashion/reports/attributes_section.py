@@ -1,6 +1,6 @@
 """The sections of a report on what a model says of attributes, one for each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,10 @@ from fashion.metrics.resampling import affordable_resamples, bootstrap
 from fashion.reports.pages import records
 
 NUM_RESAMPLES = 2000
-TABLES = {"attribute_values": per_class_table, "attribute_pairs": confused_pairs}
+TABLES: dict[str, Callable[[Predictions], pd.DataFrame]] = {
+    "attribute_values": per_class_table,
+    "attribute_pairs": confused_pairs,
+}
 
 
 def facts(predictions: Predictions) -> dict[str, dict[str, Any]]:
