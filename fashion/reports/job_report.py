@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from fashion.reports import calibration_section, figures
 from fashion.reports.calibration_figures import plot_reliability, plot_risk_coverage
 from fashion.reports.choice import in_words
 from fashion.reports.names import numbered
-from fashion.reports.pages import png, records, render, write_pictures
+from fashion.reports.pages import records, render, write_pictures
 from fashion.reports.parts import Parts
-from fashion.reports.report import confusions, curves
+from fashion.reports.report import confusions, curves, drawn
 from fashion.tables import csv_text
 
 SHOWN = 20  # confused pairs on the page
@@ -57,7 +58,7 @@ def evaluate_job(
             write(f"{name}.csv", csv_text(table, float_format="%.6g"))
         pictures: dict[str, str] = {}
         for name, draw in drawings(answers, predictions, tables, summary).items():
-            figure = parts.make(f"figure {name}", lambda draw=draw: png(draw()), b"")
+            figure = parts.make(f"figure {name}", partial(drawn, draw), b"")
             if figure:
                 pictures |= write_pictures({name: figure}, write)
         if parts.failed:

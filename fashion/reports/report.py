@@ -67,7 +67,7 @@ def write_report(
             write(f"{name}.csv", csv_text(table, float_format=digits))
         pictures: dict[str, str] = {}
         for name, draw in drawings(predictions, summary, tables, history, analysis).items():
-            figure = parts.make(f"figure {name}", partial(_png, draw), b"")
+            figure = parts.make(f"figure {name}", partial(drawn, draw), b"")
             if figure:
                 pictures |= write_pictures({name: figure}, write)
         if parts.failed:
@@ -80,7 +80,8 @@ def write_report(
     return summary
 
 
-def _png(draw: Callable[[], Figure]) -> bytes:
+def drawn(draw: Callable[[], Figure]) -> bytes:
+    """Draw a figure, and return its PNG."""
     return png(draw())
 
 
