@@ -270,10 +270,12 @@ def circles(imports: dict[str, list[Import]]) -> Iterator[tuple[str, str]]:
 
 def heavy_parts(imports: dict[str, list[Import]]) -> Iterator[tuple[str, str]]:
     """Yield the parts that import a library which they never should."""
-    for part, libraries in [*NEVER_LOADED.items(), *NEVER_IMPORTED.items()]:
+    refused = [(*each, False) for each in NEVER_LOADED.items()]
+    refused += [(*each, True) for each in NEVER_IMPORTED.items()]
+    for part, libraries, everywhere in refused:
         for module in _modules_of(part, imports):
             reached = _loaded(module, imports)
-            if part in NEVER_IMPORTED:
+            if everywhere:
                 in_functions = {each for each in imports[module] if each.when == "calling"}
                 reached |= {each.target: f"{module}, line {each.line}" for each in in_functions}
             for library in sorted(set(libraries.split()) & set(reached)):
