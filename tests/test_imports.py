@@ -18,6 +18,10 @@ TESTS = Path(__file__).parent
 
 # From the ground up: the first sentence of each docstring, and what may be imported from above.
 MAP = {
+    "attributes": (
+        "What a model tells apart: a photo's label, and the values of its attributes.",
+        "",
+    ),
     "defaults": ("The folder `conf/` and the defaults that it states.", ""),
     "files": ("Files that are written whole or not at all.", ""),
     "wording": ("How sentences tell numbers of things, and words that were mistyped.", ""),
@@ -42,11 +46,11 @@ MAP = {
     "models": (
         "Networks: built with timm, cut where gradients stop, read from and written to "
         "checkpoints.",
-        "",
+        "attributes",
     ),
     "catalogue": (
         "Catalogues of photos: read, checked, shared out into splits.",
-        "cache_folder locks files tables wording",
+        "attributes cache_folder locks files tables wording",
     ),
     "twins": (
         "Photos of a catalogue that show the same picture.",
@@ -54,11 +58,11 @@ MAP = {
     ),
     "metrics": (
         "From arrays to figures and tables: what predictions are worth.",
-        "cores files tables",
+        "attributes cores files tables",
     ),
     "data": (
         "What training reads: packed photos, stored features, and batches of both.",
-        "cache_folder locks cores defaults files shards wording models catalogue twins",
+        "attributes cache_folder locks cores defaults files shards wording models catalogue twins",
     ),
     "devices": (
         "Which devices a run takes, and Lightning's parts for XLA's.",
@@ -66,15 +70,15 @@ MAP = {
     ),
     "training": (
         "The model in training: its steps, its record, its folder.",
-        "locks defaults files wording models catalogue metrics data devices",
+        "attributes locks defaults files wording models catalogue metrics data devices",
     ),
     "bundles": (
         "Bundles: a trained model as a folder that labels photos anywhere.",
-        "cores files wording catalogue metrics",
+        "attributes cores files wording catalogue metrics",
     ),
     "labelling": (
         "From a trained model and photos to labels.",
-        "cores files locks tables wording models catalogue metrics bundles",
+        "attributes cores files locks tables wording models catalogue metrics bundles",
     ),
     "review": (
         "Photos kept for review, and what people decided on them.",
@@ -82,16 +86,16 @@ MAP = {
     ),
     "export": (
         "From checkpoints to a bundle, and the proof that it labels as they do.",
-        "cores files locks wording models catalogue metrics data devices training bundles "
-        "labelling",
+        "attributes cores files locks wording models catalogue metrics data devices training "
+        "bundles labelling",
     ),
     "service": (
         "HTTP over a bundle: photos in, labels out.",
-        "cores files wording catalogue metrics bundles review",
+        "attributes cores files wording catalogue metrics bundles review",
     ),
     "jobs": (
         "Labels for millions of photos, each exactly once, however often the job is killed.",
-        "cores files locks tables wording catalogue metrics bundles labelling",
+        "attributes cores files locks tables wording catalogue metrics bundles labelling",
     ),
     "reports": (
         "Pages, figures and tables about runs and catalogues.",
@@ -100,8 +104,8 @@ MAP = {
     ),
     "commands": (
         "The command line: one module a command.",
-        "cores defaults files tables wording models catalogue twins metrics data devices training "
-        "bundles labelling review export service jobs reports",
+        "attributes cores defaults files tables wording models catalogue twins metrics data "
+        "devices training bundles labelling review export service jobs reports",
     ),
     "__main__": ("`fashion WORD ...`, which is `python -m fashion WORD ...`.", "commands"),
 }

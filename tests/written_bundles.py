@@ -12,7 +12,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from fashion.bundles.manifest import EXPECTED, GRAPH, NAME, PHOTOS, Calibrated, FileFacts, Manifest
+from fashion.bundles.manifest import (
+    EXPECTED,
+    GRAPH,
+    NAME,
+    PHOTOS,
+    Attribute,
+    Calibrated,
+    FileFacts,
+    Manifest,
+)
 from fashion.catalogue.images import decode_image
 from fashion.metrics.scaling import Answered
 
@@ -142,3 +151,76 @@ def draft():
 def bundle(draft, tmp_path):
     """The folder of the bundle."""
     return draft.write(tmp_path / "brightness")
+
+
+SHADES = {"shade": ("Pale", "Deep"), "photo": ("one", "two", "three")}
+
+
+def draft_with_attributes():
+    """Return a bundle that isn't written yet and tells two attributes beside the classes.
+
+    The logits of `shade` are those of the first two classes, those of `photo` of all three, halved.
+    """
+    draft = write_draft()
+    heads = {"label": (0, 3, 1.0), "shade": (0, 2, 1.0), "photo": (0, 3, 0.5)}
+    model = graph()
+    del model.graph.node[-1]
+    constants = {"axis": np.int64([1])}
+    for name, (first, last, factor) in heads.items():
+        constants |= {f"{name}_first": np.int64([first]), f"{name}_last": np.int64([last])}
+        constants[f"{name}_factor"] = np.float32(factor)
+        model.graph.node.extend(
+            [
+                helper.make_node(
+                    "Slice", ["logits", f"{name}_first", f"{name}_last", "axis"], [f"{name}_own"]
+                ),
+                helper.make_node("Mul", [f"{name}_own", f"{name}_factor"], [f"{name}_logits"]),
+                helper.make_node("Softmax", [f"{name}_logits"], [f"{name}_shares"], axis=1),
+            ]
+        )
+    parts = [f"{name}_shares" for name in heads]
+    model.graph.node.append(helper.make_node("Concat", parts, ["probabilities"], axis=1))
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    )
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 8
+    onnx.checker.check_model(model)
+    named = {"fashion.classes": CLASSES, "fashion.attributes": SHADES}
+    helper.set_model_props(model, {key: json.dumps(value) for key, value in named.items()})
+    draft.files[GRAPH] = model.SerializeToString()
+    tests = json.loads(draft.files[EXPECTED])
+    for each in tests:
+        if "error" not in each:
+            square = decode_image(draft.files[f"{PHOTOS}/{each['photo']}"], **WAY)
+            each["probabilities"] = expected_of_all(square[None])[0].tolist()
+    draft.files[EXPECTED] = json.dumps(tests).encode()
+    calibration = Calibrated(temperature=2.0, photos=50)
+    draft.options["attributes"] = {
+        name: Attribute(values, calibration) for name, values in SHADES.items()
+    }
+    return draft
+
+
+def expected_of_all(photos):
+    """Return the probabilities `(B, 8)` of decoded photos by label and attributes, by NumPy."""
+    logits = photos.mean(axis=(1, 2), dtype=np.float64) @ WEIGHTS + BIAS
+    parts = [np.exp(part) for part in (logits, logits[:, :2], logits / 2)]
+    return np.concatenate([part / part.sum(axis=1, keepdims=True) for part in parts], axis=1)
+
+
+@pytest.fixture
+def attributes_draft():
+    """A bundle with attributes that isn't written yet."""
+    return draft_with_attributes()
+
+
+@pytest.fixture
+def attributes_bundle(attributes_draft, tmp_path):
+    """The folder of a bundle that tells attributes."""
+    return attributes_draft.write(tmp_path / "shades")
+
+
+@pytest.fixture(name="expected_of_all")
+def expected_of_all_fixture():
+    """Returns expected_of_all(photos)."""
+    return expected_of_all

@@ -7,7 +7,7 @@ import onnx
 
 DOMAINS = {"", "ai.onnx"}  # of operators that every engine has, and that do nothing but compute
 IMAGES, PROBABILITIES = "images", "probabilities"
-CLASSES = "fashion.classes"  # the key of the graph's metadata
+CLASSES, ATTRIBUTES = "fashion.classes", "fashion.attributes"  # keys of the graph's metadata
 
 
 def check_graph(content: bytes, subject: str, shape: Sequence[int | None], classes: int) -> None:
@@ -17,7 +17,7 @@ def check_graph(content: bytes, subject: str, shape: Sequence[int | None], class
         content: The ONNX file.
         subject: How it is told in messages.
         shape: Of the photos that it is to take, None for the batch.
-        classes: K, whose probabilities it is to return.
+        classes: How many probabilities it is to return.
 
     Raises:
         ValueError: It is no ONNX, has operators beside those of ONNX itself, functions, numbers in
@@ -50,10 +50,15 @@ def check_graph(content: bytes, subject: str, shape: Sequence[int | None], class
         )
 
 
-def labels_in(content: bytes) -> object:
-    """Return the classes that a graph names in its metadata; None where it names none."""
+def labels_in(content: bytes, key: str = CLASSES) -> object:
+    """Return the classes that a graph names in its metadata; None where it names none.
+
+    Args:
+        content: The ONNX file.
+        key: `CLASSES`, or `ATTRIBUTES` for the values of each attribute.
+    """
     for entry in onnx.load_model_from_string(content).metadata_props:
-        if entry.key == CLASSES:
+        if entry.key == key:
             try:
                 return json.loads(entry.value)
             except ValueError:

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from fashion.attributes import Heads
 from fashion.catalogue.images import FITS
 from fashion.metrics.scaling import Answered, choose_threshold
 
-SCHEMA = 1
+SCHEMA = 2  # with attributes; without any a bundle is of the first
 NAME = "bundle.json"
 GRAPH, INT8_GRAPH = "onnx/model.onnx", "onnx/model_int8.onnx"
 HUB_CONFIG, HUB_WEIGHTS = "config.json", "model.safetensors"  # as timm and Transformers read them
@@ -67,6 +68,13 @@ class Calibrated:
         return choose_threshold(self.curve, precision)
 
 
+class Attribute(NamedTuple):
+    """An attribute's values in the order of their probabilities, and what is known of these."""
+
+    values: tuple[str, ...]
+    calibration: Calibrated
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The contents of `bundle.json`; keys that aren't known are passed over.
@@ -79,6 +87,8 @@ class Manifest:
         int8: The same of `INT8_GRAPH`, where that is there.
         bfloat16: The same of `HUB_WEIGHTS` computed in bfloat16, where that was asked for.
         files: The other files by their names, which are paths with slashes.
+        attributes: What the network tells beside the classes, by the attribute's name; its
+            probabilities stand behind theirs in the same order.
         facts: All else, for people: `created`, `fashion`, `thresholds`, `metrics`, `training`,
             `parity`, `license`.
     """
@@ -90,15 +100,26 @@ class Manifest:
     files: Mapping[str, FileFacts]
     int8: Calibrated | None = None
     bfloat16: Calibrated | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def heads(self) -> Heads:
+        """What its probabilities stand for."""
+        return Heads(self.classes, {name: each.values for name, each in self.attributes.items()})
 
     def to_json(self) -> bytes:
         """Return the file."""
+        attributes = [
+            {"name": name, "classes": each.values, "calibration": asdict(each.calibration)}
+            for name, each in self.attributes.items()
+        ]
         content = {
             **self.facts,
-            "schema": SCHEMA,
+            "schema": SCHEMA if attributes else 1,
             "name": self.name,
             "classes": self.classes,
+            **({"attributes": attributes} if attributes else {}),
             "preprocessing": dict(self.preprocessing),
             "calibration": asdict(self.calibration),
             "int8": self.int8 and asdict(self.int8),
@@ -141,6 +162,7 @@ def read_manifest(content: bytes, subject: str) -> Manifest:
         fewer = {key: told.pop(key, None) for key in ("int8", "bfloat16")}
         parts = {key: read(told.pop(key)) for key, read in READERS.items()}
         parts |= {key: value and _calibration(value) for key, value in fewer.items()}
+        parts["attributes"] = _attributes(told.pop("attributes", []))
     except KeyError as error:
         raise ValueError(f"{subject}: {NAME} lacks {error}.") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -160,6 +182,18 @@ def _classes(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     if len(value) < 2 or len({*value}) < len(value):
         raise ValueError(f"classes has {len(value)} names, {len({*value})} of them different")
     return tuple(value)
+
+
+def _attributes(value: Any) -> dict[str, Attribute]:  # noqa: ANN401
+    if not isinstance(value, list):
+        raise ValueError("attributes is no list")
+    attributes = {
+        _name(each["name"]): Attribute(_classes(each["classes"]), _calibration(each["calibration"]))
+        for each in value
+    }
+    if len(attributes) < len(value):
+        raise ValueError("attributes has a name twice")
+    return attributes
 
 
 def _preprocessing(value: Any) -> dict[str, Any]:  # noqa: ANN401

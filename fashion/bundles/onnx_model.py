@@ -23,7 +23,7 @@ class OnnxGraph:
         content: The ONNX file.
         subject: How it is told in messages.
         side: Of the photos that it takes, in pixels.
-        num_classes: K.
+        num_classes: How many probabilities it returns.
         threads: That compute it; None: as many as there are cores.
 
     Raises:
@@ -48,7 +48,7 @@ class OnnxGraph:
             raise ValueError(f"{subject} can't be computed here: {reason}") from error
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return calibrated probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`."""
+        """Return calibrated probabilities `(B, W)` for `photos` `(B, H, W, 3)`, `B >= 1`."""
         parts = [
             self._session.run([PROBABILITIES], {IMAGES: photos[first : first + self._batch_size]})
             for first in range(0, len(photos), self._batch_size)
@@ -68,7 +68,8 @@ class OnnxModel:
         ValueError: It has none, or a graph that isn't safe or doesn't run here.
 
     Attributes:
-        class_names: This and the next: see `fashion.labelling.labeller.Model`.
+        class_names: This and the next two: see `fashion.labelling.labeller.Model`.
+        heads: See above.
         preprocessing: See above.
         engine: What computes it, in words.
     """
@@ -84,6 +85,7 @@ class OnnxModel:
                 "makes one, or leave int8 out."
             )
         self.class_names: Sequence[str] = manifest.classes
+        self.heads = manifest.heads
         self.preprocessing: Mapping[str, Any] = manifest.preprocessing
         self._calibration = calibration
         name = INT8_GRAPH if int8 else GRAPH
@@ -91,7 +93,7 @@ class OnnxModel:
             files.read(name),
             f"{files.subject}: {name}",
             manifest.preprocessing["input_size"],
-            len(self.class_names),
+            self.heads.width,
             threads,
         )
         self.engine = (

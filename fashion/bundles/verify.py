@@ -11,7 +11,7 @@ import numpy as np
 from PIL import __version__ as pillow
 
 from fashion.bundles.bundle_files import BundleFiles
-from fashion.bundles.graph_check import labels_in
+from fashion.bundles.graph_check import ATTRIBUTES, labels_in
 from fashion.bundles.manifest import EXPECTED, GRAPH, HUB_CONFIG, INT8_GRAPH, PHOTOS
 from fashion.bundles.onnx_model import OnnxModel
 from fashion.catalogue.images import decode_image, decode_or_say_why
@@ -130,7 +130,13 @@ def _check_classes(files: BundleFiles) -> list[str]:
     named = {name: labels_in(files.read(name)) for name in (GRAPH, INT8_GRAPH) if name in listed}
     if HUB_CONFIG in listed:
         named[HUB_CONFIG] = json.loads(files.read(HUB_CONFIG)).get("label_names")
+    attributes = files.manifest.heads.plain()
+    graphs = [name for name in named if name != HUB_CONFIG] if attributes else []
     return [
+        f"{name} has other attributes than bundle.json, or in another order."
+        for name in graphs
+        if json.dumps(labels_in(files.read(name), ATTRIBUTES)) != json.dumps(attributes)
+    ] + [
         f"{name} has other classes than bundle.json, or in another order."
         for name, labels in named.items()
         if labels != classes

@@ -1,13 +1,24 @@
 """SplitCatalogue: a catalogue whose photos are shared out for training, validation and test."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from fashion.attributes import Heads
+from fashion.catalogue.attributes import (
+    attribute_facts,
+    attributes_in,
+    choose_values,
+    column_of,
+    describe_attribute,
+    targets_of,
+)
 from fashion.catalogue.given_splits import notes_on_absent, notes_on_given
 from fashion.catalogue.groups import groups_of_all, joined
 from fashion.catalogue.sharing import Ties, classes_of
@@ -42,6 +53,7 @@ class SplitCatalogue:
         more: How many photos of another catalogue are in train, and how many were refused for each
             reason; None where there is none.
         refused_more: Those that were, in the columns of the audit.
+        attributes: The values of each attribute, in the order of their targets.
     """
 
     catalogue: Catalogue
@@ -52,10 +64,15 @@ class SplitCatalogue:
     knows_twins: bool = True
     more: dict[str, int] | None = None
     refused_more: pd.DataFrame | None = None
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def undivided(
-        cls, catalogue: Catalogue, class_names: list[str], twins: pd.DataFrame | None = None
+        cls,
+        catalogue: Catalogue,
+        class_names: list[str],
+        twins: pd.DataFrame | None = None,
+        attributes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> "SplitCatalogue":
         """Take all photos of some classes, in this order of targets; there may be none.
 
@@ -63,6 +80,7 @@ class SplitCatalogue:
             catalogue: Whatever it has of other labels is dropped.
             class_names: Those that a model knows.
             twins: As above; None: nobody has looked for any.
+            attributes: Those that it knows; the catalogue may lack some.
         """
         table = catalogue.table
         kept = catalogue.without(table[~table["label"].isin(class_names)], UNKNOWN, "")
@@ -73,7 +91,13 @@ class SplitCatalogue:
             list(class_names),
             names=("all",),
             knows_twins=twins is not None,
+            attributes=attributes or {},
         )
+
+    @property
+    def heads(self) -> Heads:
+        """What a model of these photos tells apart."""
+        return Heads.of(self.class_names, self.attributes)
 
     @property
     def own(self) -> pd.DataFrame:
@@ -107,10 +131,17 @@ class SplitCatalogue:
         return self.table if split == "all" else self.table[self.table["split"] == split]
 
     def targets(self, split: str) -> np.ndarray:
-        """Return the places of a split's labels in `class_names`, `(N,)` int64."""
-        labels = pd.Categorical(self.rows(split)["label"], categories=self.class_names)
+        """Return the places of a split's labels in `class_names`, `(N,)` int64.
+
+        Where there are attributes, it is `(N, H)`: a column for each of `heads`.
+        """
+        rows = self.rows(split)
+        labels = pd.Categorical(rows["label"], categories=self.class_names)
         targets: np.ndarray = labels.codes.astype(np.int64)
-        return targets
+        if not self.attributes:
+            return targets
+        others = [targets_of(rows, name, values) for name, values in self.attributes.items()]
+        return np.stack([targets, *others], axis=1)
 
     def has_twin(self, split: str) -> np.ndarray | None:
         """Return `(N,)` bool: which rows of a split, or of `all`, have a twin in `train`.
@@ -151,8 +182,17 @@ class SplitCatalogue:
             **{split: int(sizes.get(split, 0)) for split in self.names},
             "relabelled": len(self.catalogue.relabelled),
             **({"more": self.more} if self.more else {}),
+            **({"attributes": self.attribute_facts()} if self.attributes else {}),
             **self.twin_facts(),
         }
+
+    def attribute_facts(self) -> dict[str, dict[str, Any]]:
+        """Return what `fashion.catalogue.attributes.attribute_facts` does."""
+        return attribute_facts(self.table, self.attributes)
+
+    def describe_attributes(self) -> list[str]:
+        """Return a line for the screen on each attribute."""
+        return [describe_attribute(*each) for each in self.attribute_facts().items()]
 
     def twin_facts(self) -> dict[str, int]:
         """Return what there is to say of twins: nothing where nobody has looked for any."""
@@ -179,8 +219,12 @@ class SplitCatalogue:
         )
 
     def csv(self) -> bytes:
-        """Return `id,label,split` of the kept rows as CSV, the same bytes on any machine."""
-        return csv_text(self.table[["id", "label", "split"]]).encode()
+        """Return `id,label,split` of the kept rows as CSV, the same bytes on any machine.
+
+        Columns of attributes stand behind these.
+        """
+        columns = ["id", "label", "split", *map(column_of, attributes_in(self.table))]
+        return csv_text(self.table[columns]).encode()
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) of `csv`."""
@@ -214,6 +258,7 @@ def split_catalogue(
     seed: int,
     folds: int | None = None,
     fold: int = 0,
+    min_images: int = 1,
 ) -> SplitCatalogue:
     """Share out the photos of a catalogue.
 
@@ -225,9 +270,10 @@ def split_catalogue(
         seed: Decides the splits, and nothing else does.
         folds: How many folds take the place of the splits; None: none do.
         fold: Which of them is tested on, from 0.
+        min_images: Values of attributes that fewer photos have don't count.
 
     Raises:
-        ValueError: A class can't be in every split.
+        ValueError: A class can't be in every split, or an attribute has too few values.
     """
     table = catalogue.table
     knows_twins = twins is not None
@@ -241,7 +287,14 @@ def split_catalogue(
         table = assign_grouped_splits(table, groups, seed, ties)
     else:
         table = assign_splits(table, seed)
-    return SplitCatalogue(catalogue, table, twins, catalogue.class_names, knows_twins=knows_twins)
+    return SplitCatalogue(
+        catalogue,
+        table,
+        twins,
+        catalogue.class_names,
+        knows_twins=knows_twins,
+        attributes=choose_values(table, min_images),
+    )
 
 
 def _groups(

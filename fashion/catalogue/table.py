@@ -4,13 +4,16 @@ The catalogue table has one row a photo, in the order of styles.csv, with the co
 that file; 1 is the header), `id` (text), `photo` (the name that `CatalogueRoot.read` takes),
 `product` (the id, but for photos that share one in the table, which share it here, or whatever else
 photos of one product share), `label` (text), `given` (a split, where those of the catalogue are
-kept) and, after `assign_splits`, `split` (`train`, `val` or `test`).
+kept) and, after `assign_splits`, `split` (`train`, `val` or `test`). Attributes have columns of
+their own, see `fashion.catalogue.attributes`; a cell without a value is empty.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from fashion.catalogue.attributes import column_of, without_no_values
 from fashion.catalogue.csv_rows import CsvForm
 from fashion.catalogue.folders import read_folders
 from fashion.catalogue.given_splits import ABSENT, check_given, check_words, read_given
@@ -137,6 +140,7 @@ def load_catalogue(
     form: CsvForm | None = None,
     review: Review | None = None,
     structure: Structure | None = None,
+    attributes: Sequence[str] = (),
 ) -> Catalogue:
     """Read the table and keep the rows with an image and a label of at least `min_images` rows.
 
@@ -156,6 +160,7 @@ def load_catalogue(
         review: Which photos to leave out, and which to label otherwise; without `min_images` what
             is not there is passed over.
         structure: Levels of folders, products, given splits; None: as `Structure` is by default.
+        attributes: Further columns whose values are kept.
 
     Raises:
         ValueError: The table can't be used; the sentence names the key, the value and the way out.
@@ -166,9 +171,15 @@ def load_catalogue(
         raise ValueError(f"data.min_images={min_images} must be at least 1.")
     structure = structure or Structure()
     structure.check(root)
-    columns = Columns(
-        id=id_column, image=image_column, label=label_column, others=structure.columns()
-    )
+    # Each is named as the user did, at its place in a list.
+    asked = {f"label_column[{place}]": name for place, name in enumerate(attributes, 1)}
+    others = {**structure.columns(), **asked}
+    columns = Columns(id=id_column, image=image_column, label=label_column, others=others)
+    if root.csv_name is None and attributes:
+        raise ValueError(
+            f"data.label_column={[label_column, *attributes]!r}: data.root={str(root.path)!r} has "
+            "no table, and folders tell one label of each photo; leave data.label_column out."
+        )
     if root.csv_name is None:
         catalogue, malformed = _from_folders(root, structure), ""
     else:
@@ -177,6 +188,7 @@ def load_catalogue(
         catalogue = _reviewed(catalogue, review, is_own=min_images is not None)
     if root.csv_name is not None:
         catalogue = _with_structure(catalogue, root, structure)
+        catalogue = _with_attributes(catalogue, attributes)
     catalogue = _drop_incomplete(catalogue, root, columns)
     notes = why_dropped(catalogue.dropped, catalogue.rows_in_file, root, columns, malformed)
     notes = [*root.listing_notes, *catalogue.notes, *root.finder.notes(columns.image), *notes]
@@ -263,6 +275,15 @@ def _with_structure(catalogue: Catalogue, root: CatalogueRoot, structure: Struct
         subject = f"data.split_column={structure.split_column!r}"
         notes = (*notes, *check_words(words[words != ""], subject))
     return replace(catalogue, table=table.assign(given=read_given(root, table, words)), notes=notes)
+
+
+def _with_attributes(catalogue: Catalogue, attributes: Sequence[str]) -> Catalogue:
+    """Add the column of each attribute."""
+    cells = {
+        column_of(name): without_no_values(_cleaned_cells(catalogue, name)).to_numpy(object)
+        for name in attributes
+    }
+    return replace(catalogue, table=catalogue.table.assign(**cells))
 
 
 def _cleaned_cells(catalogue: Catalogue, column: str) -> "pd.Series[str]":

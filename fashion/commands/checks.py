@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -20,6 +20,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from omegaconf import DictConfig
 from torch.autograd.graph import saved_tensors_hooks
 
+from fashion.attributes import Heads
 from fashion.catalogue.sample import PHOTOS
 from fashion.commands.configuration import container
 from fashion.cores import has_int8_products, usable_cores, usable_memory
@@ -93,12 +94,15 @@ def check_run(cfg: DictConfig) -> Iterator[Finding]:
     try:
         settings = DataSettings.from_config(container(cfg.data))
         loaded = yield from _catalogue(cfg, settings)
-        class_names = loaded.class_names if loaded else load_study()["class_names"]
+        supposed = dict.fromkeys(settings.attributes, ("one", "another"))
+        heads = Heads.of(load_study()["class_names"], supposed)
+        if loaded:
+            heads = loaded.provisional_splits().heads
         yield _weights(cfg)
-        yield _memory(cfg, class_names)
+        yield _memory(cfg, heads)
         yield _loaders(cfg, settings)
         if cfg.data.views:
-            yield _features(cfg, settings, loaded, class_names)
+            yield _features(cfg, settings, loaded, heads)
     except ValueError as error:  # a setting of data or model is wrong
         yield Finding(WRONG, str(error))
     except RuntimeError as error:
@@ -226,11 +230,10 @@ def _disk(photos: int, absent: int, input_size: int, cache_dir: Path) -> Finding
 
 
 def _features(
-    cfg: DictConfig, data: DataSettings, loaded: LoadedCatalogue | None, class_names: list[str]
+    cfg: DictConfig, data: DataSettings, loaded: LoadedCatalogue | None, heads: Heads
 ) -> Finding:
     """Find room for what `data.views` keeps, as if nothing of it were there yet."""
-    settings = container(cfg.model) | {"pretrained": False, "weights": None, "optimizer": None}
-    classifier = ProductClassifier(class_names=class_names, **settings)
+    classifier = _classifier(cfg, heads)
     cut_network, views = classifier.cut_network(), cfg.data.views
     if cut_network is None:
         reason = f"{cfg.model.backbone} can't be cut in two ({classifier.uncut_reason})"
@@ -276,12 +279,10 @@ def _weights(cfg: DictConfig) -> Finding:
     return Finding(OK, f"weights: those of {model.backbone} are here, or their hub answers")
 
 
-def _memory(cfg: DictConfig, class_names: list[str]) -> Finding:
+def _memory(cfg: DictConfig, heads: Heads) -> Finding:
     """Compare what a training step keeps with what the device has."""
-    settings = container(cfg.model) | {"pretrained": False, "weights": None}
-    settings["optimizer"] = instantiate(cfg.model.optimizer)
     with torch.device("meta"):
-        classifier = ProductClassifier(class_names=class_names, **settings)
+        classifier = _classifier(cfg, heads, optimizer=instantiate(cfg.model.optimizer))
     trained = sum(count_trainable(classifier.backbone).values())
     state = 4 * (count_parameters(classifier.backbone) + 3 * trained)
     kept = cfg.data.batch_size * _saved_bytes(classifier, cfg.model.input_size)
@@ -299,6 +300,15 @@ def _memory(cfg: DictConfig, class_names: list[str]) -> Finding:
         return Finding(OK, f"{text}; {free / 1e9:.1f} GB are free")
     way_out = "pass a smaller data.batch_size or model.input_size"
     return Finding(WRONG, f"{text}, but only {free / 1e9:.1f} GB are free; {way_out}.")
+
+
+def _classifier(cfg: DictConfig, heads: Heads, **changes: Any) -> ProductClassifier:
+    settings = {"pretrained": False, "weights": None, "optimizer": None, **changes}
+    return ProductClassifier(
+        class_names=heads.class_names,
+        attributes=heads.plain(),
+        **{**container(cfg.model), **settings},
+    )
 
 
 def _loaders(cfg: DictConfig, settings: DataSettings) -> Finding:

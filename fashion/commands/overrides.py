@@ -175,6 +175,8 @@ def _trainer_arguments() -> list[str]:
 def _readable(key: str, value: str, is_multirun: bool) -> str:
     """Return a value as Hydra can read it: as it is where that does, else in quotes."""
     is_text = key in settings.TEXT_KEYS
+    if key in settings.LIST_KEYS and value[:1] == "[":
+        return value if _parse(value) is not None else _list(key, value)
     if key in settings.PATH_KEYS:
         pieces = _pieces(value) if is_multirun else [value]
         value = ",".join(map(expand, pieces))

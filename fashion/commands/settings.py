@@ -37,6 +37,7 @@ PATH_KEYS = frozenset(
         "hydra.sweep.dir",
     }
 )
+LIST_KEYS = frozenset({"data.label_column"})  # texts that may be several, in a list
 TEXT_KEYS = PATH_KEYS | {
     "data.table",
     "data.delimiter",
@@ -91,7 +92,8 @@ def value_of(key: str, value: str) -> object:
     """Return what a typed value stands for, where no Hydra reads it."""
     if key in PATH_KEYS and value.lower() != "null":
         return expand(value)
-    if key in TEXT_KEYS and value.lower() != "null":
+    is_list = key in LIST_KEYS and value[:1] == "["
+    if key in TEXT_KEYS and not is_list and value.lower() != "null":
         return unquoted(value)
     try:
         return typed(value)

@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
+from fashion.attributes import Heads
 from fashion.commands import together
 from fashion.commands.apart import run_apart, starts_processes
 from fashion.commands.configuration import check_words
@@ -200,14 +201,15 @@ def prepare(
     datamodule = build_datamodule(cfg, instantiate(cfg.data))
     datamodule.trainer = trainer
     datamodule.plan.check()
-    class_names = datamodule.load_catalogue().class_names
+    datamodule.load_catalogue()
+    heads = datamodule.splits.heads
     num_train, num_val = datamodule.num_batches("train"), datamodule.num_batches("val")
     check_batches(config["trainer"], num_train, num_val)
-    classifier = build_classifier(cfg, class_names)
+    classifier = build_classifier(cfg, heads)
     datamodule.setup()
     _log_within_epochs(trainer, config["trainer"], datamodule.num_batches("train"))
-    if datamodule.splits.class_names != class_names:  # unreadable photos made a class too rare
-        classifier = build_classifier(cfg, datamodule.splits.class_names)
+    if datamodule.splits.heads != heads:  # unreadable photos made a class too rare
+        classifier = build_classifier(cfg, datamodule.splits.heads)
     if checkpoint:
         drop_redone_steps(trainer, checkpoint)
         datamodule.load_state_dict(checkpoint["FashionDataModule"])
@@ -285,8 +287,11 @@ def build_datamodule(cfg: DictConfig, settings: DataSettings) -> FashionDataModu
     )
 
 
-def build_classifier(cfg: DictConfig, class_names: list[str]) -> ProductClassifier:
+def build_classifier(cfg: DictConfig, heads: Heads) -> ProductClassifier:
     """Build the model from its seed, whatever was drawn before."""
     seed_everything(cfg.seed, workers=True, verbose=False)
-    classifier: ProductClassifier = instantiate(cfg.model, class_names=class_names, seed=cfg.seed)
+    others = {"attributes": heads.plain()} if heads.attributes else {}
+    classifier: ProductClassifier = instantiate(
+        cfg.model, class_names=list(heads.class_names), seed=cfg.seed, **others
+    )
     return classifier

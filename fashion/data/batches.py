@@ -27,7 +27,8 @@ class Batch(NamedTuple):
     Attributes:
         inputs: Photos `(B, 3, H, W)` uint8, channels last in memory, or what a frozen side made of
             them, or `(B,)` int64 the places of that on the device, see `fashion.data.feature_data`.
-        targets: `(B,)` int64 in [0, K).
+        targets: `(B,)` int64 in [0, K), or `(B, H)` where there are attributes, see
+            `fashion.attributes`.
         rows: `(B,)` int64, the row of each photo in its split; `PADDING` marks those that only fill
             the batch.
     """
@@ -93,7 +94,7 @@ class ProductDataset(Dataset[Batch]):
     Args:
         store: The packed photos.
         slots: `(N,)` the place of each row in the store.
-        targets: `(N,)` int64.
+        targets: `(N,)` or `(N, H)` int64.
         augment: Flip and rotate.
         rotation: Largest angle in degrees, drawn uniformly from [-rotation, rotation].
         seed: Seeds the augmentation together with epoch and row.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
+from fashion.attributes import Heads
 from fashion.catalogue.root import CatalogueRoot
 from fashion.catalogue.split_catalogue import SplitCatalogue
 from fashion.data.batches import (
@@ -129,8 +130,8 @@ class FashionDataModule(LightningDataModule):
             self._splits = split(loaded, self.store.unreadable)
             self._check_sizes()
 
-    def serve_all(self, class_names: list[str]) -> None:
-        """Take the place of `setup`: serve each photo of these classes as the split `all`.
+    def serve_all(self, heads: Heads) -> None:
+        """Take the place of `setup`: serve each photo of a model's classes as the split `all`.
 
         There may be fewer photos than a batch, which shrinks to what the devices need.
 
@@ -139,7 +140,7 @@ class FashionDataModule(LightningDataModule):
             OSError: The disk lacks the room.
         """
         self._loaded, self.store, self._splits = prepare_labelled(
-            self.settings, class_names, self.input_size, self.interpolation
+            self.settings, heads, self.input_size, self.interpolation
         )
         batch_size = self.plan.enough_for(len(self._splits.table))
         self.settings = replace(self.settings, batch_size=batch_size)
@@ -317,6 +318,7 @@ class FashionDataModule(LightningDataModule):
 
     def _chances(self, targets: np.ndarray) -> np.ndarray | None:
         power = SAMPLERS[self.settings.sampler]
+        targets = self.splits.heads.targets(targets)[0]
         return np.bincount(targets)[targets] ** power if power else None
 
     def _slots_by_view(self) -> list[np.ndarray]:

@@ -81,7 +81,7 @@ class FeatureDataset(Dataset[Batch]):
     Args:
         store: Holds them.
         slots: `(N,)` the place of each row in the store.
-        targets: `(N,)` int64.
+        targets: `(N,)` or `(N, H)` int64.
         num_views: How many views the epochs take in turn.
         on_device: Where a batch's features are, which are then named by their places alone.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fashion.catalogue.attributes import column_of
 from fashion.catalogue.csv_rows import CsvForm, parse_delimiter
 from fashion.catalogue.joined_roots import JoinedRoot, mark
 from fashion.catalogue.review import Review
@@ -104,7 +105,10 @@ def load_more(
     prefix = PREFIX
     while catalogue.table["id"].str.startswith(prefix).any():
         prefix += PREFIX
+    attributes = [column_of(name) for name in settings.attributes]
     table = found.table[["line", "id", "photo", "label"]]
+    values = found.table.reindex(columns=attributes, fill_value="")  # corrections have none
+    table = table.assign(**{column: values[column] for column in attributes})
     table = table.assign(id=prefix + table["id"].astype(str), label=table["label"].astype(object))
     table = table.assign(photo=[mark(name) for name in table["photo"]], product=table["id"])
     refused = found.dropped[COLUMNS].assign(id=prefix + found.dropped["id"].astype(str))
@@ -127,7 +131,7 @@ def _read(settings: DataSettings, path: Path, review: Review) -> tuple[Catalogue
         return root, load_catalogue(root, "label", None, review=names)
     return root, load_catalogue(
         root,
-        settings.label_column,
+        settings.label,
         None,
         settings.malformed_rows,
         id_column=settings.id_column,
@@ -135,6 +139,7 @@ def _read(settings: DataSettings, path: Path, review: Review) -> tuple[Catalogue
         form=CsvForm(parse_delimiter(settings.delimiter), settings.encoding),
         review=names,
         structure=Structure(label_level=settings.label_level).of_labels(root),
+        attributes=settings.attributes,
     )
 
 

@@ -68,8 +68,9 @@ def _in_order(
     slots: np.ndarray,
     changes: Sequence[Change] | None = None,
 ) -> BatchLoader:
-    """Return photos without targets."""
-    targets, plan = np.zeros(len(slots), np.int64), datamodule.plan
+    """Return photos with targets that mean nothing, but have the shape of all others."""
+    shape = datamodule.splits.targets("all").shape[1:]
+    targets, plan = np.zeros((len(slots), *shape), np.int64), datamodule.plan
     dataset = ProductDataset(
         store, slots, targets, augment=False, rotation=0, seed=0, changes=changes
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from fashion.attributes import Heads
 from fashion.catalogue.csv_rows import CsvForm, parse_delimiter
 from fashion.catalogue.review import read_review
 from fashion.catalogue.root import CatalogueRoot, open_root
@@ -73,7 +74,13 @@ class LoadedCatalogue:
             ValueError: A class can't be in every split.
         """
         kind = "given" if self.settings.split == "given" else "random"
-        splits = split_catalogue(self.catalogue, None, kind=kind, seed=self.settings.split_seed)
+        splits = split_catalogue(
+            self.catalogue,
+            None,
+            kind=kind,
+            seed=self.settings.split_seed,
+            min_images=self.settings.min_images,
+        )
         return with_more(splits, self.more) if self.more else splits
 
 
@@ -104,7 +111,7 @@ def _division(settings: DataSettings, splits: SplitCatalogue) -> dict[str, Any]:
 def _labels(loaded: LoadedCatalogue) -> dict[str, Any]:
     if loaded.root.csv_name is None:
         return {"label_column": None, "label_level": loaded.settings.label_level}
-    return {"label_column": loaded.settings.label_column}
+    return {"label_column": loaded.settings.label}
 
 
 def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
@@ -132,7 +139,7 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
     )
     catalogue = load_catalogue(
         root,
-        settings.label_column,
+        settings.label,
         None if keep_rare else settings.min_images,
         settings.malformed_rows,
         id_column=settings.id_column,
@@ -140,6 +147,7 @@ def load(settings: DataSettings, *, keep_rare: bool = False) -> LoadedCatalogue:
         form=CsvForm(parse_delimiter(settings.delimiter), settings.encoding),
         review=review,
         structure=settings.structure.of_labels(root) if keep_rare else settings.structure,
+        attributes=settings.attributes,
     )
     for note in catalogue.notes:
         log.warning(note)
@@ -200,8 +208,11 @@ def split(
         seed=settings.split_seed,
         folds=settings.folds,
         fold=settings.fold,
+        min_images=settings.min_images,
     )
     log.info(catalogue.describe())
+    for line in splits.describe_attributes():
+        log.info(line)
     log.info(splits.describe_twins())
     for note in splits.notes():
         log.warning(note)
@@ -224,7 +235,7 @@ def wants_twins(settings: DataSettings, table: pd.DataFrame) -> bool:
 
 
 def prepare_labelled(
-    settings: DataSettings, class_names: list[str], input_size: int, interpolation: str
+    settings: DataSettings, heads: Heads, input_size: int, interpolation: str
 ) -> tuple[LoadedCatalogue, PhotoStore, SplitCatalogue]:
     """Pack all photos of the classes that a model knows, to evaluate it on them.
 
@@ -232,7 +243,7 @@ def prepare_labelled(
 
     Args:
         settings: Name the catalogue.
-        class_names: The model's.
+        heads: The model's; the catalogue may lack its attributes.
         input_size: As in `pack`.
         interpolation: As in `pack`.
 
@@ -241,6 +252,7 @@ def prepare_labelled(
         ValueError: The catalogue can't be used, or has no photo of these classes.
         OSError: The disk lacks the room.
     """
+    class_names = list(heads.class_names)
     loaded = load(settings, keep_rare=True)
     known = SplitCatalogue.undivided(loaded.catalogue, class_names)
     if known.table.empty:
@@ -264,4 +276,7 @@ def prepare_labelled(
             f"that ckpt_path knows can be decoded, {id_!r} for one ({reason}). Pass others."
         )
     log.info(catalogue.describe())
-    return loaded, store, SplitCatalogue.undivided(catalogue, class_names)
+    splits = SplitCatalogue.undivided(catalogue, class_names, attributes=heads.attributes)
+    for line in splits.describe_attributes():
+        log.info(line)
+    return loaded, store, splits

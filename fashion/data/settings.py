@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import platformdirs
 
 from fashion.catalogue.csv_rows import check_encoding, parse_delimiter
 from fashion.catalogue.images import FITS
+from fashion.catalogue.labels import clean_text
 from fashion.catalogue.splits import KINDS
 from fashion.catalogue.structure import Structure
 from fashion.defaults import default_settings
@@ -47,7 +48,8 @@ class DataSettings:
         image_column: The column of the photos' paths; None: the photo is images/<id>.
         photo_folder: The folder of the photos beside the table; None finds it.
         zip_encoding: The code page of a zip's names that are no UTF-8.
-        label_column: The column to classify by.
+        label_column: The column to classify by, or several: a model then tells each of them, and
+            the first one is watched.
         label_level: Without a table: which folder of a photo's path is its label, see
             `fashion.catalogue.structure.Structure`.
         group_column: The table's column in which photos of one product have the same value; they
@@ -95,7 +97,7 @@ class DataSettings:
     image_column: str | None
     photo_folder: str | None
     zip_encoding: str | None
-    label_column: str
+    label_column: str | Sequence[str]
     label_level: int
     group_column: str | None
     group_level: int | None
@@ -135,6 +137,7 @@ class DataSettings:
                 "pass data.label_column=<its name>, or data.table=null to take each folder of "
                 "photos as a class."
             )
+        self._check_columns()
         parse_delimiter(self.delimiter)
         check_encoding(self.encoding)
         self._check_choices()
@@ -184,6 +187,18 @@ class DataSettings:
         return cls(**given)
 
     @property
+    def label(self) -> str:
+        """The column that is classified by."""
+        column = self.label_column
+        return column if isinstance(column, str) or column is None else column[0]
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The further columns that a model is to tell."""
+        column = self.label_column
+        return () if isinstance(column, str) or column is None else tuple(column[1:])
+
+    @property
     def structure(self) -> Structure:
         """What belongs together, beside the labels."""
         return Structure(
@@ -198,6 +213,28 @@ class DataSettings:
     def cache_folder(self) -> Path:
         """The folder of packed photos, features and the drawn sample."""
         return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache_dir()
+
+    def _check_columns(self) -> None:
+        """Take a list of one column for that one; refuse lists that name none, or one twice."""
+        columns = self.label_column
+        if isinstance(columns, str) or columns is None:
+            return
+        if not isinstance(columns, (list, tuple)) or not columns:
+            raise ValueError(
+                f"data.label_column={columns!r} names no column; pass one, or a list such as "
+                "[articleType,gender], whose first is watched."
+            )
+        names = [str(each) if type(each) in (int, float) else each for each in columns]
+        for name in names:
+            if not isinstance(name, str) or not name.strip():
+                raise ValueError(f"data.label_column={columns!r} has {name!r}, which is no column.")
+        cleaned = [clean_text(name) for name in names]
+        again = next((name for name in cleaned if cleaned.count(name) > 1), None)
+        if again is not None:
+            raise ValueError(
+                f"data.label_column={columns!r} has {again!r} twice; name each column once."
+            )
+        object.__setattr__(self, "label_column", names[0] if len(names) == 1 else tuple(names))
 
     def _check_choices(self) -> None:
         for key, choices in (

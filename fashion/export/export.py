@@ -29,6 +29,7 @@ from fashion.bundles.onnx_model import OnnxModel
 from fashion.export.card import write_card
 from fashion.export.facts import (
     Source,
+    attributes,
     calibrated,
     measured,
     predictions_of,
@@ -44,7 +45,7 @@ from fashion.export.place import check_place, unfinished
 from fashion.export.quantised import quantised
 from fashion.export.run_photos import RunPhotos
 from fashion.labelling.bfloat16 import Bfloat16Network
-from fashion.labelling.checkpoint_models import CheckpointModel, read_alike
+from fashion.labelling.checkpoint_models import CheckpointModel, heads_of, read_alike
 from fashion.labelling.hub_models import read_network
 from fashion.metrics.predictions import Predictions
 from fashion.training.facts import versions
@@ -130,6 +131,11 @@ def export(
     _check_preprocessing(sources)
     chosen = choose_photos(sources[0].path, sources[0].checkpoint, photos)
     asked = [key for key, value in (("int8", int8), ("bfloat16", bfloat16)) if value]
+    if asked and heads_of(sources[0].checkpoint).attributes:
+        raise ValueError(
+            f"{asked[0]}=true is for a network of one label, and ckpt_path={str(ckpt_paths[0])!r} "
+            f"tells attributes, too; leave {asked[0]} out."
+        )
     fewer = {key: _run_photos(key, sources) for key in asked}
     plan = _Plan(name, license_id or None, fewer, sources, chosen, tell)
     with unfinished(output) as folder:
@@ -169,6 +175,7 @@ def _write(folder: Path, plan: _Plan) -> Manifest:
         classes=parts[0].class_names,
         preprocessing=plan.preprocessing,
         calibration=calibrated(plan.sources),
+        attributes=attributes(plan.sources),
         files=_listed(folder),
     )
     del parts  # the proof needs memory for the checkpoints' own networks

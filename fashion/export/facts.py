@@ -4,19 +4,24 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fashion.bundles.manifest import Calibrated
-from fashion.labelling.checkpoint_models import load_calibration
+from fashion.bundles.manifest import Attribute, Calibrated
+from fashion.labelling.checkpoint_models import (
+    heads_of,
+    load_attribute_calibrations,
+    load_calibration,
+)
 from fashion.metrics.calibration import PRECISIONS
 from fashion.metrics.intervals import figure_intervals, wilson
 from fashion.metrics.metrics import FIGURES
 from fashion.metrics.predictions import Predictions, mean_predictions, score_predictions
 from fashion.metrics.resampling import affordable_resamples, bootstrap
-from fashion.metrics.scaling import Answered, answered_from, choose_threshold
+from fashion.metrics.scaling import Answered, Calibration, answered_from, choose_threshold
 from fashion.training.run_folder import RunFolder
 from fashion.training.trained_splits import TrainedSplits
 
@@ -57,7 +62,12 @@ def predictions_of(sources: Sequence[Source], split: str) -> Predictions | None:
             return None
         if not np.array_equal(first.targets, other.targets):
             return None
-    return mean_predictions(parts)
+    attributes = {
+        name: mean_predictions([part.attributes[name] for part in parts])
+        for name in first.attributes
+        if all(name in part.attributes for part in parts)
+    }
+    return replace(mean_predictions(parts), attributes=attributes)
 
 
 def _predictions(source: Source, split: str) -> Predictions | None:
@@ -74,6 +84,10 @@ def _predictions(source: Source, split: str) -> Predictions | None:
     temperature = calibration.temperature if calibration else None
     names = tuple(source.checkpoint["hyper_parameters"]["class_names"])
     is_its = predictions.class_names == names and predictions.temperature == temperature
+    of_attributes = load_attribute_calibrations(source.checkpoint)
+    told = {name: each.temperature for name, each in predictions.attributes.items()}
+    known = {name: each.temperature for name, each in of_attributes.items() if name in told}
+    is_its = is_its and {name: told[name] for name in known} == known
     return predictions if is_its else None
 
 
@@ -91,7 +105,14 @@ def measured(predictions: Predictions) -> dict[str, Any]:
         }
         for name in FIGURES
     }
-    return {"split": "test", "photos": num_photos, **figures, **_without_twins(predictions)}
+    others = {name: measured(each) for name, each in predictions.attributes.items()}
+    return {
+        "split": "test",
+        "photos": num_photos,
+        **figures,
+        **_without_twins(predictions),
+        **({"attributes": others} if others else {}),
+    }
 
 
 def _without_twins(predictions: Predictions) -> dict[str, Any]:
@@ -111,15 +132,40 @@ def calibrated(sources: Sequence[Source]) -> Calibrated:
     Of several checkpoints it is of the mean of their calibrated probabilities.
     """
     if len(sources) == 1:
-        calibration = load_calibration(sources[0].checkpoint)
-        if calibration is None:
-            return Calibrated(temperature=1.0)
-        return Calibrated(
-            temperature=calibration.temperature,
-            photos=len(calibration.hits),
-            curve=_thinned(calibration.curve()),
-        )
-    predictions = predictions_of(sources, "val")
+        return _of_one(load_calibration(sources[0].checkpoint))
+    return _of_mean(predictions_of(sources, "val"))
+
+
+def attributes(sources: Sequence[Source]) -> dict[str, Attribute]:
+    """Return what the checkpoints tell beside the label, as `calibrated` does for that."""
+    heads = heads_of(sources[0].checkpoint)
+    if not heads.attributes:
+        return {}
+    if len(sources) == 1:
+        known = load_attribute_calibrations(sources[0].checkpoint)
+        return {
+            name: Attribute(values, _of_one(known.get(name)))
+            for name, values in heads.attributes.items()
+        }
+    validated = predictions_of(sources, "val")
+    told = {} if validated is None else validated.attributes
+    return {
+        name: Attribute(values, _of_mean(told.get(name)))
+        for name, values in heads.attributes.items()
+    }
+
+
+def _of_one(calibration: Calibration | None) -> Calibrated:
+    if calibration is None:
+        return Calibrated(temperature=1.0)
+    return Calibrated(
+        temperature=calibration.temperature,
+        photos=len(calibration.hits),
+        curve=_thinned(calibration.curve()),
+    )
+
+
+def _of_mean(predictions: Predictions | None) -> Calibrated:
     if predictions is None:
         return Calibrated()
     confidences = predictions.confidences.clip(max=np.float32(1))

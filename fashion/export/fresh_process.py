@@ -2,7 +2,7 @@
 
 `python -m fashion.export.fresh_process BUNDLE FOLDER` labels the files `0`, `1`, … of a folder, and
 leaves `labels.npz` there: `errors` `(N,)`, in words, empty where there is none, and `probabilities`
-`(N, K)`, 0 where there is one.
+`(N, W)`, 0 where there is one.
 """
 
 import sys
@@ -36,7 +36,7 @@ def main(bundle: str, folder: str) -> None:
     paths = sorted(Path(folder).iterdir(), key=lambda path: int(path.name))
     labeller = Labeller([OnnxModel(BundleFiles(bundle))])
     outcomes = list(labeller.label([Photo(path.name, path.read_bytes) for path in paths], BATCH))
-    nothing = np.zeros(len(labeller.class_names), np.float32)
+    nothing = np.zeros(labeller.heads.width, np.float32)
     errors = [each if isinstance(each, str) else "" for each in outcomes]
     rows = [nothing if isinstance(each, str) else each for each in outcomes]
     np.savez(Path(folder, LABELS), errors=np.array(errors), probabilities=np.stack(rows))

@@ -15,9 +15,14 @@ import onnxscript  # noqa: F401 - PyTorch's exporter needs it, and asks for it l
 import torch
 from torch import Tensor, nn
 
-from fashion.bundles.graph_check import CLASSES, IMAGES, PROBABILITIES
+from fashion.attributes import Heads
+from fashion.bundles.graph_check import ATTRIBUTES, CLASSES, IMAGES, PROBABILITIES
 from fashion.bundles.manifest import MAX_FILE_BYTES
-from fashion.labelling.checkpoint_models import load_calibration
+from fashion.labelling.checkpoint_models import (
+    heads_of,
+    load_attribute_calibrations,
+    load_calibration,
+)
 from fashion.models.backbone import normalise, plain_network
 from fashion.models.weights import PREFIX
 
@@ -33,16 +38,26 @@ class Part:
         network: In evaluation mode, from normalised photos to logits.
         mean: As `fashion.models.backbone.normalisation` returns it; the next as well.
         std: See above.
-        temperature: By which logits are divided; 1 where none is known.
-        class_names: The K labels in the order of the logits.
+        temperatures: By which each head's logits are divided; 1 where none is known.
+        heads: What the logits stand for.
     """
 
     backbone: str
     network: nn.Module
     mean: Tensor
     std: Tensor
-    temperature: float
-    class_names: tuple[str, ...]
+    temperatures: tuple[float, ...]
+    heads: Heads
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The K labels in the order of the logits."""
+        return self.heads.class_names
+
+    @property
+    def temperature(self) -> float:
+        """That of the label's head."""
+        return self.temperatures[0]
 
 
 def read_part(checkpoint: Mapping[str, Any]) -> Part:
@@ -55,9 +70,10 @@ def read_part(checkpoint: Mapping[str, Any]) -> Part:
         ValueError: Its weights aren't those of its network, or its calibration is none.
     """
     settings = checkpoint["hyper_parameters"]
-    backbone, names = settings["backbone"], tuple(settings["class_names"])
-    calibration = load_calibration(checkpoint)
-    network = plain_network(backbone, len(names), checkpoint["preprocessing"]["input_size"])
+    backbone, heads = settings["backbone"], heads_of(checkpoint)
+    others = load_attribute_calibrations(checkpoint)
+    calibrations = [load_calibration(checkpoint), *map(others.get, heads.attributes)]
+    network = plain_network(backbone, heads.width, checkpoint["preprocessing"]["input_size"])
     state = checkpoint["state_dict"]
     own = {key.removeprefix(PREFIX): state[key] for key in state if key.startswith(PREFIX)}
     try:
@@ -67,8 +83,8 @@ def read_part(checkpoint: Mapping[str, Any]) -> Part:
             f"A checkpoint's weights don't fit its own model {backbone!r} "
             f"({' '.join(str(error).split())[:200]}). Pass another one."
         ) from error
-    temperature = calibration.temperature if calibration else 1.0
-    return Part(backbone, network.eval(), state["mean"], state["std"], temperature, names)
+    temperatures = tuple(each.temperature if each else 1.0 for each in calibrations)
+    return Part(backbone, network.eval(), state["mean"], state["std"], temperatures, heads)
 
 
 class ProbabilityNetwork(nn.Module):
@@ -81,17 +97,18 @@ class ProbabilityNetwork(nn.Module):
     def __init__(self, parts: Sequence[Part]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(part.network for part in parts)
-        self.temperatures = [part.temperature for part in parts]
-        names = parts[0].class_names
+        self.temperatures = [part.temperatures for part in parts]
+        self.heads = [part.heads for part in parts]
+        labels = parts[0].heads.labels
         for number, part in enumerate(parts):
             self.register_buffer(f"mean{number}", part.mean.clone())
             self.register_buffer(f"std{number}", part.std.clone())
-            is_in_order = part.class_names == names
-            columns = torch.tensor([part.class_names.index(name) for name in names])
+            is_in_order = part.heads.labels == labels
+            columns = torch.tensor([part.heads.labels.index(label) for label in labels])
             self.register_buffer(f"columns{number}", None if is_in_order else columns)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return probabilities `(B, K)` for uint8 `images` `(B, H, W, 3)`."""
+        """Return probabilities `(B, W)` for uint8 `images` `(B, H, W, 3)`."""
         photos = images.permute(0, 3, 1, 2)
         parts = [
             self._probabilities(number, network, photos)
@@ -103,8 +120,12 @@ class ProbabilityNetwork(nn.Module):
         mean, std, columns = (
             getattr(self, f"{name}{number}") for name in ("mean", "std", "columns")
         )
-        logits: Tensor = network(normalise(photos, mean, std)) / self.temperatures[number]
-        probabilities = logits.softmax(dim=1)
+        logits = self.heads[number].outputs(network(normalise(photos, mean, std)))
+        told = [
+            (of_head / temperature).softmax(dim=1)
+            for of_head, temperature in zip(logits, self.temperatures[number], strict=True)
+        ]
+        probabilities: Tensor = told[0] if len(told) == 1 else torch.cat(told, dim=1)
         return probabilities if columns is None else probabilities[:, columns]
 
 
@@ -159,6 +180,8 @@ def write_graph(
         "fashion.preprocessing": json.dumps(dict(preprocessing)),
         "fashion.temperature": json.dumps(temperatures if len(parts) > 1 else temperatures[0]),
     }
+    if attributes := parts[0].heads.plain():
+        facts[ATTRIBUTES] = json.dumps(attributes, ensure_ascii=False)
     onnx.helper.set_model_props(graph, facts)
     path.write_bytes(graph.SerializeToString(deterministic=True))
 

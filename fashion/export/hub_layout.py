@@ -30,6 +30,8 @@ def why_not(parts: Sequence[Part]) -> str | None:
     """Return why timm's layout can't hold a bundle's networks, in words; None where it can."""
     if len(parts) > 1:
         return "timm's layout holds one network, and this bundle averages several"
+    if parts[0].heads.attributes:
+        return "timm's layout holds the classes of one label, and this bundle tells attributes, too"
     layers = [_last_layers(parts[0].network, head) for head in _heads(parts[0])]
     if not layers or any(len(names) != 1 for names in layers):
         return "its network has no single last layer, which could take the temperature"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fashion.attributes import Heads
 from fashion.bundles.verify import TOLERANCE
 from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.export.fresh_process import BATCH, LABELS
@@ -75,7 +76,7 @@ def prove(bundle: Path, models: Sequence[Model], photos: ParityPhotos, *, has_hu
         num_chosen = len(kept) - len(photos.odd)
         theirs = _labelled_apart(bundle, Path(place))
         ours = list(Labeller(models).label(kept, BATCH))
-        agreement = compare([photo.name for photo in kept], ours, theirs)
+        agreement = compare([photo.name for photo in kept], ours, theirs, models[0].heads)
         _check(agreement, len(kept), "the graph")
         squares = [_square(photo, models[0]) for photo in kept]
         facts = {
@@ -88,13 +89,19 @@ def prove(bundle: Path, models: Sequence[Model], photos: ParityPhotos, *, has_hu
             "near_ties": agreement.near,
         }
         if has_hub:
-            facts["timm"] = _prove_hub(bundle, kept, squares, ours, num_chosen)
+            heads = models[0].heads
+            facts["timm"] = _prove_hub(bundle, kept, squares, ours, num_chosen, heads)
         odd = zip(photos.odd, squares[num_chosen:], ours[num_chosen:], strict=True)
         return Proof(facts, [_expected(*each) for each in odd])
 
 
-def compare(names: Sequence[str], ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> Agreement:
-    """Compare what two ways of labelling say of photos, of the same classes."""
+def compare(
+    names: Sequence[str], ours: Sequence[Outcome], theirs: Sequence[Outcome], heads: Heads
+) -> Agreement:
+    """Compare what two ways of labelling say of photos, of the same classes.
+
+    A label and all attributes are together one label here.
+    """
     largest, same, near, unreadable, faults = 0.0, 0, 0, 0, []
     for name, one, other in zip(names, ours, theirs, strict=True):
         if isinstance(one, str) or isinstance(other, str):
@@ -105,16 +112,26 @@ def compare(names: Sequence[str], ours: Sequence[Outcome], theirs: Sequence[Outc
             continue
         difference = float(np.abs(one - other).max())
         largest = max(largest, difference)
-        second, first = np.sort(one)[-2:]
+        others = _others(one, other, heads)
         if not difference <= TOLERANCE:  # it may be NaN
             faults.append(f"{name} has a probability that differs by {difference:.1e}")
-        elif one.argmax() == other.argmax():
+        elif not others:
             same += 1
-        elif first - second < NEAR:
+        elif max(others) < NEAR:
             near += 1
         else:
             faults.append(f"{name} gets another label")
     return Agreement(largest, same, near, unreadable, faults)
+
+
+def _others(one: NDArray[np.float32], other: NDArray[np.float32], heads: Heads) -> list[float]:
+    """Return, of each head that gets another label, how far apart the two likeliest are."""
+    pairs = zip(heads.outputs(one[None]), heads.outputs(other[None]), strict=True)
+    return [
+        float(np.diff(np.sort(mine[0])[-2:])[0])
+        for mine, theirs in pairs
+        if mine.argmax() != theirs.argmax()
+    ]
 
 
 def _check(agreement: Agreement, num_photos: int, what: str) -> None:
@@ -167,6 +184,7 @@ def _prove_hub(
     squares: Sequence[NDArray[np.uint8] | str],
     ours: Sequence[Outcome],
     num_chosen: int,
+    heads: Heads,
 ) -> dict[str, Any]:
     """Compare timm's network on our pixels, and measure what its own decoding changes."""
     network = HubNetwork(folder)
@@ -174,7 +192,7 @@ def _prove_hub(
     theirs = _in_batches(network, [squares[place] for place in readable])
     names = [photos[place].name for place in readable]
     own = [ours[place] for place in readable]
-    agreement = compare(names, own, theirs)
+    agreement = compare(names, own, theirs, heads)
     _check(agreement, len(readable), "the network in timm's layout")
     facts: dict[str, Any] = {"max_difference_on_same_pixels": agreement.max_difference}
     for kind, places in (

@@ -121,7 +121,7 @@ def _rows(
     columns = ["label_1", "probability_1"]
     if job.settings.probabilities:
         columns.append("probabilities")
-    results = Results(job.classes, job.threshold, probabilities=job.settings.probabilities)
+    results = Results(job.heads, job.threshold, probabilities=job.settings.probabilities)
     for names, table in shard_tables(folder, job, results, ["row", *columns]):
         cells = [table.column(column).to_pylist() for column in columns]
         for name, label, confidence, *every in zip(names, *cells, strict=True):

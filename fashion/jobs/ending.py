@@ -50,8 +50,8 @@ def write_ending(folder: JobFolder, job: Job, speed: Mapping[str, float]) -> dic
         OSError: They can't be written.
         ValueError: Results are damaged.
     """
-    results = Results(job.classes, job.threshold)
-    tally, counted = _Tally(), ["row", *results.columns[1:]]
+    results = Results(job.heads, job.threshold)
+    tally, counted = _Tally(results.attributes), ["row", *results.columns[1:]]
     with durable.replacing(folder.predictions) as file:
         file.write(csv_bytes([results.columns]))
         for names, table in shard_tables(folder, job, results, counted):
@@ -93,9 +93,14 @@ def shard_tables(
 
 
 class _Tally:
-    """What is counted for a summary."""
+    """What is counted for a summary.
 
-    def __init__(self) -> None:
+    Args:
+        attributes: The column of each attribute.
+    """
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        self._attributes = {name: (column, Counter[str]()) for name, column in attributes.items()}
         self._counts = dict.fromkeys(("photos", "labelled", "refused", "unreadable"), 0)
         self._labels: Counter[str] = Counter()
         self._bins = np.zeros(BINS, np.int64)
@@ -112,15 +117,21 @@ class _Tally:
         self._counts["refused"] += refused
         self._counts["labelled"] += read.num_rows - refused
         self._labels.update(read.column("label_1").to_pylist())
+        for column, counter in self._attributes.values():
+            counter.update(read.column(column).to_pylist())
         confidences = read.column("probability_1").to_numpy()
         places = np.minimum((confidences * BINS).astype(np.int64), BINS - 1)
         self._bins += np.bincount(places, minlength=BINS)
 
     def told(self) -> dict[str, Any]:
         """Return it for a file."""
+        attributes = {
+            name: dict(counter.most_common()) for name, (_, counter) in self._attributes.items()
+        }
         edges = [round(place / BINS, 3) for place in range(BINS + 1)]
         return {
             **self._counts,
             "labels": dict(self._labels.most_common()),
+            **({"attributes": attributes} if attributes else {}),
             "confidences": {"edges": edges, "photos": self._bins.tolist()},
         }

@@ -4,12 +4,13 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from fashion.attributes import Heads
 from fashion.jobs import durable, manifest
 from fashion.jobs.manifest import Part
 from fashion.jobs.settings import JobSettings
@@ -36,12 +37,19 @@ class Job:
         classes: The K labels.
         threshold: The confidence that a sure label has at least; None where none are marked.
         parts: Of the manifest.
+        attributes: The values of each attribute that is told beside the label.
     """
 
     settings: JobSettings
     classes: tuple[str, ...]
     threshold: float | None
     parts: tuple[Part, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def heads(self) -> Heads:
+        """What the model tells apart."""
+        return Heads(self.classes, self.attributes)
 
     @property
     def rows(self) -> int:
@@ -118,6 +126,7 @@ class JobFolder:
                 tuple(told["classes"]),
                 told["threshold"],
                 tuple(Part(*part) for part in told["parts"]),
+                Heads.of((), told.get("attributes")).attributes,
             )
         except FileNotFoundError:
             return None
@@ -138,6 +147,7 @@ class JobFolder:
             "format": FORMAT,
             "settings": job.settings.to_json(),
             "classes": [*job.classes],
+            **({"attributes": job.heads.plain()} if job.attributes else {}),
             "threshold": job.threshold,
             "parts": [[*part] for part in job.parts],
         }

@@ -91,7 +91,7 @@ def _begin(folder: JobFolder, bundle: str | Path, paths: Sequence[str], asked: J
     files = BundleFiles(bundle)
     model = open_bundle(files, int8=asked.int8, dtype=asked.dtype)
     threshold = None if asked.precision is None else model.threshold(asked.precision)
-    job = Job(asked, tuple(model.class_names), threshold)
+    job = Job(asked, model.heads.class_names, threshold, attributes=model.heads.attributes)
     del model
     return _extend(folder, job, _listed(paths, asked), "listed")
 
@@ -131,7 +131,7 @@ def _tasks(folder: JobFolder, job: Job, *, retry_failed: bool) -> list[Task]:
     if retry_failed:
         Deaths(folder.deaths).forget()
         left = {*undone}
-        results = Results(job.classes, job.threshold, probabilities=job.settings.probabilities)
+        results = Results(job.heads, job.threshold, probabilities=job.settings.probabilities)
         failed = failed_rows(folder, results, [shard for shard in shards if shard not in left])
         tasks += [Task(shard, tuple(rows)) for shard, rows in failed.items()]
     return tasks

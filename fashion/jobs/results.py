@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fashion.attributes import Heads
 from fashion.catalogue.listing import readable
 from fashion.jobs import durable
-from fashion.labelling.labels_table import TOP
+from fashion.labelling.labels_table import TOP, attribute_columns
 from fashion.tables import mark_text
 
 FIGURES = (
@@ -41,17 +42,19 @@ class Results:
     """How results are written and read.
 
     Args:
-        classes: The K labels.
+        heads: What the model tells apart.
         threshold: The confidence that a sure label has; None: there is no column `sure`.
-        probabilities: Whether all probabilities are kept, in float16.
+        probabilities: Whether all probabilities of the label are kept, in float16.
 
     Attributes:
         columns: The names of the columns of a CSV, as `fashion predict` has them.
+        attributes: The column of each attribute's value.
     """
 
     def __init__(
-        self, classes: Sequence[str], threshold: float | None, *, probabilities: bool = False
+        self, heads: Heads, threshold: float | None, *, probabilities: bool = False
     ) -> None:
+        self._heads, classes = heads, heads.class_names
         self._classes = np.array(classes, object)
         self._threshold = threshold
         self._keeps = probabilities
@@ -62,11 +65,18 @@ class Results:
             for kind in ("label", "probability")
         ]
         verdict = [] if threshold is None else ["sure"]
-        self.columns = ["photo", *self._likeliest, *verdict, "error"]
+        self._others = attribute_columns(heads.attributes)
+        self.attributes = {
+            name: column for name, (column, _) in zip(heads.attributes, self._others, strict=True)
+        }
+        others = [column for pair in self._others for column in pair]
+        self.columns = ["photo", *self._likeliest, *verdict, *others, "error"]
         kinds = {"label": pa.string(), "probability": pa.float32()}
         fields = [("row", pa.int64()), ("photo", pa.string())]
         fields += [(name, kinds[name.partition("_")[0]]) for name in self._likeliest]
         fields += [(name, pa.bool_()) for name in verdict]
+        for value, probability in self._others:
+            fields += [(value, pa.string()), (probability, pa.float32())]
         fields += [("error", pa.string()), *FIGURES]
         if probabilities:
             fields.append(("probabilities", pa.list_(pa.float16(), len(classes))))
@@ -85,7 +95,7 @@ class Results:
             rows: Their numbers.
             names: Their names.
             outcomes: What became of each.
-            probabilities: `(M, K)` of those that nothing is wrong with, in their order.
+            probabilities: `(M, W)` of those that nothing is wrong with, in their order.
         """
         places = np.flatnonzero([not outcome.error for outcome in outcomes])
         columns: dict[str, object] = {
@@ -102,7 +112,8 @@ class Results:
     def _labels(
         self, probabilities: NDArray[np.float32], places: NDArray[np.intp], n: int
     ) -> dict[str, object]:
-        columns: dict[str, object] = {}
+        columns = self._values(probabilities, places, n)
+        probabilities = self._heads.outputs(probabilities)[0]
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._top]
         for k in range(self._top):
             labels, numbers = np.full(n, None, object), np.full(n, None, object)
@@ -119,6 +130,22 @@ class Results:
             for place, row in zip(places, probabilities.astype(np.float16), strict=True):
                 every[place] = row
             columns["probabilities"] = [*every]
+        return columns
+
+    def _values(
+        self, probabilities: NDArray[np.float32], places: NDArray[np.intp], n: int
+    ) -> dict[str, object]:
+        """Return the columns of attributes."""
+        columns: dict[str, object] = {}
+        parts = zip(
+            self._others, self._heads.names[1:], self._heads.outputs(probabilities)[1:], strict=True
+        )
+        for (value, probability), names, part in parts:
+            values, numbers = np.full(n, None, object), np.full(n, None, object)
+            if len(places):
+                values[places] = np.array(names, object)[part.argmax(axis=1)]
+                numbers[places] = part.max(axis=1)
+            columns |= {value: values, probability: numbers}
         return columns
 
     def write(self, path: Path, table: pa.Table) -> None:

@@ -51,7 +51,7 @@ class ShardLabeller:
         self._folder = JobFolder(order.folder)
         self._batch_size = settings.batch_size
         self._results = Results(
-            order.job.classes, order.job.threshold, probabilities=settings.probabilities
+            order.job.heads, order.job.threshold, probabilities=settings.probabilities
         )
         self._archive = lru_cache(OPEN_ZIPS)(
             lambda path: open_archive(Path(path), settings.zip_encoding)
@@ -101,14 +101,14 @@ class ShardLabeller:
     def _label(
         self, entries: Sequence[Entry], known: dict[int, Decoded]
     ) -> tuple[list[Outcome], NDArray[np.float32]]:
-        """Return what became of each photo, and `(M, K)` of those that could be read."""
+        """Return what became of each photo, and `(M, W)` of those that could be read."""
 
         def decode(entry: Entry) -> Decoded:
             return known.get(entry.row) or self._decode(entry)
 
         size = self._batch_size
         outcomes: list[Outcome] = []
-        parts = [np.empty((0, len(self._order.job.classes)), np.float32)]
+        parts = [np.empty((0, self._order.job.heads.width), np.float32)]
         with ThreadPoolExecutor(self._order.threads) as pool:
             ahead = pool.map(decode, entries[:size])
             for start in range(size, len(entries) + size, size):

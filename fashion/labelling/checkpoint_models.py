@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fashion.attributes import Heads
 from fashion.cores import limit_threads
 from fashion.metrics.scaling import Calibration
 from fashion.models import checkpoints
@@ -25,7 +26,8 @@ class CheckpointModel:
         ValueError: Its weights or its calibration are damaged.
 
     Attributes:
-        class_names: This and the next: see `fashion.labelling.labeller.Model`.
+        class_names: This and the next two: see `fashion.labelling.labeller.Model`.
+        heads: See above.
         preprocessing: See above.
         calibration: None where the checkpoint keeps none.
     """
@@ -35,16 +37,22 @@ class CheckpointModel:
         self._network = PhotoClassifier.restore(checkpoint).to(device or labelling_device())
         self.class_names: Sequence[str] = self._network.class_names
         self.preprocessing: dict[str, Any] = checkpoint["preprocessing"]
+        self.heads = self._network.heads
         self.calibration = load_calibration(checkpoint)
+        others = load_attribute_calibrations(checkpoint)
+        self._calibrations = [self.calibration, *map(others.get, self.heads.attributes)]
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return probabilities `(B, K)` for `photos`; see `fashion.labelling.labeller.Model`."""
+        """Return probabilities `(B, W)` for `photos`; see `fashion.labelling.labeller.Model`."""
         batch = torch.from_numpy(photos).permute(0, 3, 1, 2).to(self._network.mean.device)
         with torch.inference_mode():
-            probabilities: NDArray[np.float32] = (
-                self._network(batch).float().softmax(dim=1).cpu().numpy()
-            )
-        return self.calibration.calibrate(probabilities) if self.calibration else probabilities
+            logits = self.heads.outputs(self._network(batch).float())
+            parts = [of_head.softmax(dim=1).cpu().numpy() for of_head in logits]
+        calibrated = [
+            calibration.calibrate(part) if calibration else part
+            for part, calibration in zip(parts, self._calibrations, strict=True)
+        ]
+        return calibrated[0] if len(calibrated) == 1 else np.concatenate(calibrated, axis=1)
 
     def threshold(self, precision: float) -> float:
         """Return the confidence that a label needs; see `fashion.labelling.labeller.Model`."""
@@ -69,14 +77,20 @@ def read_alike(ckpt_paths: Sequence[str | Path]) -> list[dict[str, Any]]:
         ValueError: One is none, or they tell different classes apart.
     """
     opened = [checkpoints.read(path) for path in ckpt_paths]
-    class_names = [checkpoint["hyper_parameters"]["class_names"] for checkpoint in opened]
-    for path, names in zip(ckpt_paths, class_names, strict=True):
-        if sorted(names) != sorted(class_names[0]):
+    labels = [sorted(heads_of(checkpoint).labels) for checkpoint in opened]
+    for path, names in zip(ckpt_paths, labels, strict=True):
+        if names != labels[0]:
             raise ValueError(
                 f"ckpt_path={str(path)!r} tells other classes apart than "
                 f"ckpt_path={str(ckpt_paths[0])!r}; pass checkpoints of the same classes."
             )
     return opened
+
+
+def heads_of(checkpoint: Mapping[str, Any]) -> Heads:
+    """Return what a checkpoint's model tells apart."""
+    settings = checkpoint["hyper_parameters"]
+    return Heads.of(settings["class_names"], settings.get("attributes"))
 
 
 def load_calibration(checkpoint: Mapping[str, Any]) -> Calibration | None:
@@ -87,6 +101,16 @@ def load_calibration(checkpoint: Mapping[str, Any]) -> Calibration | None:
     """
     state = checkpoint.get("calibration")
     return None if state is None else Calibration.from_state(state)
+
+
+def load_attribute_calibrations(checkpoint: Mapping[str, Any]) -> dict[str, Calibration]:
+    """Return the calibrations of attributes that a checkpoint keeps, by their names.
+
+    Raises:
+        ValueError: One is none.
+    """
+    states = checkpoint.get("attribute_calibrations", {})
+    return {name: Calibration.from_state(state) for name, state in states.items()}
 
 
 def labelling_device() -> torch.device:

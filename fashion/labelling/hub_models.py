@@ -31,12 +31,14 @@ class HubModel:
         ValueError: These two are no network of the bundle's classes.
 
     Attributes:
-        class_names: This and the next: see `fashion.labelling.labeller.Model`.
+        class_names: This and the next two: see `fashion.labelling.labeller.Model`.
+        heads: See above.
         preprocessing: See above.
     """
 
     def __init__(self, files: BundleFiles, device: torch.device) -> None:
         self.class_names: Sequence[str] = files.manifest.classes
+        self.heads = files.manifest.heads
         self.preprocessing: Mapping[str, Any] = files.manifest.preprocessing
         self._calibration = files.manifest.calibration
         network, mean, std = read_network(files)
@@ -68,7 +70,8 @@ class Bfloat16Model:
         ValueError: It wasn't tried in bfloat16, or see `HubModel`.
 
     Attributes:
-        class_names: This and the next: see `fashion.labelling.labeller.Model`.
+        class_names: This and the next two: see `fashion.labelling.labeller.Model`.
+        heads: See above.
         preprocessing: See above.
     """
 
@@ -80,6 +83,7 @@ class Bfloat16Model:
                 "fashion export bfloat16=true finds out, or leave dtype out."
             )
         self.class_names: Sequence[str] = manifest.classes
+        self.heads = manifest.heads
         self.preprocessing: Mapping[str, Any] = manifest.preprocessing
         self._calibration = manifest.bfloat16
         # The weights of the head are divided by the temperature in float32.

@@ -71,7 +71,7 @@ def label_files(
     models, source = _open(ckpt_paths, bundle, int8, dtype)  # after cheap mistakes
     labeller = Labeller(models)
     threshold = None if precision is None else labeller.threshold(precision)
-    table = LabelsTable(labeller.class_names, threshold)
+    table = LabelsTable(labeller.class_names, threshold, labeller.heads.attributes)
     unfinished = UnfinishedTable(output, table.columns)
     facts = {**source, "precision": precision, "photos": photos.digest()}
     with unfinished.open(facts, restart=restart):

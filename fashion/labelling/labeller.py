@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fashion.attributes import Heads
 from fashion.catalogue.images import decode_image, decode_or_say_why
 from fashion.cores import usable_cores
 from fashion.labelling.photos import Photo
@@ -21,6 +22,7 @@ class Model(Protocol):
 
     Attributes:
         class_names: The K labels in the order of their probabilities.
+        heads: These, and the attributes that it tells beside them.
         preprocessing: Arguments of `fashion.catalogue.images.decode_image`.
     """
 
@@ -29,11 +31,15 @@ class Model(Protocol):
         """See above."""
 
     @property
+    def heads(self) -> Heads:
+        """See above."""
+
+    @property
     def preprocessing(self) -> Mapping[str, Any]:
         """See above."""
 
     def probabilities(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return probabilities `(B, K)` for `photos` `(B, H, W, 3)`, `B >= 1`.
+        """Return probabilities `(B, W)` of all heads for `photos` `(B, H, W, 3)`, `B >= 1`.
 
         They are calibrated where that is known.
         """
@@ -54,11 +60,13 @@ class Labeller:
 
     Attributes:
         class_names: Those of the first model, in its order.
+        heads: The same of its attributes.
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = models
         self.class_names = list(models[0].class_names)
+        self.heads = models[0].heads
         # Each way of decoding once.
         self._ways: list[Mapping[str, Any]] = []
         for model in models:
@@ -70,8 +78,8 @@ class Labeller:
     ) -> Iterator[NDArray[Any] | str]:
         """Yield each photo's probabilities, or what is wrong with it, from the `first` one on.
 
-        The probabilities, `(K,)` float32, are the mean over the models, in the order of
-        `class_names`. While a batch is computed, the next is decoded.
+        The probabilities, `(W,)` float32, are the mean over the models, in the order of
+        `heads`. While a batch is computed, the next is decoded.
         """
         with ThreadPoolExecutor(usable_cores()) as pool:
             ahead = pool.map(self._decode, photos[first : first + batch_size])
@@ -113,6 +121,6 @@ class Labeller:
         for model in self.models:
             way = self._ways.index(model.preprocessing)
             probabilities = model.probabilities(np.stack([images[way] for images in photos]))
-            columns = {name: column for column, name in enumerate(model.class_names)}
-            parts.append(probabilities[:, [columns[name] for name in self.class_names]])
+            columns = {label: column for column, label in enumerate(model.heads.labels)}
+            parts.append(probabilities[:, [columns[label] for label in self.heads.labels]])
         return mean_probabilities(parts)

@@ -2,14 +2,20 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fashion.attributes import Heads
 from fashion.tables import mark_text
 
 TOP = 5
+# What columns of labels may be called already, so that no attribute is.
+TAKEN = {
+    *("photo", "row", "sure", "error", "probabilities", "sha256", "bytes", "width", "height"),
+    *(f"{kind}_{place}" for place in range(1, TOP + 1) for kind in ("label", "probability")),
+}
 
 
 class LabelsTable:
@@ -17,17 +23,25 @@ class LabelsTable:
 
     The columns are `photo`, `label_1`, `probability_1` … up to five, `sure` (yes or no) where a
     threshold is given, and `error`. A label below the threshold stands there and counts as refused.
+    Before `error` each attribute has two, such as `gender` and `gender_probability`.
 
     Args:
         class_names: The K labels.
         threshold: The confidence that a sure label has at least; None: there is no such column.
+        attributes: The values of each attribute, by its name.
 
     Attributes:
         columns: The names of the columns.
     """
 
-    def __init__(self, class_names: Sequence[str], threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        threshold: float | None = None,
+        attributes: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.class_names = class_names
+        self.heads = Heads.of(class_names, attributes)
         self.threshold = threshold
         top = min(TOP, len(class_names))
         likeliest = [
@@ -35,22 +49,28 @@ class LabelsTable:
         ]
         self._top = top
         self._verdict = [] if threshold is None else ["sure"]
-        self.columns = ["photo", *likeliest, *self._verdict, "error"]
+        others = [column for pair in attribute_columns(self.heads.attributes) for column in pair]
+        self.columns = ["photo", *likeliest, *self._verdict, *others, "error"]
 
     def row(self, name: str, outcome: NDArray[np.float32] | str) -> list[str]:
         """Return the cells of a photo.
 
         Args:
             name: The photo's.
-            outcome: Its probabilities `(K,)`, or what is wrong with it.
+            outcome: Its probabilities `(W,)`, see `fashion.attributes`, or what is wrong with it.
         """
         photo = str(mark_text(name))
         if isinstance(outcome, str):
             return [photo, *[""] * (len(self.columns) - 2), str(mark_text(outcome))]
-        sure = []
+        sure, own = [], self.heads.outputs(outcome[None])[0][0]
         if self.threshold is not None:
-            sure = ["yes" if outcome.max() >= self.threshold else "no"]
-        return [photo, *self._likeliest(outcome), *sure, ""]
+            sure = ["yes" if own.max() >= self.threshold else "no"]
+        others = [
+            cell
+            for value, probability in self.heads.values(outcome)
+            for cell in (str(mark_text(value)), f"{probability:.6f}")
+        ]
+        return [photo, *self._likeliest(own), *sure, *others, ""]
 
     def kind(self, row: Sequence[str]) -> str:
         """Return whether a photo is `labelled`, `refused` or `unreadable`, by its cells."""
@@ -65,6 +85,18 @@ class LabelsTable:
             (str(mark_text(self.class_names[k])), f"{probabilities[k]:.6f}") for k in likeliest
         ]
         return [cell for label in labels for cell in label]
+
+
+def attribute_columns(attributes: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the columns of each attribute, value and probability; a taken name has ` (2)`."""
+    taken, columns = {*TAKEN}, []
+    for attribute in attributes:
+        name = str(mark_text(attribute))
+        while taken & {name, f"{name}_probability"}:
+            name += " (2)"
+        columns.append((name, f"{name}_probability"))
+        taken |= {*columns[-1]}
+    return columns
 
 
 def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:

@@ -4,8 +4,8 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +15,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from fashion.attributes import MISSING
 from fashion.files import replacing
 from fashion.metrics import metrics
 from fashion.metrics.scaling import confidences_at, in_blocks, scale
 
+ARRAYS = ("image_ids", "probabilities", "targets", "class_names", "has_twin", "temperature")
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError),
     *(zipfile.BadZipFile, zlib.error),
@@ -53,6 +55,7 @@ class Predictions:
         has_twin: `(N,)` bool, whether the training split has a twin of the image; None where that
             isn't known.
         temperature: What calibrates the probabilities, above 0; None where that isn't known.
+        attributes: What it said of each attribute, of the images alone that have a value of it.
 
     Raises:
         ValueError: One of them breaks these rules.
@@ -64,6 +67,7 @@ class Predictions:
     class_names: tuple[str, ...]
     has_twin: NDArray[np.bool_] | None = None
     temperature: float | None = None
+    attributes: Mapping[str, "Predictions"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no report can be made of."""
@@ -99,9 +103,10 @@ class Predictions:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one `.npz`, whole or not at all; not compressed, which probabilities hardly are."""
-        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        arrays = {name: column for name, column in columns.items() if column is not None}
-        arrays["class_names"] = np.array(self.class_names, dtype=np.str_)
+        arrays = self._arrays()
+        for place, (name, other) in enumerate(self.attributes.items()):
+            arrays[_key(place)] = np.array(name)
+            arrays |= {f"{_key(place)}_{key}": array for key, array in other._arrays().items()}
         with replacing(Path(path)) as file:
             np.savez(file, **arrays)
 
@@ -114,13 +119,44 @@ class Predictions:
         """
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {field.name: stored[field.name] for field in fields(cls)[:4]}
-                arrays["has_twin"] = stored.get("has_twin")
-                temperature = stored.get("temperature")
-            arrays["class_names"] = tuple(arrays["class_names"].tolist())
-            return cls(**arrays, temperature=None if temperature is None else float(temperature))
+                attributes: dict[str, Predictions] = {}
+                while (key := _key(len(attributes))) in stored:
+                    attributes[str(stored[key])] = cls._of_arrays(stored, f"{key}_")
+                return replace(cls._of_arrays(stored), attributes=attributes)
         except UNREADABLE as e:
             raise ValueError(f"{path} holds no predictions of this project: {e}") from e
+
+    def of_attribute(
+        self,
+        class_names: tuple[str, ...],
+        probabilities: NDArray[np.float32],
+        targets: NDArray[np.int64],
+    ) -> "Predictions":
+        """Return what was said of an attribute of the same images, without those of no value."""
+        known = targets != MISSING
+        return Predictions(
+            self.image_ids[known],
+            probabilities[known],
+            targets[known],
+            class_names,
+            None if self.has_twin is None else self.has_twin[known],
+        )
+
+    def _arrays(self) -> dict[str, Any]:
+        columns: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
+        columns["class_names"] = np.array(self.class_names, dtype=np.str_)
+        return {name: column for name, column in columns.items() if column is not None}
+
+    @classmethod
+    def _of_arrays(cls, stored: Mapping[str, Any], before: str = "") -> "Predictions":
+        arrays = {name: stored[f"{before}{name}"] for name in ARRAYS[:4]}
+        arrays["class_names"] = tuple(arrays["class_names"].tolist())
+        temperature = stored.get(f"{before}temperature")
+        return cls(
+            **arrays,
+            has_twin=stored.get(f"{before}has_twin"),
+            temperature=None if temperature is None else float(temperature),
+        )
 
     @cached_property
     def predicted(self) -> NDArray[np.intp]:
@@ -163,7 +199,13 @@ class Predictions:
             probabilities=self.probabilities[order],
             targets=self.targets[order],
             has_twin=None if self.has_twin is None else self.has_twin[order],
+            attributes={name: each.sorted_by_id() for name, each in self.attributes.items()},
         )
+
+
+def _key(place: int) -> str:
+    """Return what an attribute's arrays are called in a file, by its place."""
+    return f"attribute_{place}"
 
 
 def mean_predictions(parts: Iterable[Predictions]) -> Predictions:
@@ -171,7 +213,8 @@ def mean_predictions(parts: Iterable[Predictions]) -> Predictions:
 
     Args:
         parts: Of the same images and classes, one at least, the images in any order. Each is let go
-            before the next is asked for: beside it there is the sum alone, in float64.
+            before the next is asked for: beside it there is the sum alone, in float64. What they
+            say of attributes is left out.
     """
     total, number = np.empty((0, 0)), 0
     for part in parts:

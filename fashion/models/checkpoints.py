@@ -3,11 +3,13 @@
 A checkpoint is a mapping, of which others than Lightning know these keys:
 
 - `format`: `FORMAT` when it was written.
-- `hyper_parameters`: what its model was built from, `class_names` among them.
+- `hyper_parameters`: what its model was built from, `class_names` among them, and `attributes`
+  where it tells some.
 - `state_dict`: the model's weights.
 - `preprocessing`: arguments of `fashion.catalogue.images.decode_image`.
 - `run`: the `config` of the run and a row of figures for each of its `epochs`.
 - `calibration`: what `fashion.metrics.scaling.Calibration.state` returned, once it is known.
+- `attribute_calibrations`: the same of each attribute, by its name, where there are some.
 """
 
 from collections.abc import Mapping

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fashion.attributes import Heads
 from fashion.models.backbone import (
     build_backbone,
     check_unfreeze,
@@ -35,12 +36,14 @@ class PhotoClassifier(nn.Module):
         unfreeze: Regular expressions over parameter names, `all`, or an empty list for the head
             alone.
         dropout: Drop rate before the head, in [0, 1).
+        attributes: What it tells beside them, see `fashion.attributes.Heads`.
 
     Raises:
         ValueError: A setting is out of range; see also `build_backbone` and `set_trainable`.
 
     Attributes:
-        backbone: The timm network, head included.
+        heads: What its outputs stand for.
+        backbone: The timm network, head included; the heads of attributes are rows of its weights.
         input_size: As given.
     """
 
@@ -57,16 +60,18 @@ class PhotoClassifier(nn.Module):
         input_size: int,
         unfreeze: str | Sequence[str],
         dropout: float,
+        attributes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         check_rate("dropout", dropout)
         if pretrained or weights:
             check_unfreeze(backbone, unfreeze)
         self.class_names = list(class_names)
+        self.heads = Heads.of(class_names, attributes)
         self.input_size = input_size
         self.backbone = build_backbone(
             backbone,
-            len(self.class_names),
+            self.heads.width,
             pretrained=pretrained,
             weights=weights,
             input_size=input_size,
@@ -103,7 +108,7 @@ class PhotoClassifier(nn.Module):
         return model.eval()
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Return logits `(B, K)` for uint8 `photos` `(B, 3, H, W)`, of the network as a whole."""
+        """Return logits `(B, W)` for uint8 `photos` `(B, 3, H, W)`, of the network as a whole."""
         logits: Tensor = self.backbone(normalise(photos, self.mean, self.std))
         return logits
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from fashion.files import rewriting
 from fashion.locks import alone
 from fashion.reports import comparison_figures as figures
+from fashion.reports.attribute_comparison import attributes_shown
 from fashion.reports.comparison import Comparison, Run, compare, read_runs
 from fashion.reports.names import figure_names, numbered
 from fashion.reports.pages import png, records, render, write_pictures
@@ -33,6 +34,8 @@ def write_comparison(
     folders: Sequence[str | Path], output_dir: str | Path, *, strict: bool = False
 ) -> pd.DataFrame:
     """Write `comparison.csv`, `pairs.csv`, `figures/` and `index.html`.
+
+    Where runs tell attributes there is `attribute_pairs.csv`, too.
 
     Args:
         folders: As in `read_runs`.
@@ -62,6 +65,9 @@ def write_comparison(
         with rewriting(folder) as write:
             write("comparison.csv", csv_text(comparison.table))
             write("pairs.csv", csv_text(comparison.pairs, float_format="%.6g"))
+            if len(comparison.attribute_pairs):
+                text = csv_text(comparison.attribute_pairs, float_format="%.6g")
+                write("attribute_pairs.csv", text)
             pictures = write_pictures(drawn, write)
             write("index.html", _render(runs, comparison, pictures, folder))
     return comparison.table
@@ -126,6 +132,8 @@ def _render(
         verdicts=comparison.verdicts,
         warning=comparison.warning,
         num_resamples=comparison.num_resamples,
+        attributes=attributes_shown(comparison.table),
+        attribute_pairs=comparison.attribute_pairs.to_dict("records"),
         beside_study="study_accuracy" in comparison.table,
         links=links,
         num_images=len(tested[0].targets) if tested else 0,

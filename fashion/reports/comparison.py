@@ -21,6 +21,7 @@ from fashion.metrics.intervals import (
 )
 from fashion.metrics.metrics import FIGURES
 from fashion.metrics.study import load_study
+from fashion.reports.attribute_comparison import attribute_columns, compare_attributes
 from fashion.reports.speed import inference_speed
 from fashion.reports.tested import Photos, Tested, examine, read_photos
 from fashion.training.resume import MAY_DIFFER_BETWEEN_SEEDS, describe_changes
@@ -79,6 +80,7 @@ class Comparison:
         pairs: As `fashion.metrics.intervals.compare_pairs` returns it.
         verdicts: Sentences on which differences are real.
         warning: Why runs are listed and not compared; empty where they are.
+        attribute_pairs: As `fashion.reports.attribute_comparison.compare_attributes` returns it.
         num_resamples: Of which the macro figures' intervals are made, the fewest of a run.
     """
 
@@ -87,6 +89,7 @@ class Comparison:
     verdicts: list[str]
     warning: str = ""
     num_resamples: int = NUM_RESAMPLES
+    attribute_pairs: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[Run]:
@@ -132,8 +135,11 @@ def compare(runs: Sequence[Run]) -> Comparison:
     if not table.empty:
         table = table.astype(dict.fromkeys(COUNTS, "Int64"))
         table = table.sort_values("macro_auprc", ascending=False, ignore_index=True)
+    with_attributes = [run for run in members if run.summary["test"].get("attributes")]
+    paths = {run.name: run.folder.predictions("test") for run in with_attributes}
+    attribute_pairs = compare_attributes(paths) if with_attributes else pd.DataFrame()
     fewest = min((len(of_run[FIGURES[0]]) for of_run in replicates.values()), default=NUM_RESAMPLES)
-    return Comparison(table, pairs, verdicts, warning, fewest)
+    return Comparison(table, pairs, verdicts, warning, fewest, attribute_pairs)
 
 
 def describe_different_images(photos: Mapping[str, Photos]) -> str:
@@ -221,6 +227,7 @@ def _run_row(run: Run, replicates: Replicates | None, *, studied: bool) -> dict[
     row: dict[str, Any] = {"run": run.name, "kind": "run", "status": run.status}
     row |= _figures(test, replicates, test.get("support", 0))
     row |= _study_columns(run) if studied else {}
+    row |= attribute_columns(test)
     row["best_epoch"] = summary.get("best_epoch")
     row["epochs"] = summary.get("epochs")
     row["epochs_to_99"] = epochs_to(run.history, NEAR_BEST)

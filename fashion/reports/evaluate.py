@@ -17,7 +17,7 @@ from fashion.catalogue.splits import SPLITS
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.trained_settings import is_elsewhere, trained_settings
 from fashion.devices.accelerators import trainer_arguments
-from fashion.labelling.checkpoint_models import load_calibration
+from fashion.labelling.checkpoint_models import load_attribute_calibrations, load_calibration
 from fashion.models import checkpoints
 from fashion.reports.run_report import check_robustness_photos, report_on
 from fashion.training.classifier import ProductClassifier
@@ -68,7 +68,7 @@ def evaluate(
     splits = TrainedSplits(run, checkpoint["FashionDataModule"]["splits_sha256"])
     trained_ids = None
     if split == "all":
-        datamodule.serve_all(classifier.class_names)
+        datamodule.serve_all(classifier.heads)
         if not is_elsewhere(config["data"].get("root"), data or {}):
             trained_ids = splits.trained_ids()
     else:
@@ -87,6 +87,7 @@ def evaluate(
         ckpt_path=Path(ckpt_path),
         is_loaded=True,
         calibration=calibration,
+        of_attributes=load_attribute_calibrations(checkpoint),
         robustness_photos=robustness_photos,
         trained_ids=trained_ids,
     )

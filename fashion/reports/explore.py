@@ -158,7 +158,7 @@ def class_distribution(splits: SplitCatalogue) -> pd.DataFrame:
 def kept_attributes(settings: DataSettings, splits: SplitCatalogue) -> pd.DataFrame:
     """Return the other columns of the catalogue's kept rows, in order and with their index."""
     others = splits.catalogue.attributes.drop(
-        columns=[settings.id_column, settings.image_column, settings.label_column], errors="ignore"
+        columns=[settings.id_column, settings.image_column, settings.label], errors="ignore"
     )
     lines = splits.own["line"]
     return others.loc[lines].set_index(lines.index).astype(str)
@@ -370,6 +370,6 @@ def _draw(
     columns = list(dict.fromkeys(crosses["column"]))
     if columns:
         column = "gender" if "gender" in columns else columns[0]
-        title = f"{settings.label_column} by {column}"
+        title = f"{settings.label} by {column}"
         drawn["label_by_column"] = plots.plot_label_by_column(crosses, column, title)
     return drawn

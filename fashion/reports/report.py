@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fashion.catalogue.attributes import describe_attribute
 from fashion.files import rewriting
 from fashion.metrics import metrics
 from fashion.metrics.predictions import (
@@ -22,7 +23,7 @@ from fashion.metrics.predictions import (
     per_class_table,
 )
 from fashion.metrics.study import beside_study
-from fashion.reports import calibration_section, figures, mistakes_section
+from fashion.reports import attributes_section, calibration_section, figures, mistakes_section
 from fashion.reports.choice import ALL, choose_classes, in_words
 from fashion.reports.error_analysis import ErrorAnalysis
 from fashion.reports.names import numbered
@@ -91,6 +92,7 @@ def tabulate(predictions: Predictions, analysis: ErrorAnalysis) -> dict[str, pd.
         "confused_pairs": confused_pairs(predictions),
         **calibration_section.tables(predictions, analysis),
         **mistakes_section.tables(predictions, analysis),
+        **attributes_section.tables(predictions),
     }
 
 
@@ -203,7 +205,14 @@ def render_report(
         pictures=pictures,
         numbered=numbered(predictions.class_names),
         config=_flatten(summary["config"]),
+        attributes=attributes_section.shown(scores, tables),
+        described=[describe_attribute(*each) for each in _attribute_facts(summary)],
     )
+
+
+def _attribute_facts(summary: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    facts: Mapping[str, Mapping[str, Any]] = summary["data"].get("attributes", {})
+    return facts.items()
 
 
 def render_mistakes(

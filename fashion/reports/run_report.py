@@ -1,7 +1,7 @@
 """The report on a run: its model predicts a split, is looked at, and written about."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -51,6 +51,7 @@ def report_on(
     ckpt_path: Path | None,
     is_loaded: bool = False,
     calibration: Calibration | None = None,
+    of_attributes: Mapping[str, Calibration] | None = None,
     robustness_photos: int | None = None,
     trained_ids: frozenset[str] | None = None,
 ) -> dict[str, Any]:
@@ -72,6 +73,7 @@ def report_on(
         is_loaded: Whether its weights are in the model already.
         calibration: Of the model, if it is known; else it is fitted on the validation split, for a
             report on the test split, and kept in the checkpoint if that lies in `output_dir`.
+        of_attributes: The same of each attribute, by its name.
         robustness_photos: See `fashion.reports.error_analysis.analyse_errors`.
         trained_ids: Of the photos that the model was trained on, if the split may hold some.
 
@@ -82,19 +84,21 @@ def report_on(
         OSError: The disk is full; what was written before is whole.
     """
     folder, parts = RunFolder(output_dir), Parts(lambda: trainer.received_sigterm)
-    to_load, fitted = None if is_loaded else ckpt_path, None
+    to_load, fitted, of_attributes = None if is_loaded else ckpt_path, None, of_attributes or {}
     with _naming_a_full_disk(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
         if calibration is None and split == "test":
             validated = predict_split(trainer, classifier, datamodule, "val", to_load)
             calibration = fitted = parts.make("calibration", lambda: _fit(validated), None)
+            of_attributes = _fit_attributes(validated, parts)
             to_load = None
-            _save(trainer, _at(calibration, validated), folder.predictions("val"))
+            _save(trainer, _at(calibration, of_attributes, validated), folder.predictions("val"))
         predicted = predict_split(trainer, classifier, datamodule, split, to_load)
-        predictions = _at(calibration, predicted)
+        predictions = _at(calibration, of_attributes, predicted)
         _save(trainer, predictions, folder.predictions(split))
         if fitted and _is_of_this_run(ckpt_path, output_dir) and trainer.is_global_zero:
-            keep = partial(store_calibration, ckpt_path, fitted.state())
+            states = {name: each.state() for name, each in of_attributes.items()}
+            keep = partial(store_calibration, ckpt_path, fitted.state(), states)
             parts.make("calibration in the checkpoint", keep, None)
         analysis = analyse_errors(
             trainer,
@@ -134,9 +138,26 @@ def _fit(validated: Predictions) -> Calibration:
     return fit_calibration(validated.probabilities, validated.targets)
 
 
-def _at(calibration: Calibration | None, predictions: Predictions) -> Predictions:
-    """Give predictions the temperature that is known of their model."""
-    return replace(predictions, temperature=calibration.temperature if calibration else None)
+def _fit_attributes(validated: Predictions, parts: Parts) -> dict[str, Calibration]:
+    fitted = {
+        name: parts.make(f"calibration of {name}", partial(_fit, each), None)
+        for name, each in validated.attributes.items()
+    }
+    return {name: calibration for name, calibration in fitted.items() if calibration}
+
+
+def _at(
+    calibration: Calibration | None,
+    of_attributes: Mapping[str, Calibration],
+    predictions: Predictions,
+) -> Predictions:
+    """Give predictions the temperatures that are known of their model."""
+    attributes = {
+        name: _at(of_attributes.get(name), {}, each)
+        for name, each in predictions.attributes.items()
+    }
+    temperature = calibration.temperature if calibration else None
+    return replace(predictions, temperature=temperature, attributes=attributes)
 
 
 def _save(trainer: Trainer, predictions: Predictions, path: Path) -> None:

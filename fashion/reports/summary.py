@@ -9,7 +9,7 @@ import numpy as np
 from fashion.metrics.metrics import FIGURES
 from fashion.metrics.predictions import Predictions, per_class_table, score_predictions
 from fashion.metrics.study import has_study_classes, load_study
-from fashion.reports import calibration_section
+from fashion.reports import attributes_section, calibration_section
 from fashion.reports.error_analysis import ErrorAnalysis
 
 
@@ -28,6 +28,8 @@ def summarise(
         "support": len(predictions.targets),
         "absent_classes": absent,
     }
+    if predictions.attributes:
+        block["attributes"] = attributes_section.facts(predictions)
     summary = {**run, run["split"]: block}
     study = load_study()["models"].get(run["model"])
     if study and is_comparable(predictions, run):
@@ -56,12 +58,15 @@ def macro_figures(predictions: Predictions) -> dict[str, dict[str, float]]:
 def headline(summary: Mapping[str, Any]) -> str:
     """Return the split and its headline figures in one line."""
     scores = summary[summary["split"]]
+    attributes = "".join(
+        f"; {name}: {_figures(figures)}" for name, figures in scores.get("attributes", {}).items()
+    )
     if not scores["absent_classes"]:
-        return f"{summary['split']}: " + _figures(scores)
+        return f"{summary['split']}: {_figures(scores)}{attributes}"
     present, every = (scores[f"over_{which}_classes"] for which in ("present", "all"))
     return (
         f"{summary['split']}: {_figures({**scores, **present})} over the {present['classes']} of "
-        f"{every['classes']} classes that have images ({_figures(every)} over all)"
+        f"{every['classes']} classes that have images ({_figures(every)} over all){attributes}"
     )
 
 

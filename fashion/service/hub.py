@@ -58,7 +58,7 @@ def router(service: Service) -> APIRouter:
         count(service, model, outcomes, request, [UNNAMED])
         refuse("The photo", outcome)
         assert isinstance(outcome, Labelled)
-        labels = likeliest(model.network.class_names, outcome, asked.top)
+        labels = likeliest(model.network.heads, outcome, asked.top)
         return JSONResponse([{"label": label, "score": round(score, 6)} for label, score in labels])
 
     return routes

@@ -1,12 +1,13 @@
 """What is said of photos and of the model, in the form of the API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from fashion.attributes import Heads
 from fashion.service.models import ServedModel
 from fashion.service.photos import Labelled, Outcome
 from fashion.service.settings import Limits
@@ -34,6 +35,9 @@ class PhotoLabels(BaseModel):
     width: int | None = Field(None, description="In pixels, by the file's header.")
     height: int | None = None
     labels: list[Label] | None = Field(None, description="The likeliest first.")
+    attributes: dict[str, Label] | None = Field(
+        None, description="The likeliest value of each, where the model tells some."
+    )
     sure: bool | None = Field(None, description="Given where the service has a precision.")
     review: str | None = Field(None, description="unsure or blind: kept for a person to look at.")
     error: PhotoError | None = None
@@ -59,6 +63,7 @@ class ModelFacts(ModelName):
     """The reply of /v1/model."""
 
     classes: list[str]
+    attributes: dict[str, list[str]] | None = None
     preprocessing: dict[str, Any]
     metrics: dict[str, Any] | None
     engine: str
@@ -92,6 +97,7 @@ def model_facts(model: ServedModel, limits: Limits, *, review: bool) -> dict[str
     return {
         **model_name(model),
         "classes": list(model.network.class_names),
+        **({"attributes": attributes} if (attributes := model.network.heads.plain()) else {}),
         "preprocessing": dict(model.network.preprocessing),
         "metrics": model.metrics,
         "engine": model.network.engine,
@@ -120,9 +126,16 @@ def photo_labels(
         "height": outcome.height,
         "labels": [
             {"label": label, "probability": round(probability, 6)}
-            for label, probability in likeliest(model.network.class_names, outcome, top)
+            for label, probability in likeliest(model.network.heads, outcome, top)
         ],
     }
+    heads = model.network.heads
+    values = zip(heads.attributes, heads.values(outcome.probabilities), strict=True)
+    if heads.attributes:
+        told["attributes"] = {
+            name: {"label": value, "probability": round(probability, 6)}
+            for name, (value, probability) in values
+        }
     if (sure := is_sure(outcome, model)) is not None:
         told["sure"] = sure
     if review is not None:
@@ -130,18 +143,23 @@ def photo_labels(
     return told
 
 
-def likeliest(names: Sequence[str], outcome: Labelled, top: int) -> list[tuple[str, float]]:
+def likeliest(heads: Heads, outcome: Labelled, top: int) -> list[tuple[str, float]]:
     """Return the likeliest classes of a photo, those alike in the order of the classes."""
-    probabilities: NDArray[np.float32] = outcome.probabilities
+    probabilities = _of_label(heads, outcome)
     places = np.argsort(-probabilities, kind="stable")[:top]
-    return [(names[place], float(probabilities[place])) for place in places]
+    return [(heads.class_names[place], float(probabilities[place])) for place in places]
+
+
+def _of_label(heads: Heads, outcome: Labelled) -> NDArray[np.float32]:
+    own: NDArray[np.float32] = heads.outputs(outcome.probabilities[None])[0][0]
+    return own
 
 
 def is_sure(outcome: Labelled, model: ServedModel) -> bool | None:
     """Return whether the likeliest label is sure enough; None where nobody asked."""
     if model.threshold is None:
         return None
-    return bool(outcome.probabilities.max() >= model.threshold)
+    return bool(_of_label(model.network.heads, outcome).max() >= model.threshold)
 
 
 def health(status: str, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -133,7 +133,7 @@ def count(
     service.metrics.refused([each.code for each in outcomes if not isinstance(each, Labelled)])
     for outcome in outcomes:
         if isinstance(outcome, Labelled):
-            [(label, confidence)] = likeliest(model.network.class_names, outcome, 1)
+            [(label, confidence)] = likeliest(model.network.heads, outcome, 1)
             service.metrics.labelled(label, confidence, is_sure(outcome, model))
     request.state.told["photos"] = len(outcomes)
     log.debug("photos of request %s", request.state.told["id"], extra={"facts": {"names": names}})

@@ -131,7 +131,7 @@ def _offer(
             sha256=outcome.sha256,
             name=each.name,
             size=(outcome.width, outcome.height),
-            labels=likeliest(model.network.class_names, outcome, MOST_LABELS),
+            labels=likeliest(model.network.heads, outcome, MOST_LABELS),
             sure=bool(is_sure(outcome, model)),
             model=f"{model.id} int8" if model.int8 else model.id,
             threshold=model.threshold,

@@ -1,7 +1,7 @@
 """ProductClassifier: loss, metrics and optimiser around a timm network."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from fashion.attributes import MISSING
 from fashion.data.batches import Batch
-from fashion.metrics.metrics import classification_metrics
+from fashion.metrics.metrics import FIGURES, classification_metrics
 from fashion.models.cut import NoCutError, find_cut
 from fashion.models.cut_network import MIN_PHOTOS_TO_COMPILE, CutNetwork, can_compile
 from fashion.models.network import PhotoClassifier, check_rate
 from fashion.training.continuation import is_between_epochs
 from fashion.training.evaluated import BLOCK, Evaluated, to_probabilities
+from fashion.training.losses import check_head_weights, loss_of_heads
 from fashion.training.optimizers import check_optimizer, forget_device, fuse, settle_state
 
 BETA = 0.9999
@@ -47,6 +49,9 @@ class ProductClassifier(PhotoClassifier, LightningModule):
             inverse to the class's photos, `effective` to their effective number; None: all alike.
         logit_adjustment: In training alone, how much of the logarithm of each class's share is
             added to its logit, so that rare classes aren't out-voted later; 0 adds none.
+        attributes: See `PhotoClassifier`.
+        head_weights: How much the label and each attribute weigh in the loss, in their order;
+            None: 1 each.
         optimizer: Takes the trainable parameters; None for a model that only predicts.
         compile: Compile the frozen side; None does so where it pays, on a CPU.
         seed: Seeds dropout together with rank and batch number.
@@ -62,8 +67,8 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         uncut_reason: Why `cut_network` can't cut it.
     """
 
-    weight: Tensor  # (K,) of the classes in the training loss
-    prior: Tensor  # (K,) what it adds to the logits
+    weight: Tensor  # (W,) of the classes in the training loss
+    prior: Tensor  # (W,) what it adds to the logits
     train_sums: Tensor  # of loss, accuracy and 1 over the epoch's batches
 
     def __init__(
@@ -79,12 +84,15 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         label_smoothing: float,
         class_weights: str | None = None,
         logit_adjustment: float = 0.0,
+        attributes: Mapping[str, Sequence[str]] | None = None,
+        head_weights: Sequence[float] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         compile: bool | None = None,
         seed: int = 0,
     ) -> None:
         check_rate("label_smoothing", label_smoothing)
         _check_imbalance(class_weights, logit_adjustment)
+        check_head_weights(head_weights, attributes)
         check_optimizer(optimizer)
         if not isinstance(compile, (bool, type(None))):
             raise ValueError(f"model.compile={compile!r} must be true, false or null.")
@@ -96,10 +104,13 @@ class ProductClassifier(PhotoClassifier, LightningModule):
             input_size=input_size,
             unfreeze=unfreeze,
             dropout=dropout,
+            attributes=attributes,
         )
-        self.save_hyperparameters(ignore=["optimizer"])
-        self.register_buffer("weight", torch.ones(len(self.class_names)), persistent=False)
-        self.register_buffer("prior", torch.zeros(len(self.class_names)), persistent=False)
+        of_attributes = () if attributes else ("attributes", "head_weights")
+        self.save_hyperparameters(ignore=["optimizer", *of_attributes])
+        self.head_weights = head_weights or [1.0] * len(self.heads.names)
+        self.register_buffer("weight", torch.ones(self.heads.width), persistent=False)
+        self.register_buffer("prior", torch.zeros(self.heads.width), persistent=False)
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
         self._ddp_params_and_buffers_to_ignore = ["train_sums"]  # each process has its own
         self.optimizer = optimizer
@@ -151,22 +162,29 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         has_features = datamodule and datamodule.features
         self.prepare_cut_network(self.trainer, 0 if has_features else num_trained, num_trained)
         if datamodule and self._minds_imbalance():
-            counts = datamodule.splits.class_counts()
-            self._learn_classes(torch.tensor([counts[name]["train"] for name in self.class_names]))
+            targets = self.heads.targets(torch.from_numpy(datamodule.splits.targets("train")))
+            self._learn_classes(
+                [
+                    torch.bincount(own[own != MISSING], minlength=len(names))
+                    for own, names in zip(targets, self.heads.names, strict=True)
+                ]
+            )
 
     def _minds_imbalance(self) -> bool:
         return bool(self.hparams["class_weights"] or self.hparams["logit_adjustment"])
 
-    def _learn_classes(self, counts: Tensor) -> None:
-        """Take weights and priors from the training photos of each class, `(K,)`."""
-        counts = counts.double()
-        if self.hparams["class_weights"]:
-            weight = CLASS_WEIGHTS[self.hparams["class_weights"]](counts)
-            weight = weight * counts.sum() / (weight * counts).sum()
-            self.weight = weight.to(self.weight)
-        self.prior = (self.hparams["logit_adjustment"] * (counts / counts.sum()).log()).to(
-            self.prior
-        )
+    def _learn_classes(self, counts_of_heads: Iterable[Tensor]) -> None:
+        """Take weights and priors from the training photos of each class, `(K,)` a head."""
+        weights, priors = [], []
+        for whole in counts_of_heads:
+            counts = whole.double()
+            if self.hparams["class_weights"]:
+                weight = CLASS_WEIGHTS[self.hparams["class_weights"]](counts)
+                weights.append(weight * counts.sum() / (weight * counts).sum())
+            priors.append(self.hparams["logit_adjustment"] * (counts / counts.sum()).log())
+        if weights:
+            self.weight = torch.cat(weights).to(self.weight)
+        self.prior = torch.cat(priors).to(self.prior)
 
     def on_predict_start(self) -> None:
         """Ready both sides for the weights that have been loaded."""
@@ -222,7 +240,8 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         """Return the smoothed cross-entropy of a batch."""
         logits = self._logits(batch)
         loss = self._training_loss(logits, batch.targets)
-        accuracy = (logits.argmax(dim=1) == batch.targets).float().mean()
+        labels, targets = self.heads.outputs(logits)[0], self.heads.targets(batch.targets)[0]
+        accuracy = (labels.argmax(dim=1) == targets).float().mean()
         self.train_sums += torch.stack([loss.detach(), accuracy, torch.ones_like(accuracy)])
         return loss
 
@@ -257,7 +276,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         return {"train/loss": loss / batches, "train/accuracy": accuracy / batches}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the batch's `logits` `(B, K)`, `targets` `(B,)` and `rows` `(B,)`."""
+        """Return the batch's `logits` `(B, W)`, `targets` and `rows`."""
         return {"logits": self._logits(batch), "targets": batch.targets, "rows": batch.rows}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -303,7 +322,15 @@ class ProductClassifier(PhotoClassifier, LightningModule):
         size = max(1, BLOCK // logits.shape[1])
         parts = zip(torch.split(logits, size), torch.split(targets, size), strict=True)
         loss = sum(float(self._loss(*part)) * (len(part[1]) / len(targets)) for part in parts)
-        return {**classification_metrics(to_probabilities(logits), targets), "loss": loss}
+        probabilities = [to_probabilities(part) for part in self.heads.outputs(logits)]
+        of_heads = self.heads.targets(targets)
+        figures = classification_metrics(probabilities[0], of_heads[0])
+        for place, name in enumerate(self.heads.attributes, 1):
+            known = of_heads[place] != MISSING
+            if known.any():
+                own = classification_metrics(probabilities[place][known], of_heads[place][known])
+                figures |= {f"{name}_{key}": figure for key, figure in own.items()}
+        return {**figures, "loss": loss}
 
     def collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Hand over what was evaluated since the last call, to all processes; see `Evaluated`."""
@@ -321,7 +348,7 @@ class ProductClassifier(PhotoClassifier, LightningModule):
 
     def _log(self, figures: dict[str, float]) -> None:
         for name, value in figures.items():
-            shown = name.startswith("val/") and name != "val/loss"
+            shown = name.removeprefix("val/") in FIGURES
             # A tensor of the host, for Lightning would make one of the device.
             self.log(name, torch.tensor(value), prog_bar=shown, rank_zero_only=False)
 
@@ -365,17 +392,19 @@ class ProductClassifier(PhotoClassifier, LightningModule):
     def _training_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         if not self._minds_imbalance():
             return self._loss(logits, targets)
-        # The mean over photos, not over their weights, which would differ from part to part of a
-        # batch that devices share.
-        return F.cross_entropy(
-            logits.float() + self.prior,
-            targets,
-            weight=self.weight,
-            label_smoothing=self.hparams["label_smoothing"],
-            reduction="none",
-        ).mean()
+        return self._loss_of_heads(logits.float() + self.prior, targets, self.weight)
+
+    def _loss_of_heads(
+        self, logits: Tensor, targets: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        smoothing, shares = self.hparams["label_smoothing"], self.head_weights
+        return loss_of_heads(
+            self.heads, logits, targets, shares, label_smoothing=smoothing, weight=weight
+        )
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if self.heads.attributes:
+            return self._loss_of_heads(logits.float(), targets)
         smoothing = self.hparams["label_smoothing"]
         return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
 

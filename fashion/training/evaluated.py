@@ -12,7 +12,7 @@ BLOCK = 2**24  # logits that are computed with at a time
 
 
 class Evaluated:
-    """Keeps what steps return, `logits` `(B, K)`, `targets` `(B,)` and `rows` `(B,)`, on the host.
+    """Keeps what steps return, `logits` `(B, K)`, `targets` and `rows` `(B,)`, on the host.
 
     A step's tensors are taken once the next step is on its way, so that the device never waits.
     """
@@ -58,8 +58,8 @@ class Evaluated:
             in_all: Whether each of them is handed it, or the first one alone.
 
         Returns:
-            Logits `(N, K)` float32, targets `(N,)` int64 and rows `(N,)` int64, in the order of the
-            rows, from all processes, without padding; None where another process has it.
+            Logits `(N, K)` float32, targets as in `Batch` and rows `(N,)` int64, in the order of
+            the rows, from all processes, without padding; None where another process has it.
         """
         self._take()
         steps = self._steps

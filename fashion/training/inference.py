@@ -5,6 +5,7 @@ On any device and with several processes; `fashion.labelling` needs no trainer.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from lightning import Trainer
 
+from fashion.attributes import MISSING
 from fashion.data.batches import BatchLoader
 from fashion.data.datamodule import FashionDataModule
 from fashion.data.other_loaders import changed_loader, unknown_loader
@@ -40,15 +42,23 @@ def predict_split(
         ckpt_path: Weights to load into the model first.
     """
     loader = datamodule.loader(split, evaluate=True, from_photos=True)
-    probabilities, targets, rows = _predict(trainer, classifier, loader, ckpt_path)
-    has_twin = datamodule.splits.has_twin(split)
-    return Predictions(
+    parts, targets, rows = _predict(trainer, classifier, loader, ckpt_path)
+    has_twin, heads = datamodule.splits.has_twin(split), classifier.heads
+    of_label, *of_attributes = heads.targets(targets.numpy())
+    predictions = Predictions(
         image_ids=datamodule.splits.rows(split)["id"].to_numpy(dtype=str)[rows.numpy()],
-        probabilities=probabilities,
-        targets=targets.numpy(),
-        class_names=tuple(classifier.class_names),
+        probabilities=parts[0],
+        targets=of_label,
+        class_names=heads.class_names,
         has_twin=None if has_twin is None else has_twin[rows.numpy()],
     )
+    others = zip(heads.attributes.items(), parts[1:], of_attributes, strict=True)
+    attributes = {
+        name: predictions.of_attribute(values, probabilities, own)
+        for (name, values), probabilities, own in others
+        if (own != MISSING).any()
+    }
+    return replace(predictions, attributes=attributes)
 
 
 def predict_changed(
@@ -62,10 +72,11 @@ def predict_changed(
     """Predict some photos of a split under each of several changes.
 
     Returns:
-        `(len(changes), N, K)` float32; see `fashion.data.other_loaders.changed_loader`.
+        `(len(changes), N, K)` float32, of the label; see
+        `fashion.data.other_loaders.changed_loader`.
     """
     loader = changed_loader(datamodule, split, rows, changes)
-    probabilities, _, _ = _predict(trainer, classifier, loader)
+    (probabilities, *_), _, _ = _predict(trainer, classifier, loader)
     return probabilities.reshape(len(changes), len(rows), -1)
 
 
@@ -75,7 +86,7 @@ def predict_unknown(
     datamodule: FashionDataModule,
     photos: Iterable[str],
 ) -> np.ndarray | None:
-    """Predict photos of labels that were dropped as rare, `(M, K)`; None where none can be read.
+    """Predict the label of photos of those dropped as rare, `(M, K)`; None where none can be read.
 
     The model can't know them, so that its confidence in them tells how it takes the unknown.
 
@@ -86,7 +97,7 @@ def predict_unknown(
         photos: See `fashion.data.other_loaders.unknown_loader`.
     """
     loader = unknown_loader(datamodule, photos)
-    return _predict(trainer, classifier, loader)[0] if loader else None
+    return _predict(trainer, classifier, loader)[0][0] if loader else None
 
 
 def _predict(
@@ -94,13 +105,14 @@ def _predict(
     classifier: ProductClassifier,
     loader: BatchLoader,
     ckpt_path: str | Path | None = None,
-) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    """Return probabilities `(N, K)`, targets and rows, in the order of the rows."""
+) -> tuple[list[np.ndarray], torch.Tensor, torch.Tensor]:
+    """Return probabilities `(N, K)` of each head, targets and rows, in the order of the rows."""
     trainer.predict(
         classifier, loader, ckpt_path=ckpt_path or None, return_predictions=False, weights_only=True
     )
     logits, targets, rows = classifier.collect()
-    return to_probabilities(logits).numpy(), targets, rows
+    parts = [to_probabilities(part).numpy() for part in classifier.heads.outputs(logits)]
+    return parts, targets, rows
 
 
 def fill_features(

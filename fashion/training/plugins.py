@@ -40,9 +40,22 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def store_calibration(ckpt_path: Path, state: dict[str, Any]) -> None:
-    """Keep in a checkpoint what `fashion.metrics.scaling.Calibration.state` returned."""
-    write_checkpoint({**checkpoints.read(ckpt_path), "calibration": state}, ckpt_path)
+def store_calibration(
+    ckpt_path: Path,
+    state: dict[str, Any],
+    of_attributes: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Keep in a checkpoint what `fashion.metrics.scaling.Calibration.state` returned.
+
+    Args:
+        ckpt_path: The checkpoint.
+        state: Of the label.
+        of_attributes: Of each attribute, by its name; None: there are none.
+    """
+    kept = {"calibration": state}
+    if of_attributes:
+        kept["attribute_calibrations"] = {**of_attributes}
+    write_checkpoint({**checkpoints.read(ckpt_path), **kept}, ckpt_path)
 
 
 class ResumableTensorBoardLogger(TensorBoardLogger):

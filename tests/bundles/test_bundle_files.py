@@ -49,8 +49,8 @@ def test_what_is_written_is_read_again(draft, bundle):
 def test_keys_of_later_releases_are_passed_over_and_later_schemas_refused(bundle):
     change(bundle, tomorrow=[1, 2])
     assert BundleFiles(bundle).manifest.facts["tomorrow"] == [1, 2]
-    change(bundle, schema=2)
-    with pytest.raises(ValueError, match=r"has schema 2, and this version of fashion reads .* 1;"):
+    change(bundle, schema=3)
+    with pytest.raises(ValueError, match=r"has schema 3, and this version of fashion reads .* 2;"):
         BundleFiles(bundle)
 
 

@@ -342,12 +342,16 @@ def test_a_failed_job_is_a_row_and_the_others_still_run(start_command, data, tmp
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_as_one_does(write_catalogue, data, tmp_path):
-    labels = ["Shirts", "Jeans", "Watches"] * 43
-    rows = [{"id": str(i), "articleType": label} for i, label in enumerate(labels)]
+@pytest.mark.parametrize("columns", ["articleType", "[articleType,gender]"])
+def test_two_processes_train_and_evaluate_as_one_does(columns, write_catalogue, data, tmp_path):
+    labels, genders = ["Shirts", "Jeans", "Watches"] * 43, ["Men", "Women", "", "Men"] * 33
+    rows = [
+        {"id": str(i), "articleType": label, "gender": genders[i]} for i, label in enumerate(labels)
+    ]
     root = write_catalogue(tmp_path / "catalogue", rows)
     two = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu")
     settings = (f"data.root={root}", "data.batch_size=8", "trainer.max_epochs=1")
+    settings += (f"data.label_column={columns}",)
     folder = tmp_path / "run"
     result = command(*TINY, *data, *settings, *two, f"hydra.run.dir={folder}")
     assert result.returncode == 0, result.stderr
@@ -365,6 +369,12 @@ def test_two_processes_train_and_evaluate_as_one_does(write_catalogue, data, tmp
         assert other.image_ids.tolist() == one.image_ids.tolist()
         np.testing.assert_array_equal(other.targets, one.targets)
         np.testing.assert_allclose(other.probabilities, one.probabilities, atol=1e-6)
+        assert other.attributes.keys() == one.attributes.keys()
+        for name, each in one.attributes.items():
+            told = other.attributes[name]
+            assert told.image_ids.tolist() == each.image_ids.tolist()
+            np.testing.assert_array_equal(told.targets, each.targets)
+            np.testing.assert_allclose(told.probabilities, each.probabilities, atol=1e-6)
         summary = json.loads((other_folder / "report" / "summary.json").read_text())
         assert summary["test"]["support"] == alone["test"]["support"]
         for name in ("accuracy", "macro_f1", "macro_auprc"):

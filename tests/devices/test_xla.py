@@ -130,7 +130,10 @@ def settings(root, cache_dir, folder):
 def root(write_catalogue, tmp_path_factory):
     """43 photos of each class: the test split of 13 divides neither by 8 devices nor by a batch."""
     labels = ["Shirts", "Jeans", "Watches"] * 43
-    rows = [{"id": str(i), "articleType": label} for i, label in enumerate(labels)]
+    genders = ["Men", "Women", "", "Men"] * 33
+    rows = [
+        {"id": str(i), "articleType": label, "gender": genders[i]} for i, label in enumerate(labels)
+    ]
     return write_catalogue(tmp_path_factory.mktemp("catalogue"), rows)
 
 
@@ -205,6 +208,23 @@ def nearly_tied(probabilities, figure):
 def test_every_device_gives_the_same_answer(model, device, run):
     of_model = SMALL if model == "test_resnet" else (f"model={model}", "model.input_size=64")
     assert_same_answer(run(device, *of_model), run("cpu", *of_model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ON_XLA)
+def test_two_heads_are_those_of_the_cpu_in_as_many_graphs(device, run):
+    columns = "data.label_column=[articleType,gender]"
+    two = (*SMALL, "model.optimizer.lr=3e-5", "model.head_weights=[1,0.5]", columns)
+    folder, expected_folder = run(device, *two), run("cpu", *two)
+    assert_same_answer(folder, expected_folder)
+    one, other = (
+        Predictions.load(path / "predictions.npz").attributes["gender"]
+        for path in (folder, expected_folder)
+    )
+    assert one.image_ids.tolist() == other.image_ids.tolist()
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+    assert summary_of(folder)["xla"]["graphs_by_epoch"] == [2, 0, 0]
+    assert summary_of(folder)["xla"]["graphs"] == 2
 
 
 @pytest.mark.parametrize("device", ON_XLA)

@@ -23,11 +23,13 @@ def write_checkpoint():
 
     def write(
         path, *, backbone="test_resnet", names=NAMES, fit="squash", size=32, temperature=None,
-        seed=0,
+        seed=0, attributes=None,
     ):  # fmt: skip
         torch.manual_seed(seed)
         settings = {"backbone": backbone, "input_size": size, "unfreeze": [], "dropout": 0.0}
         settings["class_names"] = list(names)
+        if attributes:
+            settings["attributes"] = attributes
         start = {"pretrained": False, "weights": None}
         plain = PhotoClassifier(**{**settings, "unfreeze": "all"}, **start)
         way = {"input_size": size, "interpolation": "bicubic", "fit": fit}
@@ -45,6 +47,8 @@ def write_checkpoint():
             confidences = np.array([0.5, 0.7, 0.9, 0.95], np.float32)
             hits = np.array([False, True, True, True])
             checkpoint["calibration"] = Calibration(temperature, confidences, hits).state()
+            others = [Calibration(temperature + 1, confidences, hits).state()] * bool(attributes)
+            checkpoint["attribute_calibrations"] = dict(zip(attributes or (), others, strict=False))
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             checkpoints.write(checkpoint, file)

@@ -10,6 +10,7 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
+from fashion.attributes import Heads
 from fashion.bundles.bundle_files import BundleFiles
 from fashion.catalogue.images import decode_image
 from fashion.export.parity import compare, prove
@@ -36,14 +37,14 @@ DIFFERING = (
 
 @pytest.mark.parametrize(("ours", "theirs", "counts"), AGREEING)
 def test_what_agrees_is_counted(ours, theirs, counts):
-    found = compare(["a"], ours, theirs)
+    found = compare(["a"], ours, theirs, Heads.of("ab"))
     assert (found.same_label, found.near, found.unreadable) == counts
     assert found.faults == []
 
 
 @pytest.mark.parametrize(("ours", "theirs", "fault"), DIFFERING)
 def test_what_differs_is_named(ours, theirs, fault):
-    found = compare(["b", "a"], [SURE, *ours], [SURE, *theirs])
+    found = compare(["b", "a"], [SURE, *ours], [SURE, *theirs], Heads.of("ab"))
     assert len(found.faults) == 1
     (told,) = found.faults
     assert told.startswith("a ")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashion.attributes import Heads
 from fashion.labelling.labeller import Labeller
 from fashion.labelling.photos import Photo
 
@@ -15,6 +16,7 @@ class Brightness:
 
     def __init__(self, class_names=("bright", "dark"), input_size=8):
         self.class_names = list(class_names)
+        self.heads = Heads.of(class_names)
         self.preprocessing = {"input_size": input_size, "fit": "squash", "interpolation": "bicubic"}
         self.batches = []
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import train
+from fashion.attributes import Heads
 from fashion.commands.main import run
 from fashion.data.preparation import prepare_labelled
 from fashion.data.trained_settings import trained_settings
@@ -168,13 +169,13 @@ def test_photos_that_cannot_be_decoded_are_left_out(write_catalogue, data_settin
     root = write_catalogue(tmp_path / "other", rows)
     (root / "images" / "0.jpg").write_bytes(b"no photo")
     settings = data_settings(root, cache_dir=str(tmp_path))
-    _, _, splits = prepare_labelled(settings, ["Jeans", "Shirts"], 48, "bilinear")
+    _, _, splits = prepare_labelled(settings, Heads.of(["Jeans", "Shirts"]), 48, "bilinear")
     assert splits.facts()["dropped"] == {"unreadable image": 1}
     assert splits.rows("all")["id"].tolist() == ["1", "2"]
     for i in (1, 2):
         (root / "images" / f"{i}.jpg").write_bytes(b"no photo")
     with pytest.raises(ValueError, match=r"none of the 3 photos .* can be decoded, '0' for one"):
-        prepare_labelled(settings, ["Jeans", "Shirts"], 48, "bilinear")
+        prepare_labelled(settings, Heads.of(["Jeans", "Shirts"]), 48, "bilinear")
 
 
 def test_the_command_takes_paths_with_commas_and_equals_signs(ckpt_path, tmp_path):
@@ -275,7 +276,9 @@ def test_names_of_trained_labels_count_for_other_photos_as_far_as_they_have_them
     rows = [{"id": "1", "articleType": "tees"}, {"id": "2", "articleType": "Jeans"}]
     typed = {"root": str(write_catalogue(tmp_path / "other", rows)), "cache_dir": str(tmp_path)}
     settings = trained_settings({**node, "rename": str(names)}, typed, of_any_photos=True)
-    _, _, splits = prepare_labelled(settings, ["Jeans", "Shirts", "Watches"], 48, "bilinear")
+    _, _, splits = prepare_labelled(
+        settings, Heads.of(["Jeans", "Shirts", "Watches"]), 48, "bilinear"
+    )
     assert splits.rows("all")["label"].tolist() == ["Shirts", "Jeans"]
     names.unlink()
     settings = trained_settings({**node, "rename": str(names)}, typed, of_any_photos=True)

@@ -18,6 +18,7 @@ import pytest
 import requests
 from PIL import Image
 
+from fashion.attributes import Heads
 from fashion.service.models import Models, ServedModel
 from fashion.service.server import Server
 from fashion.service.service import Service
@@ -101,6 +102,7 @@ class Network:
     """
 
     class_names = ("Bright", "Dark", "Grey")
+    heads = Heads(class_names)
     engine = "a stand-in"
 
     def __init__(self, mark=0.5):

@@ -231,7 +231,7 @@ def test_the_frozen_side_is_compiled_where_photos_are_many(
 
 def learned(counts, **settings):
     classifier = build(**settings)
-    classifier._learn_classes(torch.tensor(counts))
+    classifier._learn_classes([torch.tensor(counts)])
     return classifier
 
 

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import train
+from fashion.attributes import MISSING
 from fashion.data.batches import PADDING, Batch
 from fashion.metrics.study import load_study
 
@@ -54,17 +55,18 @@ class NoValueDependentOps(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def build(model, **changes):
+def build(model, attributes=None, **changes):
     overrides = [f"model={model}", "model.pretrained=false", f"model.input_size={SIZE}"]
     overrides += [f"model.{key}={value}" for key, value in changes.items()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         node = compose("config", overrides).model
-    return instantiate(node, class_names=["Flats", "Heels", "Shirts"])
+    return instantiate(node, class_names=["Flats", "Heels", "Shirts"], attributes=attributes)
 
 
-def batch_of(rows):
+def batch_of(rows, targets=None):
     photos = torch.randint(0, 256, (len(rows), 3, SIZE, SIZE), dtype=torch.uint8)
-    return Batch(photos, torch.arange(len(rows)) % 3, torch.tensor(rows))
+    targets = torch.arange(len(rows)) % 3 if targets is None else torch.tensor(targets)
+    return Batch(photos, targets, torch.tensor(rows))
 
 
 @pytest.mark.parametrize("model", load_study()["models"])
@@ -88,6 +90,17 @@ def test_no_operator_of_a_step_depends_on_values(model):
     assert {name: part.shape for name, part in whole.items()} == {
         name: part.shape for name, part in padded.items()
     }
+
+
+def test_no_operator_depends_on_which_photos_have_a_value():
+    genders = {"gender": ["Men", "Women"]}
+    classifier = build("timm", genders, backbone="test_resnet", class_weights="balanced")
+    some, none = ([[0, 1], [1, MISSING]], [[0, MISSING], [1, MISSING]])
+    classifier.train().training_step(batch_of([0, 1], some), 0).backward()
+    with NoValueDependentOps() as guard:
+        for targets in (some, none):
+            classifier.training_step(batch_of([0, 1], targets), 0).backward()
+    assert guard.calls > 100
 
 
 class Planted(nn.Module):

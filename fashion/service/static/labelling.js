@@ -54,8 +54,8 @@ async function ask(photo) {
   const name = encodeURIComponent([...photo.name.toWellFormed()].slice(-MOST_NAME).join(""));
   const { model, photos: [told] } = await request(`v1/predict?top=5&name=${name}`, { body: content, type: "application/octet-stream" });
   if (told.error) throw new Refused(told.error.detail);
-  const { labels, sure, review, sha256, width, height } = told;
-  return [{ state: "labelled", labels, sure, review, sha256, width, height, model: model.id }, await thumbnail(content)];
+  const { labels, attributes, sure, review, sha256, width, height } = told;
+  return [{ state: "labelled", labels, attributes, sure, review, sha256, width, height, model: model.id }, await thumbnail(content)];
 }
 
 const path = new URL("thumbnails.js", import.meta.url).href;

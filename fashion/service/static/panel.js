@@ -6,8 +6,8 @@ import { facts } from "./store.js";
 import { KINDS, candidates, isBlind, view } from "./view.js";
 
 const panel = the("panel");
-const [picture, name, state, error, bars, more] =
-  [".photo", ".name", ".state", ".error", ".bars", ".more"].map((part) => panel.querySelector(part));
+const [picture, name, state, error, bars, attributes, more] =
+  [".photo", ".name", ".state", ".error", ".bars", ".attributes", ".more"].map((part) => panel.querySelector(part));
 
 export function fillPanel() {
   const photo = view.cursor;
@@ -22,6 +22,9 @@ export function fillPanel() {
   fillPicture(photo, picture);
   const key = `${photo.number ?? photo.sha256} ${photo.state} ${photo.decision?.at}`;
   if (bars.dataset.key !== key) bars.replaceChildren(...candidates().map((each, i) => bar(each, i, photo)));
+  const told = isBlind(photo) ? [] : Object.entries(photo.attributes ?? {});
+  attributes.replaceChildren(...told.flatMap(attribute));
+  attributes.hidden = !told.length;
   bars.dataset.key = key; // else the focus on one of them would be lost
 }
 
@@ -31,6 +34,10 @@ function bar({ label, probability }, i, photo) {
   const className = photo.decision?.label === label ? "taken" : "";
   const onclick = () => take(label);
   return make("button", { className, onclick }, make("kbd", {}, `${i + 1}`), make("b", {}, shown(label, 80)), percent(probability), line);
+}
+
+function attribute([name, { label, probability }]) {
+  return [make("dt", {}, shown(name, 80)), make("dd", {}, `${shown(label, 80)}, ${percent(probability)}`)];
 }
 
 function stateOf(photo) {

@@ -57,6 +57,7 @@ class StubServer:
         self.queue = None
         self.blind = False
         self.classes = list(CLASSES)
+        self.attributes = {}
         self.app = self._app()
         self._port = 0
         self._server = None
@@ -117,6 +118,7 @@ class StubServer:
             return {
                 "name": "drawn-shop", "id": "sha256:0123", "classes": self.classes,
                 "precision": self.precision, "threshold": self.precision and 0.7,
+                **({"attributes": self.attributes} if self.attributes else {}),
                 "limits": {"max_mb": 20}, "review": self.queue is not None,
             }  # fmt: skip
 
@@ -162,6 +164,11 @@ class StubServer:
             "photo": name, "sha256": hashlib.sha256(content).hexdigest(),
             "width": width, "height": height, "labels": self.labels(content),
         }  # fmt: skip
+        if self.attributes:
+            told["attributes"] = {
+                name: {"label": values[len(content) % len(values)], "probability": 0.75}
+                for name, values in self.attributes.items()
+            }
         if self.precision:
             told["sure"] = self.is_sure(content)
         if self.queue is not None and not (told["sure"] and not self.blind):

@@ -79,6 +79,33 @@ def test_the_columns_are_those_of_fashion_predict(open_shop, server, drawn):
     assert header == [*LabelsTable(server.classes, 0.7).columns, *DECIDED]
 
 
+def test_attributes_stand_beside_the_photo_and_in_the_columns_of_fashion_predict(
+    open_shop, server, drawn
+):
+    from fashion.labelling.labels_table import LabelsTable
+
+    server.attributes = {"gender": ["Men", "=Women"], "photo": ["square", "<b>round</b>"]}
+    shop = open_shop(server.url)
+    shop.drop(drawn[0])
+    shop.wait_for(1)
+    chosen = {
+        name: values[drawn[0].stat().st_size % 2] for name, values in server.attributes.items()
+    }
+    content = shop.export().decode()
+    [header, cells] = csv.reader(io.StringIO(content, newline=""))
+    columns = LabelsTable(server.classes, 0.7, server.attributes).columns
+    assert header == [*columns, *DECIDED]
+    row = dict(zip(header, cells, strict=True))
+    assert row["gender"].removeprefix("'") == chosen["gender"]
+    assert row["gender_probability"] == row["photo (2)_probability"] == "0.750000"
+    assert row["photo (2)"] == chosen["photo"]
+    shop.page.focus("#grid")
+    shop.press("Home")
+    told = shop.page.locator("#panel .attributes dd").all_text_contents()
+    assert told == [f"{value}, 75 %" for value in chosen.values()]
+    assert shop.console == []
+
+
 def test_the_same_photos_are_not_added_twice_and_none_is_lost_unsaid(
     open_shop, server, folder, drawn, tmp_path
 ):
