@@ -18,8 +18,8 @@ from fashion.names.fusion import MOST, Fusion
 from fashion.names.masking import Mask
 from fashion.names.name_model import NameModel
 
-# Of SGDClassifier, chosen on the published catalogue's validation split; few names are gone through
-# more often.
+# Of SGDClassifier: as much regularisation as tells the published catalogue's names; few names are
+# gone through more often.
 ALPHA, EPOCHS, STEPS = 2e-6, 10, 60_000
 UNSEEN_BIAS = -20.0  # of a class of which no name is left
 
