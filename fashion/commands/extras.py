@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, requires
 
 REQUIREMENT = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")
 # Libraries that are installed by another name than they are imported by.
-INSTALLED_AS = {"faiss": "faiss-cpu", "hydra": "hydra-core"}
+INSTALLED_AS = {"faiss": "faiss-cpu", "hydra": "hydra-core", "sklearn": "scikit-learn"}
 
 
 def describe_lack(what: str, module: str, command: str = "") -> str | None:
