@@ -30,7 +30,7 @@ def relabelled(mask: Mask, name: str, labels: Sequence[str], seed: int = 0) -> s
     """Return a name in which each word that a mask takes out is another label's word instead.
 
     Args:
-        mask: The one in question.
+        mask: Says which words tell a label.
         name: Any.
         labels: As in `surviving_label_words`; one at least.
         seed: Of the draw.
@@ -51,7 +51,8 @@ def largest_change(model: NameModel, names: Sequence[str], labels: Sequence[str]
         labels: As in `surviving_label_words`.
     """
     names = [" ".join(map("-".join, compounds(name)[:CHECKED])) for name in names]
-    renamed = [relabelled(model.mask, name, labels, seed) for seed, name in enumerate(names)]
+    mask = model.mask if model.mask.kind != "none" else Mask("types", tuple(labels))
+    renamed = [relabelled(mask, name, labels, seed) for seed, name in enumerate(names)]
     before, after = (np.exp(model.log_probabilities(each)) for each in (names, renamed))
     if (np.isnan(before) != np.isnan(after)).any():
         return 1.0
