@@ -210,9 +210,10 @@ def _stripped(piece: str) -> str:
 def _list(key: str, value: str) -> str:
     """Return a list with its texts in quotes, where it is clear which they are."""
     inner = value[1:-1]
-    is_flat = "," not in inner or not NESTED & set(inner)
+    items = inner.split(",")
+    is_flat = len(items) == 1 or not any(NESTED & set(re.sub(r"\([^()]*\)", "", i)) for i in items)
     if value[0] == "[" and value[-1] == "]" and is_flat:
-        return f"[{','.join(_one(item.strip(), is_text=False) for item in inner.split(','))}]"
+        return f"[{','.join(_one(item.strip(), is_text=False) for item in items)}]"
     raise ValueError(
         f"{key}={value} can't be read; put its texts in quotes and the whole in others, as in "
         """'model.unfreeze=["^layer4", "^layer3"]'."""
