@@ -9,10 +9,13 @@ import multiprocessing
 import os
 import runpy
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import psutil
 import pytest
 
 import train
@@ -36,13 +39,29 @@ class Command:
         return self.process.exitcode
 
     def finish(self, seconds=900):
-        """Return its exit status and what it has said, once it has ended."""
+        """Return its exit status and what it has said, once it and all that it started has ended.
+
+        What is killed leaves loaders' processes, which hold its locks until they find out.
+        """
+        end = time.monotonic() + seconds
         self.process.join(seconds)
-        assert self.poll() is not None, f"it hasn't ended after {seconds} s: {self.output()}"
+        while self.poll() is None or _is_there(self.pid):
+            assert time.monotonic() < end, f"it hasn't ended after {seconds} s: {self.output()}"
+            time.sleep(0.05)
         return self.poll(), self.output()
 
     def output(self):
         return self.path.read_text(errors="replace")
+
+
+def _is_there(group):
+    """Whether a process of a group is left; one that is dead, and nobody waits for, is not."""
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            is_dead = process.status() == psutil.STATUS_ZOMBIE
+            if os.getpgid(process.pid) == group and not is_dead:
+                return True
+    return False
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,7 @@ BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture
-def training(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def training():
     return importlib.import_module("training")
 
 
@@ -30,29 +29,25 @@ def test_the_documentation_has_the_table_of_the_results(training, results):
     assert training.table(results) in (ROOT / "docs" / "measurements.md").read_text()
 
 
-def test_the_documentation_has_the_table_of_the_measured_coverage(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_the_documentation_has_the_table_of_the_measured_coverage():
     coverage = importlib.import_module("interval_coverage")
     results = json.loads((BENCHMARKS / "interval_coverage.json").read_text())
     assert coverage.table(results).strip() in (ROOT / "docs" / "compare.md").read_text()
 
 
-def test_the_documentation_has_the_table_of_how_paths_grow(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_the_documentation_has_the_table_of_how_paths_grow():
     scale = importlib.import_module("scale")
     results = json.loads((BENCHMARKS / "scale.json").read_text())
     assert scale.table(results).strip() in (ROOT / "docs" / "scale.md").read_text()
 
 
-def test_the_documentation_has_the_table_of_labelling(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_the_documentation_has_the_table_of_labelling():
     labelling = importlib.import_module("labelling")
     rows = json.loads((BENCHMARKS / "labelling.json").read_text())
     assert labelling.table(rows).strip() in (ROOT / "docs" / "bundle.md").read_text()
 
 
-def test_the_growth_of_a_path_is_read_from_its_two_largest_rows(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_the_growth_of_a_path_is_read_from_its_two_largest_rows():
     scale = importlib.import_module("scale")
     sizes = [(10, 1.0, False), (100, 4.0, False), (1_000, 400.0, False), (10_000, 1.0, True)]
     rows = [{"photos": n, "seconds": s, "extrapolated": e} for n, s, e in sizes]
@@ -60,8 +55,7 @@ def test_the_growth_of_a_path_is_read_from_its_two_largest_rows(monkeypatch):
     assert scale.exponent(rows[:1], "photos") is None
 
 
-def test_a_size_is_extrapolated_from_the_two_before_it(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_a_size_is_extrapolated_from_the_two_before_it():
     scale = importlib.import_module("scale")
     sizes = [(10, 1.0, 300), (100, 4.0, 500), (1_000, 400.0, 1_000)]
     rows = [
@@ -138,8 +132,7 @@ def test_the_best_setting_is_compared_with_the_best_by_medians(training):
 
 
 @pytest.fixture
-def corrections(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def corrections():
     return importlib.import_module("corrections")
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from fashion.reports import calibration_section, figures
 from fashion.reports.calibration_figures import plot_reliability, plot_risk_coverage
 from fashion.reports.choice import in_words
 from fashion.reports.names import numbered
-from fashion.reports.pages import records, render, write_pictures
+from fashion.reports.pages import records, render
 from fashion.reports.parts import Parts
-from fashion.reports.report import confusions, curves, drawn
-from fashion.tables import csv_text
+from fashion.reports.report import confusions, curves, write_parts
 
 SHOWN = 20  # confused pairs on the page
 
@@ -54,13 +52,8 @@ def evaluate_job(
     tables = tabulate(answers, predictions)
     summary = summarise(answers, tables)
     with rewriting(Path(output_dir) if output_dir else folder.path / "evaluation") as write:
-        for name, table in tables.items():
-            write(f"{name}.csv", csv_text(table, float_format="%.6g"))
-        pictures: dict[str, str] = {}
-        for name, draw in drawings(answers, predictions, tables, summary).items():
-            figure = parts.make(f"figure {name}", partial(drawn, draw), b"")
-            if figure:
-                pictures |= write_pictures({name: figure}, write)
+        drawn = drawings(answers, predictions, tables, summary)
+        pictures = write_parts(tables, drawn, parts, write)
         if parts.failed:
             summary["failed_parts"] = dict(parts.failed)
         write("index.html", _page(folder.path.absolute().name, answers, tables, summary, pictures))

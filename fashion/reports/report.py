@@ -61,15 +61,8 @@ def write_report(
     summary = summarise(predictions, run, analysis)
     tables = tabulate(predictions, analysis)
     with rewriting(Path(report_dir)) as write:
-        for name, table in tables.items():
-            # Nine digits tell float32 thresholds apart.
-            digits = "%.9g" if "threshold" in table else "%.6g"
-            write(f"{name}.csv", csv_text(table, float_format=digits))
-        pictures: dict[str, str] = {}
-        for name, draw in drawings(predictions, summary, tables, history, analysis).items():
-            figure = parts.make(f"figure {name}", partial(drawn, draw), b"")
-            if figure:
-                pictures |= write_pictures({name: figure}, write)
+        drawn = drawings(predictions, summary, tables, history, analysis)
+        pictures = write_parts(tables, drawn, parts, write)
         if parts.failed:
             summary["failed_parts"] = dict(parts.failed)
         write("index.html", render_report(predictions, summary, tables, history, pictures))
@@ -80,8 +73,30 @@ def write_report(
     return summary
 
 
-def drawn(draw: Callable[[], Figure]) -> bytes:
-    """Draw a figure, and return its PNG."""
+def write_parts(
+    tables: Mapping[str, pd.DataFrame],
+    drawings: Mapping[str, Callable[[], Figure]],
+    parts: Parts,
+    write: Callable[[str, str | bytes], None],
+) -> dict[str, str]:
+    """Write the tables, then the figures that can be drawn.
+
+    Returns:
+        As `fashion.reports.pages.write_pictures` does.
+    """
+    for name, table in tables.items():
+        # Nine digits tell float32 thresholds apart.
+        digits = "%.9g" if "threshold" in table else "%.6g"
+        write(f"{name}.csv", csv_text(table, float_format=digits))
+    pictures: dict[str, str] = {}
+    for name, draw in drawings.items():
+        figure = parts.make(f"figure {name}", partial(_png, draw), b"")
+        if figure:
+            pictures |= write_pictures({name: figure}, write)
+    return pictures
+
+
+def _png(draw: Callable[[], Figure]) -> bytes:
     return png(draw())
 
 

@@ -20,8 +20,9 @@ from fashion.twins.thumbnails import SIDE
 OUTLINE_WEIGHT = 0.3  # how much pixels near the white around count
 EVIDENCE = 1.0  # squared structure inside the outline, in pixels, that halves a correlation
 RIDGE = 0.01  # of a photo's whole variance, so that grey photos have no colours to mix
-# Pixels by which pairs are aligned, and the distance below which they are worth it; the real
-# catalogue's twins are within those by a tenth and more.
+# Pixels by which pairs are aligned, and the distance below which they are worth it: the published
+# catalogue's groups are those of all pairs aligned to the end; of 0.4 and 0.3 in the first two one
+# is lost.
 COARSE_STEPS, FINE_STEPS = ((3.0, 0.45), (1.5, 0.35)), ((1.0, 1.0), (0.5, 0.4))
 HOPEFUL = 0.22  # distance after coarse steps of pairs that are worth fine ones
 CHUNK, FINE_CHUNK = 512, 128  # pairs at once, whose numbers stay in the caches

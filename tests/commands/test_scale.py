@@ -17,8 +17,7 @@ PHOTOS, CLASSES, MOST = 20_000, 300, 3e9
 
 
 @pytest.fixture
-def scale(monkeypatch):
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))
+def scale():
     return importlib.import_module("scale")
 
 

@@ -392,6 +392,7 @@ def test_a_checkpoint_gives_nearly_the_same_answer_in_bfloat16(
     assert float32 == pytest.approx(cpu, abs=1e-4)
     assert float32 > 0.9
     assert bfloat16 == pytest.approx(float32, abs=0.003)
+    assert bfloat16 != float32 or support == 13  # so few may rank alike
     _, exact, rounded = (Predictions.load(folder / "predictions.npz") for folder in folders)
     assert exact.image_ids.tolist() == rounded.image_ids.tolist()
     assert not np.allclose(exact.probabilities, rounded.probabilities, atol=1e-6)
