@@ -11,9 +11,10 @@ from fashion.attributes import Heads
 from fashion.tables import mark_text
 
 TOP = 5
-# What columns of labels may be called already, so that no attribute is.
+# What columns may be called already where labels are told, so that no attribute's is.
 TAKEN = {
     *("photo", "row", "sure", "error", "probabilities", "sha256", "bytes", "width", "height"),
+    *("name_used", "final_label", "decision", "decided_at", "model"),
     *(f"{kind}_{place}" for place in range(1, TOP + 1) for kind in ("label", "probability")),
 }
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from fashion.attributes import Heads
+from fashion.labelling.labels_table import attribute_columns
 from fashion.service.models import ServedModel
 from fashion.service.photos import Labelled, Outcome
 from fashion.service.settings import Limits
@@ -65,6 +66,9 @@ class ModelFacts(ModelName):
 
     classes: list[str]
     attributes: dict[str, list[str]] | None = None
+    attribute_columns: list[tuple[str, str]] | None = Field(
+        None, description="The columns of `fashion predict` for each attribute."
+    )
     preprocessing: dict[str, Any]
     metrics: dict[str, Any] | None
     engine: str
@@ -96,10 +100,12 @@ def model_name(model: ServedModel) -> dict[str, Any]:
 
 def model_facts(model: ServedModel, limits: Limits, *, review: bool) -> dict[str, Any]:
     """Return a `ModelFacts`."""
+    attributes = model.network.heads.plain()
+    columns = attribute_columns(attributes)
     return {
         **model_name(model),
         "classes": list(model.network.class_names),
-        **({"attributes": attributes} if (attributes := model.network.heads.plain()) else {}),
+        **({"attributes": attributes, "attribute_columns": columns} if attributes else {}),
         "preprocessing": dict(model.network.preprocessing),
         "metrics": model.metrics,
         "engine": model.network.engine,

@@ -315,7 +315,7 @@ def uncalibrated(run_dir, tmp_path):
 def test_a_checkpoint_that_cannot_be_written_is_no_reason_to_fail(
     uncalibrated, monkeypatch, caplog
 ):
-    def refuse(path, state):
+    def refuse(path, *state):
         raise PermissionError(f"no right to write {path}")
 
     monkeypatch.setattr(run_report, "store_calibration", refuse)

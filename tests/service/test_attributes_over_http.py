@@ -38,6 +38,8 @@ def test_the_likeliest_value_of_each_attribute_is_told(model):
 def test_the_model_names_its_attributes(model):
     facts = model_facts(model, Limits(), review=False)
     assert facts["attributes"] == {"shade": ["Pale", "Deep"], "photo": ["one", "two", "three"]}
+    columns = [("shade", "shade_probability"), ("photo (2)", "photo (2)_probability")]
+    assert facts["attribute_columns"] == columns
 
 
 def test_labels_are_of_the_label_alone():

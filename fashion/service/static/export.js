@@ -2,9 +2,6 @@
 import { facts } from "./store.js";
 
 const DECIDED = ["final_label", "decision", "decided_at", "model"];
-const likeliestOf = (places) => Array.from({ length: places }, (_, i) => [`label_${i + 1}`, `probability_${i + 1}`]).flat();
-/** What columns are called already, so that no attribute's is: here, and in what else labels photos. */
-const TAKEN = ["photo", "row", "sure", "error", "probabilities", "sha256", "bytes", "width", "height", ...likeliestOf(5), ...DECIDED];
 
 /** Return photos as CSV; for Excel with a mark of UTF-8, separators and decimals as the locale has them. */
 export function csvOf(photos, excel = false, locale = navigator.language) {
@@ -12,9 +9,9 @@ export function csvOf(photos, excel = false, locale = navigator.language) {
   const separator = decimal === "," ? ";" : ",";
   const places = Math.min(5, facts.model?.classes?.length ?? 5);
   const hasVerdict = typeof facts.model?.threshold === "number" || photos.some((photo) => photo.sure != null);
-  const likeliest = likeliestOf(places);
+  const likeliest = Array.from({ length: places }, (_, i) => [`label_${i + 1}`, `probability_${i + 1}`]).flat();
   const attributes = Object.keys(facts.model?.attributes ?? {});
-  const others = columnsOf(attributes, TAKEN);
+  const others = (facts.model?.attribute_columns ?? []).flat();
   const pair = (each) => (each ? [mark(each.label), each.probability.toFixed(6).replace(".", decimal)] : ["", ""]);
   const rows = photos.map((photo) => {
     const { labels = [], decision, error = photo.state === "waiting" ? "not labelled yet" : "" } = photo;
@@ -25,19 +22,9 @@ export function csvOf(photos, excel = false, locale = navigator.language) {
     const verdict = [mark(final || ""), decision?.kind ?? "", decision?.at ?? "", mark(photo.model ?? "")];
     return [mark(photo.name), ...cells, ...(hasVerdict ? [sure] : []), ...values, mark(error), ...verdict];
   });
-  const lines = [["photo", ...likeliest, ...(hasVerdict ? ["sure"] : []), ...others.map(mark), "error", ...DECIDED], ...rows];
+  const lines = [["photo", ...likeliest, ...(hasVerdict ? ["sure"] : []), ...others, "error", ...DECIDED], ...rows];
   const quoted = (cell) => (/[",;\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
   return (excel ? "\ufeff" : "") + lines.map((cells) => `${cells.map(quoted).join(separator)}\r\n`).join("");
-}
-
-/** Return the columns of attributes, value and probability of each; a name that is taken has " (2)". */
-function columnsOf(attributes, taken) {
-  const columns = [];
-  for (let name of attributes) {
-    while ([name, `${name}_probability`].some((column) => taken.includes(column) || columns.includes(column))) name += " (2)";
-    columns.push(name, `${name}_probability`);
-  }
-  return columns;
 }
 
 /** Return a cell such that no spreadsheet computes it. */

@@ -20,9 +20,7 @@ export function shown(text, most = 300) {
   return cut.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, "\u2423");
 }
 
-const numbers = new Intl.NumberFormat("en");
-
-export const count = (number) => numbers.format(number);
+export const count = new Intl.NumberFormat("en").format;
 
 /** Return "1 photo" or "2,000 photos". */
 export const many = (number, one) => `${count(number)} ${one}${number === 1 ? "" : "s"}`;

@@ -11,20 +11,18 @@ const [picture, name, state, error, bars, attributes, more] =
 
 export function fillPanel() {
   const photo = view.cursor;
-  panel.hidden = !photo;
-  if (panel.hidden) return;
+  if ((panel.hidden = !photo)) return;
   const several = view.selected.size > 1;
   name.textContent = shown(photo.name);
   state.textContent = several ? `${many(view.selected.size, "photo")} chosen: a key decides on all of them.` : stateOf(photo);
   error.textContent = photo.error ?? "";
-  error.hidden = !photo.error;
   more.hidden = photo.state !== "labelled";
   fillPicture(photo, picture);
   const key = `${photo.number ?? photo.sha256} ${photo.state} ${photo.decision?.at}`;
   if (bars.dataset.key !== key) bars.replaceChildren(...candidates().map((each, i) => bar(each, i, photo)));
   const told = isBlind(photo) ? [] : Object.entries(photo.attributes ?? {});
-  attributes.replaceChildren(...told.flatMap(attribute));
-  attributes.hidden = !told.length;
+  attributes.replaceChildren(...told.flatMap(([attribute, { label, probability }]) =>
+    [make("dt", {}, shown(attribute, 80)), make("dd", {}, `${shown(label, 80)}, ${percent(probability)}`)]));
   bars.dataset.key = key; // else the focus on one of them would be lost
 }
 
@@ -34,10 +32,6 @@ function bar({ label, probability }, i, photo) {
   const className = photo.decision?.label === label ? "taken" : "";
   const onclick = () => take(label);
   return make("button", { className, onclick }, make("kbd", {}, `${i + 1}`), make("b", {}, shown(label, 80)), percent(probability), line);
-}
-
-function attribute([name, { label, probability }]) {
-  return [make("dt", {}, shown(name, 80)), make("dd", {}, `${shown(label, 80)}, ${percent(probability)}`)];
 }
 
 function stateOf(photo) {

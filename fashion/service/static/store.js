@@ -91,11 +91,8 @@ export function settle(photo, preview) {
   });
 }
 
-function isNeeded({ state, entry, source }) {
-  if (state !== "labelled" || entry === undefined) return state !== "labelled";
-  for (const other of photos.values()) if (other.source === source && other.state !== "labelled") return true;
-  return false;
-}
+const isNeeded = ({ state, entry, source }) => state !== "labelled"
+  || (entry !== undefined && [...photos.values()].some((other) => other.source === source && other.state !== "labelled"));
 
 /** Keep photos with other decisions, and what the server is to be told of them. */
 export function keepDecisions(changed, letters) {

@@ -16,6 +16,7 @@ from playwright.sync_api import sync_playwright
 from starlette.concurrency import run_in_threadpool
 
 from fashion.catalogue.sample import draw_sample
+from fashion.labelling.labels_table import attribute_columns
 from fashion.service import page as page_module
 
 CLASSES = [
@@ -118,7 +119,8 @@ class StubServer:
             return {
                 "name": "drawn-shop", "id": "sha256:0123", "classes": self.classes,
                 "precision": self.precision, "threshold": self.precision and 0.7,
-                **({"attributes": self.attributes} if self.attributes else {}),
+                "attributes": self.attributes,
+                "attribute_columns": attribute_columns(self.attributes),
                 "limits": {"max_mb": 20}, "review": self.queue is not None,
             }  # fmt: skip
 
