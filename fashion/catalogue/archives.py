@@ -153,7 +153,7 @@ class Archive:
             with self._open(name) as file:
                 return file.read()
         except DAMAGES as error:
-            raise ValueError(f"damaged zip entry: {error}") from error
+            raise ValueError(f"damaged zip entry: {str(error) or 'it is cut off'}") from error
 
     def open(self, name: str) -> io.BufferedReader:
         """Open a file of any size, to be read in parts.

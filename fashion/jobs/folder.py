@@ -131,7 +131,9 @@ class JobFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.subject}: job.json is damaged ({error}).") from error
+            raise ValueError(
+                f"{self.subject}: job.json is damaged ({error}). Pass another output to begin anew."
+            ) from error
         for number, part in enumerate(job.parts):
             path = manifest.part_path(self.path, number)
             if not path.is_file() or manifest.digest(path) != part.sha256:

@@ -144,7 +144,7 @@ def _label(
     number = sum(task.number for task in tasks)
     before = job.rows - number
     if before:
-        log.warning("%d of %s were labelled before.", before, many(job.rows, "photo"))
+        log.warning("%s of %s were labelled before.", f"{before:,}", many(job.rows, "photo"))
     if job.settings.probabilities and not before:
         size = job.rows * len(job.classes) * 2
         log.warning("All probabilities take up to %s in %s.", size_text(size), folder.results)

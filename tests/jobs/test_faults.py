@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 
 import pytest
 
@@ -144,6 +145,28 @@ def test_another_list_of_photos_is_told(label, photos):
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(SystemExit, match="isn't the list of photos that the job began with"):
         label(f"input={photos}")
+
+
+def test_a_damaged_job_is_told(label, photos):
+    job = label(f"input={photos}")
+    (job / "job.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"job.json is damaged .*Pass another output"):
+        label(f"input={photos}")
+
+
+def test_a_zip_that_is_cut_off_while_it_is_labelled_has_rows_that_say_so(
+    label, cells, plant, photos, tmp_path
+):
+    path = tmp_path / "shop.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for k in range(40):
+            archive.write(photos / "0000.png", f"{k:02}.png")
+    plant(f"os.truncate({str(path)!r}, 1500)")  # by the first photo that is decoded
+    rows = cells(label(f"input={path}", "workers=1"))
+    errors = [row["error"] for row in rows]
+    assert rows[0]["label_1"]
+    assert errors[39].startswith("damaged zip entry: ")
+    assert "damaged zip entry: " not in errors
 
 
 def test_two_processes_don_t_work_on_one_job(label, photos):
