@@ -32,11 +32,11 @@ export async function open() {
   opening.resolve();
 }
 
-/** Write to some stores, all or nothing; return whether the browser had room for it. */
+/** Write to some stores, all or nothing, even if the page is left at once; return whether the browser had room for it. */
 async function write(stores, work) {
   const transaction = database.transaction(stores, "readwrite");
   try {
-    await Promise.all([work((name) => transaction.objectStore(name)), transaction.done]);
+    await Promise.all([Promise.resolve(work((name) => transaction.objectStore(name))).then(() => transaction.commit()), transaction.done]);
     return true;
   } catch (error) {
     if (![error.name, transaction.error?.name].includes("QuotaExceededError")) throw error;

@@ -279,6 +279,24 @@ def test_excel_gets_what_its_language_reads(open_shop, server, drawn, locale, se
     assert b"\r\n" in content
 
 
+def test_what_is_decided_at_the_moment_of_a_reload_is_kept(open_shop, server, drawn, tmp_path):
+    shop = open_shop(server.url, profile=tmp_path / "profile")
+    shop.drop(*drawn[:12])
+    for number in range(12):
+        shop.wait_for(12, f"{number} decided" if number else "")
+        shop.page.focus("#grid")
+        shop.press("Home")
+        with shop.page.expect_navigation():
+            shop.page.evaluate(
+                """() => {
+                    const key = new KeyboardEvent("keydown", { key: "x", bubbles: true });
+                    document.getElementById("grid").dispatchEvent(key);
+                    location.reload();
+                }"""
+            )
+    shop.wait_for(12, "12 decided")
+
+
 def test_work_survives_a_reload_in_the_middle(open_shop, server, folder, drawn, tmp_path):
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         for photo in drawn[12:40]:
