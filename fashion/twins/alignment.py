@@ -163,11 +163,12 @@ def _distance(whole: Tensor, shown: _Shown, warp: Tensor) -> Tensor:
         warp: `(n, 3)`, see `FIELDS`.
     """
     side = whole.shape[3]
-    grid = torch.empty(len(whole), side, side, 2)
     middles = (torch.arange(side) * 2 + 1) / side - 1  # of pixels, from -1 to 1
-    across, down = (middles * warp[:, :1] + warp[:, axis, None] * 2 / SIDE for axis in (1, 2))
-    grid[..., 0], grid[..., 1] = across[:, None], down[:, :, None]
-    one = (F.grid_sample(whole, grid, align_corners=False) * shown.root).flatten(2)
+    places = middles * warp[:, :1, None] + warp[:, 1:, None] * 2 / SIDE  # (n, across and down, S)
+    grid = torch.empty(len(whole), 2, side, side)  # rows in sequence: sampled the fastest
+    grid[:, 0], grid[:, 1] = places[:, 0, None], places[:, 1, :, None]
+    moved = F.grid_sample(whole, grid.permute(0, 2, 3, 1), align_corners=False)
+    one = moved.mul_(shown.root).flatten(2)
     ones, both = one @ one.mT, one @ shown.structure.mT
     explained = torch.minimum(
         _explained(ones, shown.products, both), _explained(shown.products, ones, both.mT)

@@ -17,7 +17,7 @@ import torch
 from fashion.cores import one_thread_an_operation, usable_cores
 
 LISTS, VECTORS_A_LIST = 8, 40  # that are searched, and that a list is worth
-AT_ONCE = 2**20  # cosines of a list in memory, a thread
+AT_ONCE = 2**18  # cosines of a list in memory, a thread
 BLOCK = 2**13  # vectors that are made at once
 
 
@@ -33,22 +33,28 @@ class EdgeIndex:
     """Vectors in lists.
 
     Args:
-        vectors: Returns some of the vectors as `(n, D)` float32, of length 1, by their numbers.
+        edges: Returns some of what is kept in memory, by their numbers, `(n, D)` uint8.
+        unit: Makes vectors of them, `(n, D)` float32, of length 1.
         size: N, how many there are.
     """
 
-    def __init__(self, vectors: Callable[[np.ndarray], np.ndarray], size: int) -> None:
+    def __init__(
+        self,
+        edges: Callable[[np.ndarray], np.ndarray],
+        unit: Callable[[np.ndarray], np.ndarray],
+        size: int,
+    ) -> None:
         if "OMP_NUM_THREADS" not in os.environ:  # faiss knows no quota
             faiss.omp_set_num_threads(usable_cores())
-        self._middles, lists = _middles(vectors, size), np.zeros(size, np.int64)
+        self._middles, lists = _middles(edges, unit, size), np.zeros(size, np.int64)
+        blocks = [edges(some) for some in _blocks(size)]
         if self._middles is not None:
-            lists = np.concatenate(
-                [self._middles.search(vectors(some), 1)[1][:, 0] for some in _blocks(size)]
-            )
+            found = [self._middles.search(unit(block), 1)[1][:, 0] for block in blocks]
+            lists = np.concatenate(found)
         self._order = np.argsort(lists, kind="stable")
         self._ends = np.cumsum(np.bincount(lists, minlength=self._num_lists))
-        blocks = [vectors(self._order[some]) for some in _blocks(size)]
-        self._vectors = np.concatenate(blocks or [vectors(lists)])
+        self._edges = np.concatenate(blocks or [edges(lists)])[self._order]
+        self._unit = unit
 
     def near(self, queries: np.ndarray, least: float, most: int) -> Near:
         """Return, for each of `queries` `(Q, D)` of length 1, the vectors that are nearest.
@@ -59,9 +65,12 @@ class EdgeIndex:
             most: How many of a query.
         """
         with one_thread_an_operation(), ThreadPoolExecutor(usable_cores()) as pool:
-            parts = pool.map(lambda task: self._in_list(queries, task, least), self._tasks(queries))
-            nothing = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-            query, vector, cosine = map(np.concatenate, zip(nothing, *parts, strict=True))
+            lists = pool.map(
+                lambda task: self._in_list(queries, *task, least), self._tasks(queries)
+            )
+            parts = [near for found in lists for near in found]
+        nothing = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        query, vector, cosine = map(np.concatenate, zip(nothing, *parts, strict=True))
         order = np.lexsort((vector, -cosine, query))
         query, vector, cosine = query[order], vector[order], cosine[order]
         starts = np.searchsorted(query, query)  # where the ones of the same query begin
@@ -80,31 +89,32 @@ class EdgeIndex:
             probes = self._middles.search(queries, min(LISTS, self._num_lists))[1]
         order = np.argsort(probes, axis=None, kind="stable")
         ends = np.cumsum(np.bincount(probes.ravel(), minlength=self._num_lists))
-        for number, rows in enumerate(np.split(order // probes.shape[1], ends[:-1])):
-            step = max(1, AT_ONCE // max(1, self._bounds(number)[1] - self._bounds(number)[0]))
-            for first in range(0, len(rows), step):
-                yield number, rows[first : first + step]
-
-    def _bounds(self, number: int) -> tuple[int, int]:
-        return int(self._ends[number - 1]) if number else 0, int(self._ends[number])
+        yield from enumerate(np.split(order // probes.shape[1], ends[:-1]))
 
     def _in_list(
-        self, queries: np.ndarray, task: tuple[int, np.ndarray], least: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        number, rows = task
-        bounds = slice(*self._bounds(number))
-        one, other = (torch.from_numpy(each) for each in (queries[rows], self._vectors[bounds]))
-        cosines = (one @ other.T).numpy()
-        row, column = np.nonzero(cosines > least)
-        return rows[row], self._order[bounds][column], cosines[row, column]
+        self, queries: np.ndarray, number: int, rows: np.ndarray, least: float
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return what some of the queries are near to in a list: their rows, vectors, cosines."""
+        bounds = slice(self._ends[number - 1] if number else 0, self._ends[number])
+        vectors, numbers, near = self._unit(self._edges[bounds]), self._order[bounds], []
+        step = max(1, AT_ONCE // max(1, len(vectors)))
+        for some in (rows[first : first + step] for first in range(0, len(rows), step)):
+            one, other = map(torch.from_numpy, (np.take(queries, some, axis=0), vectors))
+            cosines = (one @ other.T).numpy().ravel()
+            found = np.flatnonzero(cosines > least)  # many times as fast as rows and columns
+            row, column = np.divmod(found, len(vectors))
+            near.append((some[row], numbers[column], cosines[found]))
+        return near
 
 
-def _middles(vectors: Callable[[np.ndarray], np.ndarray], size: int) -> faiss.Index | None:
+def _middles(
+    edges: Callable[[np.ndarray], np.ndarray], unit: Callable[[np.ndarray], np.ndarray], size: int
+) -> faiss.Index | None:
     """Return the middles of the lists; None where there is one list alone."""
     lists = int(4 * size**0.5)
     if size <= VECTORS_A_LIST * lists:  # too few to be sorted
         return None
-    sample = vectors(np.arange(0, size, size // (VECTORS_A_LIST * lists)))
+    sample = unit(edges(np.arange(0, size, size // (VECTORS_A_LIST * lists))))
     index = faiss.index_factory(sample.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(sample)
     return faiss.clone_index(faiss.extract_index_ivf(index).quantizer)

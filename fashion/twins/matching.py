@@ -14,7 +14,7 @@ MAX_DISTANCE = 0.12  # of twins
 ALIKE, ALIKE_CROP = 0.9, 0.93  # least cosine of two in the index
 GAIN = 0.02  # least that a crop adds to it
 NEIGHBOURS = 10
-BLOCK = 2**15  # photos or pairs in memory at once
+BLOCK, PAIRS = 2**17, 2**15  # photos and pairs in memory at once
 
 
 def find_pairs(thumbnails: Thumbnails) -> Pairs:
@@ -51,8 +51,8 @@ def _find(thumbnails: Thumbnails, searches: list[tuple[np.ndarray, np.ndarray]])
         for view in range(VIEWS):
             paired = np.concatenate([_codes(*pairs[:2], size) for pairs in twins])
             codes = _candidates(thumbnails, index, indexed, asked, view)
-            for start in range(0, len(codes), BLOCK):
-                a, b = np.divmod(codes[start : start + BLOCK], size)
+            for start in range(0, len(codes), PAIRS):
+                a, b = np.divmod(codes[start : start + PAIRS], size)
                 new = ~np.isin(_codes(a, b, size), paired)
                 pairs = compare(thumbnails, a[new], b[new], view)
                 twins.append(pairs.where(pairs.distance <= MAX_DISTANCE))
@@ -101,7 +101,11 @@ def _neighbours(
 
 def _directions(thumbnails: Thumbnails, photos: np.ndarray, view: int = 0) -> np.ndarray:
     """Return photos as unit vectors that don't tell brightness and contrast."""
-    grey = thumbnails.take("coarse", photos)[:, view].astype(np.float32)
+    return _units(thumbnails.take("coarse", photos)[:, view])
+
+
+def _units(edges: np.ndarray) -> np.ndarray:
+    grey = edges.astype(np.float32)
     grey -= grey.mean(axis=1, keepdims=True)
     length = np.linalg.norm(grey, axis=1, keepdims=True)
     np.divide(grey, length, out=grey, where=length > 0)
@@ -109,4 +113,7 @@ def _directions(thumbnails: Thumbnails, photos: np.ndarray, view: int = 0) -> np
 
 
 def _index(thumbnails: Thumbnails, indexed: np.ndarray) -> EdgeIndex:
-    return EdgeIndex(lambda some: _directions(thumbnails, indexed[some]), len(indexed))
+    def edges(some: np.ndarray) -> np.ndarray:
+        return thumbnails.take("coarse", indexed[some])[:, 0]
+
+    return EdgeIndex(edges, _units, len(indexed))
