@@ -28,6 +28,10 @@ class Near(NamedTuple):
     vector: np.ndarray
     cosine: np.ndarray
 
+    def where(self, chosen: np.ndarray) -> "Near":
+        """Return those that a mask `(P,)` chooses."""
+        return Near(*(part[chosen] for part in self))
+
 
 class EdgeIndex:
     """Vectors in lists.
@@ -46,15 +50,21 @@ class EdgeIndex:
     ) -> None:
         if "OMP_NUM_THREADS" not in os.environ:  # faiss knows no quota
             faiss.omp_set_num_threads(usable_cores())
-        self._middles, lists = _middles(edges, unit, size), np.zeros(size, np.int64)
-        blocks = [edges(some) for some in _blocks(size)]
-        if self._middles is not None:
-            found = [self._middles.search(unit(block), 1)[1][:, 0] for block in blocks]
-            lists = np.concatenate(found)
+        numbers = np.arange(size)
+        blocks = [slice(first, first + BLOCK) for first in range(0, max(size, 1), BLOCK)]
+        self._edges = np.concatenate([edges(numbers[block]) for block in blocks])
+        self._unit = unit
+        self._middles, lists = self._trained(), np.zeros(size, np.int64)
+        for block in blocks if self._middles is not None else ():
+            lists[block] = self._middles.search(unit(self._edges[block]), 1)[1][:, 0]
         self._order = np.argsort(lists, kind="stable")
         self._ends = np.cumsum(np.bincount(lists, minlength=self._num_lists))
-        self._edges = np.concatenate(blocks or [edges(lists)])[self._order]
-        self._unit = unit
+        self._places = np.argsort(self._order)
+        self._edges = self._edges[self._order]  # list by list
+
+    def vectors(self, numbers: np.ndarray) -> np.ndarray:
+        """Return some of the vectors, `(n, D)` float32, by their numbers."""
+        return self._unit(self._edges[self._places[numbers]])
 
     def near(self, queries: np.ndarray, least: float, most: int) -> Near:
         """Return, for each of `queries` `(Q, D)` of length 1, the vectors that are nearest.
@@ -75,7 +85,18 @@ class EdgeIndex:
         query, vector, cosine = query[order], vector[order], cosine[order]
         starts = np.searchsorted(query, query)  # where the ones of the same query begin
         chosen = np.arange(len(query)) - starts < most
-        return Near(query[chosen], vector[chosen], cosine[chosen])
+        return Near(query, vector, cosine).where(chosen)
+
+    def _trained(self) -> faiss.Index | None:
+        """Return the middles of the lists; None where there is one list alone."""
+        size = len(self._edges)
+        lists = int(4 * size**0.5)
+        if size <= VECTORS_A_LIST * lists:  # too few to be sorted
+            return None
+        sample = self._unit(self._edges[:: size // (VECTORS_A_LIST * lists)])
+        index = faiss.index_factory(sample.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+        index.train(sample)
+        return faiss.clone_index(faiss.extract_index_ivf(index).quantizer)
 
     @property
     def _num_lists(self) -> int:
@@ -105,20 +126,3 @@ class EdgeIndex:
             row, column = np.divmod(found, len(vectors))
             near.append((some[row], numbers[column], cosines[found]))
         return near
-
-
-def _middles(
-    edges: Callable[[np.ndarray], np.ndarray], unit: Callable[[np.ndarray], np.ndarray], size: int
-) -> faiss.Index | None:
-    """Return the middles of the lists; None where there is one list alone."""
-    lists = int(4 * size**0.5)
-    if size <= VECTORS_A_LIST * lists:  # too few to be sorted
-        return None
-    sample = unit(edges(np.arange(0, size, size // (VECTORS_A_LIST * lists))))
-    index = faiss.index_factory(sample.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
-    index.train(sample)
-    return faiss.clone_index(faiss.extract_index_ivf(index).quantizer)
-
-
-def _blocks(size: int) -> Iterator[np.ndarray]:
-    return (np.arange(first, min(first + BLOCK, size)) for first in range(0, size, BLOCK))

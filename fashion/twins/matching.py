@@ -86,25 +86,24 @@ def _neighbours(
     view: int,
 ) -> np.ndarray:
     """Return the candidates of some photos, see `_candidates`; as wholes, in either order."""
+    edges, size = thumbnails.take("coarse", photos), len(thumbnails)
     least = ALIKE_CROP if view else ALIKE
-    near = index.near(_directions(thumbnails, photos, view), least, NEIGHBOURS + 1)
-    a, b, size = photos[near.query], indexed[near.vector], len(thumbnails)
-    another = a != b
-    a, b, cosines = a[another], b[another], near.cosine[another]
+    near = index.near(_directions(edges[:, view]), least, NEIGHBOURS + 1)
+    near = near.where(photos[near.query] != indexed[near.vector])
+    a, b = photos[near.query], indexed[near.vector]
     if view == 0:
         return _codes(a, b, size)
     # Like products are as alike whole.
-    alike = (_directions(thumbnails, a) * _directions(thumbnails, b)).sum(axis=1)
-    codes: np.ndarray = (a * size + b)[cosines - alike > GAIN]
+    whole, alike = _directions(edges[:, 0]), np.empty_like(near.cosine)
+    for part in (slice(start, start + PAIRS) for start in range(0, len(a), PAIRS)):
+        one, other = whole[near.query[part]], index.vectors(near.vector[part])
+        alike[part] = (one * other).sum(axis=1)
+    codes: np.ndarray = (a * size + b)[near.cosine - alike > GAIN]
     return codes
 
 
-def _directions(thumbnails: Thumbnails, photos: np.ndarray, view: int = 0) -> np.ndarray:
-    """Return photos as unit vectors that don't tell brightness and contrast."""
-    return _units(thumbnails.take("coarse", photos)[:, view])
-
-
-def _units(edges: np.ndarray) -> np.ndarray:
+def _directions(edges: np.ndarray) -> np.ndarray:
+    """Return edges `(n, D)` as unit vectors that don't tell brightness and contrast."""
     grey = edges.astype(np.float32)
     grey -= grey.mean(axis=1, keepdims=True)
     length = np.linalg.norm(grey, axis=1, keepdims=True)
@@ -114,6 +113,6 @@ def _units(edges: np.ndarray) -> np.ndarray:
 
 def _index(thumbnails: Thumbnails, indexed: np.ndarray) -> EdgeIndex:
     def edges(some: np.ndarray) -> np.ndarray:
-        return thumbnails.take("coarse", indexed[some])[:, 0]
+        return thumbnails.take("coarse", indexed[some])[:, 0].copy()  # the other views go
 
-    return EdgeIndex(edges, _units, len(indexed))
+    return EdgeIndex(edges, _directions, len(indexed))
