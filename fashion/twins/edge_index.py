@@ -76,7 +76,7 @@ class EdgeIndex:
         """
         with one_thread_an_operation(), ThreadPoolExecutor(usable_cores()) as pool:
             lists = pool.map(
-                lambda task: self._in_list(queries, *task, least), self._tasks(queries)
+                lambda task: self._in_list(queries, least, *task), self._tasks(queries)
             )
             parts = [near for found in lists for near in found]
         nothing = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
@@ -113,7 +113,7 @@ class EdgeIndex:
         yield from enumerate(np.split(order // probes.shape[1], ends[:-1]))
 
     def _in_list(
-        self, queries: np.ndarray, number: int, rows: np.ndarray, least: float
+        self, queries: np.ndarray, least: float, number: int, rows: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Return what some of the queries are near to in a list: their rows, vectors, cosines."""
         bounds = slice(self._ends[number - 1] if number else 0, self._ends[number])
