@@ -55,8 +55,9 @@ class EdgeIndex:
         self._edges = np.concatenate([edges(numbers[block]) for block in blocks])
         self._unit = unit
         self._middles, lists = self._trained(), np.zeros(size, np.int64)
-        for block in blocks if self._middles is not None else ():
-            lists[block] = self._middles.search(unit(self._edges[block]), 1)[1][:, 0]
+        if self._middles is not None:
+            for block in blocks:
+                lists[block] = self._middles.search(unit(self._edges[block]), 1)[1][:, 0]
         self._order = np.argsort(lists, kind="stable")
         self._ends = np.cumsum(np.bincount(lists, minlength=self._num_lists))
         self._places = np.argsort(self._order)
