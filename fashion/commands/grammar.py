@@ -112,7 +112,8 @@ COMMANDS = {
             "bundle": Key("the model: a folder or zip that fashion export has made", "DIR", expand),
             "input": Key(
                 "a folder, a zip, a list (.txt, a path a line) or a table (.parquet with the "
-                "column file or photo); may be typed several times",
+                "column file or photo, and name where products' names help); may be typed several "
+                "times",
                 "PHOTOS",
                 expand,
                 repeats=True,
@@ -127,6 +128,7 @@ COMMANDS = {
             "batch_size": Key("photos labelled at a time", "64"),
             "shard": Key("photos of a file of results; a kill costs as many a worker", "1024"),
             "zip_encoding": Key("the code page of a zip's names that aren't UTF-8", "cp866"),
+            "names": Key("as in fashion predict", "FILE.csv", expand),
             "update": Key("append photos that the input has gained", "true"),
             "retry_failed": Key("try photos again that couldn't be read", "true"),
             "engine": Key("local: this machine; ray: a cluster, too", "local"),

@@ -9,12 +9,14 @@ from fashion.commands.predict import precision_of
 from fashion.commands.words import truth
 from fashion.jobs.label_job import Change, absolute, label_job
 from fashion.jobs.settings import Effort, JobSettings
+from fashion.labelling.named import NamesFile
 from fashion.wording import many
 
 
 def run(settings: dict[str, Any], files: list[str]) -> None:
     """Label photos, go on with it, or say that it is done."""
     output = settings["output"]
+    names = NamesFile.read(settings["names"]) if "names" in settings else None
     asked = JobSettings(
         bundle=BundleFiles(settings["bundle"]).id,
         int8=truth("int8", settings),
@@ -24,6 +26,7 @@ def run(settings: dict[str, Any], files: list[str]) -> None:
         shard=_whole("shard", settings, JobSettings.shard),
         probabilities=truth("probabilities", settings),
         zip_encoding=settings.get("zip_encoding"),
+        names=names and names.sha256,
         input=absolute(settings["input"]),
     )
     effort = Effort(
@@ -35,7 +38,7 @@ def run(settings: dict[str, Any], files: list[str]) -> None:
     change = Change(update=truth("update", settings), retry_failed=truth("retry_failed", settings))
     try:
         summary, was_finished = label_job(
-            settings["bundle"], output, settings["input"], asked, effort, change
+            *(settings["bundle"], output, settings["input"], asked, effort, change, names)
         )
     except KeyboardInterrupt:
         sys.exit(f"Stopped. {output} keeps what is labelled; type the same again to go on.")

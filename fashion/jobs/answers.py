@@ -27,7 +27,8 @@ class Answers:
         predicted: The same of the first labels.
         confidences: `(N,)` float32, their probabilities.
         probabilities: `(N, K)` float32 where the job has kept them, else None.
-        thresholds: The confidence of sure labels by the precision that was asked for, if one was.
+        thresholds: The confidence of sure labels by the precision that was asked for, if one was,
+            and if it is the same for all: names beside photos have another.
         left_out: How many photos have no figures, by the reason.
     """
 
@@ -102,7 +103,7 @@ def read_answers(folder: JobFolder, truth: dict[str, str]) -> Answers:
         predicted=np.array(predicted, np.int64),
         confidences=np.array(confidences, np.float32),
         probabilities=np.array(probabilities, np.float32) if kept else None,
-        thresholds={} if wanted is None else {wanted: job.threshold},
+        thresholds={} if wanted is None or job.reads_names else {wanted: job.threshold},
         left_out=left_out,
     )
 
@@ -121,7 +122,7 @@ def _rows(
     columns = ["label_1", "probability_1"]
     if job.settings.probabilities:
         columns.append("probabilities")
-    results = Results(job.heads, job.threshold, probabilities=job.settings.probabilities)
+    results = Results(job)
     for names, table in shard_tables(folder, job, results, ["row", *columns]):
         cells = [table.column(column).to_pylist() for column in columns]
         for name, label, confidence, *every in zip(names, *cells, strict=True):

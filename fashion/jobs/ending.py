@@ -50,7 +50,7 @@ def write_ending(folder: JobFolder, job: Job, speed: Mapping[str, float]) -> dic
         OSError: They can't be written.
         ValueError: Results are damaged.
     """
-    results = Results(job.heads, job.threshold)
+    results = Results(job)
     tally, counted = _Tally(results.attributes), ["row", *results.columns[1:]]
     with durable.replacing(folder.predictions) as file:
         file.write(csv_bytes([results.columns]))
@@ -116,6 +116,9 @@ class _Tally:
         self._counts["unreadable"] += table.num_rows - read.num_rows
         self._counts["refused"] += refused
         self._counts["labelled"] += read.num_rows - refused
+        if "name_used" in table.column_names:
+            used = int(np.sum(read.column("name_used").to_numpy()))
+            self._counts["named"] = self._counts.get("named", 0) + used
         self._labels.update(read.column("label_1").to_pylist())
         for column, counter in self._attributes.values():
             counter.update(read.column(column).to_pylist())

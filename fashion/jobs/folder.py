@@ -38,6 +38,8 @@ class Job:
         threshold: The confidence that a sure label has at least; None where none are marked.
         parts: Of the manifest.
         attributes: The values of each attribute that is told beside the label.
+        reads_names: Whether products' names are read beside the photos.
+        named_threshold: The threshold of labels by photo and name.
     """
 
     settings: JobSettings
@@ -45,6 +47,8 @@ class Job:
     threshold: float | None
     parts: tuple[Part, ...] = ()
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reads_names: bool = False
+    named_threshold: float | None = None
 
     @property
     def heads(self) -> Heads:
@@ -127,6 +131,8 @@ class JobFolder:
                 told["threshold"],
                 tuple(Part(*part) for part in told["parts"]),
                 Heads.of((), told.get("attributes")).attributes,
+                reads_names="named_threshold" in told,
+                named_threshold=told.get("named_threshold"),
             )
         except FileNotFoundError:
             return None
@@ -151,6 +157,7 @@ class JobFolder:
             "classes": [*job.classes],
             **({"attributes": job.heads.plain()} if job.attributes else {}),
             "threshold": job.threshold,
+            **({"named_threshold": job.named_threshold} if job.reads_names else {}),
             "parts": [[*part] for part in job.parts],
         }
         durable.write(self.facts, json.dumps(told, indent=1).encode())

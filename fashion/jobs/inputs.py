@@ -11,6 +11,7 @@ from fashion.labelling.photos import Place, find_photos
 
 LIST_SUFFIXES = (".txt", ".lst")
 ADDRESS = "://"  # in the name of a photo in an object store
+COLUMNS = ("photo", "file", "member", "name")  # of a table
 BATCH = 2**16  # rows of a table that are read at a time
 
 
@@ -19,8 +20,8 @@ def list_places(paths: Sequence[str], zip_encoding: str | None = None) -> Iterat
 
     Args:
         paths: Folders, zips, photos; lists, `.txt` with a path a line; tables, `.parquet` with the
-            columns `file` or `photo` or both, and `member` of a zip. Paths in lists and tables are
-            told from their folder, or are addresses.
+            columns `file` or `photo` or both, `member` of a zip, and `name` of the product. Paths
+            in lists and tables are told from their folder, or are addresses.
         zip_encoding: The code page of names in a zip that are no UTF-8.
 
     Raises:
@@ -38,6 +39,25 @@ def list_places(paths: Sequence[str], zip_encoding: str | None = None) -> Iterat
             yield from find_photos([path], zip_encoding).places()
 
 
+def tables_with_names(paths: Sequence[str]) -> list[str]:
+    """Return which of some inputs are tables that name products.
+
+    Raises:
+        ValueError: A table can't be read.
+    """
+    named = []
+    for text in paths:
+        path = Path(text)
+        if path.suffix.lower() == ".parquet" and path.is_file():
+            try:
+                columns = pq.read_schema(path).names
+            except (ValueError, OSError) as error:
+                raise ValueError(f"input={text!r} is no table of photos: {error}.") from error
+            if "name" in columns:
+                named.append(text)
+    return named
+
+
 def _of_list(path: Path) -> Iterator[Place]:
     folder = os.path.abspath(path.parent)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
@@ -51,7 +71,7 @@ def _of_table(path: Path) -> Iterator[Place]:
     folder = os.path.abspath(path.parent)
     try:
         with pq.ParquetFile(path) as table:
-            columns = [c for c in ("photo", "file", "member") if c in table.schema_arrow.names]
+            columns = [c for c in COLUMNS if c in table.schema_arrow.names]
             if not {"photo", "file"} & {*columns}:
                 raise ValueError(
                     f"it has the columns {', '.join(table.schema_arrow.names)} and needs file or "
@@ -70,7 +90,7 @@ def _place(cells: dict[str, str | None], folder: str) -> Place:
     if not file:
         raise ValueError("a row names no file")
     name = cells.get("photo") or (f"{file}/{member}" if member else file)
-    return Place(name, _joined(folder, file), member or None)
+    return Place(name, _joined(folder, file), member or None, cells.get("name") or "")
 
 
 def _joined(folder: str, file: str) -> str:

@@ -16,12 +16,13 @@ from fashion.jobs import manifest
 from fashion.jobs.deaths import Deaths
 from fashion.jobs.ending import failed_rows, finished, write_ending
 from fashion.jobs.folder import Job, JobFolder
-from fashion.jobs.inputs import list_places
+from fashion.jobs.inputs import list_places, tables_with_names
 from fashion.jobs.local_engine import Progress, label_locally, share_cores
 from fashion.jobs.orders import Order, Task
 from fashion.jobs.results import Results
 from fashion.jobs.settings import Effort, JobSettings
 from fashion.labelling.bundle_models import open_bundle
+from fashion.labelling.named import NamesFile, one_model
 from fashion.labelling.photos import Place
 from fashion.wording import many
 
@@ -48,6 +49,7 @@ def label_job(
     asked: JobSettings,
     effort: Effort | None = None,
     change: Change | None = None,
+    names: NamesFile | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Label a job's photos, or those that are left of it.
 
@@ -59,6 +61,7 @@ def label_job(
         asked: What decides the results.
         effort: How it is done.
         change: What is done to a job that is there.
+        names: Products' names beside the photos, whose SHA-256 the settings have.
 
     Returns:
         The summary, see `fashion.jobs.ending.write_ending`, and whether it was finished before.
@@ -73,11 +76,11 @@ def label_job(
     with folder.alone():
         job = folder.read()
         if job is None:
-            job = _begin(folder, bundle, paths, asked)
+            job = _begin(folder, bundle, paths, asked, names)
         else:
             folder.check(job, asked, grows=change.update)
             if change.update:
-                job = _grow(folder, paths, replace(job, settings=asked))
+                job = _grow(folder, paths, replace(job, settings=asked), names)
         tasks = _tasks(folder, job, retry_failed=change.retry_failed)
         if not tasks and (summary := finished(folder, job)):
             return summary, True
@@ -86,20 +89,33 @@ def label_job(
         return write_ending(folder, job, speed), False
 
 
-def _begin(folder: JobFolder, bundle: str | Path, paths: Sequence[str], asked: JobSettings) -> Job:
+def _begin(
+    folder: JobFolder,
+    bundle: str | Path,
+    paths: Sequence[str],
+    asked: JobSettings,
+    names: NamesFile | None,
+) -> Job:
     """Make a job: prove that the bundle labels, and list the photos."""
     files = BundleFiles(bundle)
     model = open_bundle(files, int8=asked.int8, dtype=asked.dtype)
     threshold = None if asked.precision is None else model.threshold(asked.precision)
     job = Job(asked, model.heads.class_names, threshold, attributes=model.heads.attributes)
+    tables = tables_with_names(paths)
+    if tables and not names and model.names is None:
+        log.warning("%s reads no names; those in %s are left.", files.subject, ", ".join(tables))
+    elif tables or names:
+        name_model = one_model([model], names.subject if names else tables[0])
+        named = None if asked.precision is None else name_model.threshold(asked.precision)
+        job = replace(job, reads_names=True, named_threshold=named)
     del model
-    return _extend(folder, job, _listed(paths, asked), "listed")
+    return _extend(folder, job, _listed(paths, asked, names), "listed")
 
 
-def _grow(folder: JobFolder, paths: Sequence[str], job: Job) -> Job:
+def _grow(folder: JobFolder, paths: Sequence[str], job: Job, names: NamesFile | None) -> Job:
     """Append what isn't in the manifest yet."""
     known = {place for reader in folder.readers(job) for place in reader.files()}
-    listed = _listed(paths, job.settings)
+    listed = _listed(paths, job.settings, names)
     new = (each for each in listed if manifest.raw_place(each) not in known)
     return _extend(folder, job, new, "appended")
 
@@ -118,9 +134,19 @@ def _extend(folder: JobFolder, job: Job, places: Iterator[Place], said: str) -> 
     return job
 
 
-def _listed(paths: Sequence[str], asked: JobSettings) -> Iterator[Place]:
+def _listed(paths: Sequence[str], asked: JobSettings, names: NamesFile | None) -> Iterator[Place]:
+    """Yield the places of photos, and say how many of them a file names."""
     places = list_places(paths, asked.zip_encoding)
-    return iter(tqdm(places, "Listing", unit="photo", disable=None))
+    bar = tqdm(places, "Listing", unit="photo", disable=None)
+    if names is None:
+        yield from bar
+        return
+    number, named, example = 0, 0, ""
+    for place in bar:
+        product = names.of(place.name)
+        number, named, example = number + 1, named + bool(product), place.name
+        yield place._replace(product=product or place.product)
+    names.tell(named, number, example)
 
 
 def _tasks(folder: JobFolder, job: Job, *, retry_failed: bool) -> list[Task]:
@@ -131,7 +157,7 @@ def _tasks(folder: JobFolder, job: Job, *, retry_failed: bool) -> list[Task]:
     if retry_failed:
         Deaths(folder.deaths).forget()
         left = {*undone}
-        results = Results(job.heads, job.threshold, probabilities=job.settings.probabilities)
+        results = Results(job)
         failed = failed_rows(folder, results, [shard for shard in shards if shard not in left])
         tasks += [Task(shard, tuple(rows)) for shard, rows in failed.items()]
     return tasks

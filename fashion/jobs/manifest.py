@@ -1,7 +1,7 @@
 """The photos of a job, numbered: `manifest/part-00000.parquet`, and more where the input has grown.
 
 A part never changes once the job knows of it. Names that are no UTF-8 are told readably in `photo`
-and kept as they are in `name`.
+and kept as they are in `name`; `product` is what a photo's product is called.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ SCHEMA = pa.schema(
         pa.field("name", pa.binary()),
         pa.field("file", pa.binary(), nullable=False),
         pa.field("member", pa.binary()),
+        pa.field("product", pa.string()),
     ]
 )
 GROUP = 2**14  # rows of a part that are read at a time
@@ -99,7 +100,8 @@ def _table(first: int, places: list[Place]) -> pa.Table:
         for place, photo in zip(places, told, strict=True)
     ]
     files, members = zip(*map(raw_place, places), strict=True)
-    columns = [range(first, first + len(places)), told, names, files, members]
+    products = [readable(place.product) or None for place in places]
+    columns = [range(first, first + len(places)), told, names, files, members, products]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
@@ -168,7 +170,8 @@ def _entries(rows: pa.Table) -> list[Entry]:
                 photo if name is None else _text(name),
                 _text(file),
                 None if member is None else _text(member),
+                product or "",
             ),
         )
-        for row, photo, name, file, member in cells
+        for row, photo, name, file, member, product in cells
     ]

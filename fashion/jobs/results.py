@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fashion.attributes import Heads
 from fashion.catalogue.listing import readable
 from fashion.jobs import durable
+from fashion.jobs.folder import Job
 from fashion.labelling.labels_table import TOP, attribute_columns
 from fashion.tables import mark_text
 
@@ -42,29 +42,26 @@ class Results:
     """How results are written and read.
 
     Args:
-        heads: What the model tells apart.
-        threshold: The confidence that a sure label has; None: there is no column `sure`.
-        probabilities: Whether all probabilities of the label are kept, in float16.
+        job: Whose.
 
     Attributes:
         columns: The names of the columns of a CSV, as `fashion predict` has them.
         attributes: The column of each attribute's value.
     """
 
-    def __init__(
-        self, heads: Heads, threshold: float | None, *, probabilities: bool = False
-    ) -> None:
-        self._heads, classes = heads, heads.class_names
+    def __init__(self, job: Job) -> None:
+        self._job, self._heads = job, job.heads
+        heads, classes = job.heads, job.classes
         self._classes = np.array(classes, object)
-        self._threshold = threshold
-        self._keeps = probabilities
+        self._keeps = job.settings.probabilities
         self._top = min(TOP, len(classes))
         self._likeliest = [
             f"{kind}_{place}"
             for place in range(1, self._top + 1)
             for kind in ("label", "probability")
         ]
-        verdict = [] if threshold is None else ["sure"]
+        verdict = [] if job.threshold is None else ["sure"]
+        verdict += ["name_used"] if job.reads_names else []
         self._others = attribute_columns(heads.attributes)
         self.attributes = {
             name: column for name, (column, _) in zip(heads.attributes, self._others, strict=True)
@@ -78,7 +75,7 @@ class Results:
         for value, probability in self._others:
             fields += [(value, pa.string()), (probability, pa.float32())]
         fields += [("error", pa.string()), *FIGURES]
-        if probabilities:
+        if self._keeps:
             fields.append(("probabilities", pa.list_(pa.float16(), len(classes))))
         self.schema = pa.schema(fields)
 
@@ -88,6 +85,7 @@ class Results:
         names: Sequence[str],
         outcomes: Sequence[Outcome],
         probabilities: NDArray[np.float32],
+        name_used: NDArray[np.bool_] | None = None,
     ) -> pa.Table:
         """Return the results of N photos.
 
@@ -96,13 +94,16 @@ class Results:
             names: Their names.
             outcomes: What became of each.
             probabilities: `(M, W)` of those that nothing is wrong with, in their order.
+            name_used: `(M,)`, whether they are by the name, too; None: they are not.
         """
+        if name_used is None:
+            name_used = np.zeros(len(probabilities), bool)
         places = np.flatnonzero([not outcome.error for outcome in outcomes])
         columns: dict[str, object] = {
             "row": rows,
             "photo": [readable(name) for name in names],
             "error": [readable(outcome.error) or None for outcome in outcomes],
-            **self._labels(probabilities, places, len(outcomes)),
+            **self._labels(probabilities, name_used, places, len(outcomes)),
         }
         for name in FileFacts._fields:
             columns[name] = [getattr(outcome.facts, name) for outcome in outcomes]
@@ -110,7 +111,11 @@ class Results:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _labels(
-        self, probabilities: NDArray[np.float32], places: NDArray[np.intp], n: int
+        self,
+        probabilities: NDArray[np.float32],
+        name_used: NDArray[np.bool_],
+        places: NDArray[np.intp],
+        n: int,
     ) -> dict[str, object]:
         columns = self._values(probabilities, places, n)
         probabilities = self._heads.outputs(probabilities)[0]
@@ -121,10 +126,17 @@ class Results:
                 labels[places] = self._classes[best[:, k]]
                 numbers[places] = probabilities[np.arange(len(places)), best[:, k]]
             columns |= {f"label_{k + 1}": labels, f"probability_{k + 1}": numbers}
-        if self._threshold is not None:
+        if self._job.threshold is not None:
+            named = self._job.named_threshold
+            named = np.inf if named is None else named
+            thresholds = np.where(name_used, named, self._job.threshold).astype(np.float32)
             sure = np.full(n, None, object)
-            sure[places] = [bool(row.max() >= self._threshold) for row in probabilities]
+            sure[places] = (probabilities.max(axis=1) >= thresholds).tolist()
             columns["sure"] = sure
+        if self._job.reads_names:
+            used = np.full(n, None, object)
+            used[places] = name_used.tolist()
+            columns["name_used"] = used
         if self._keeps:
             every = np.full(n, None, object)
             for place, row in zip(places, probabilities.astype(np.float16), strict=True):

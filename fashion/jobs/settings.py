@@ -22,6 +22,7 @@ class JobSettings:
             `batch_size`.
         probabilities: Whether all probabilities are kept.
         zip_encoding: The code page of names in zips that are no UTF-8.
+        names: The SHA-256 of the CSV of products' names, if one is passed.
         input: Where the photos are, as absolute paths.
     """
 
@@ -33,6 +34,7 @@ class JobSettings:
     shard: int = 1024
     probabilities: bool = False
     zip_encoding: str | None = None
+    names: str | None = None
     input: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -63,10 +65,13 @@ class JobSettings:
 
         Args:
             other: That of the other job.
-            grows: The input may differ.
+            grows: The input may differ, and the names of what it has gained.
         """
         mine, others = asdict(self), asdict(other)
-        return [key for key in mine if mine[key] != others[key] and not (grows and key == "input")]
+        free = {"input"} if grows else set()
+        if grows and mine["names"] and others["names"]:
+            free.add("names")
+        return [key for key in mine if mine[key] != others[key] and key not in free]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,9 +50,7 @@ class ShardLabeller:
         self._order, self._model, self._slots = order, model, slots
         self._folder = JobFolder(order.folder)
         self._batch_size = settings.batch_size
-        self._results = Results(
-            order.job.heads, order.job.threshold, probabilities=settings.probabilities
-        )
+        self._results = Results(order.job)
         self._archive = lru_cache(OPEN_ZIPS)(
             lambda path: open_archive(Path(path), settings.zip_encoding)
         )
@@ -80,9 +78,10 @@ class ShardLabeller:
             if entry.row in task.suspects and entry.row not in known:
                 known[entry.row] = self._decode(entry)
         outcomes, probabilities = self._label(entries, known)
+        probabilities, name_used = self._with_names(entries, outcomes, probabilities)
         table = self._results.table(
             *([entry.row for entry in entries], [entry.place.name for entry in entries]),
-            *(outcomes, probabilities),
+            *(outcomes, probabilities, name_used),
         )
         path = self._folder.result(task.shard)
         if task.rows is not None:
@@ -120,6 +119,24 @@ class ShardLabeller:
                 outcomes += [each.outcome for each in batch]
                 self._slots.finished = len(outcomes)
         return outcomes, np.concatenate(parts)
+
+    def _with_names(
+        self,
+        entries: Sequence[Entry],
+        outcomes: Sequence[Outcome],
+        probabilities: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Return `(M, W)` by photo and name, and whose name was used, where the job reads names."""
+        names, k = self._model.names, len(self._order.job.classes)
+        if names is None or not self._order.job.reads_names:
+            return probabilities, None
+        products = [
+            entry.place.product
+            for entry, outcome in zip(entries, outcomes, strict=True)
+            if not outcome.error
+        ]
+        joined, used = names.join(probabilities[:, :k], products)
+        return np.concatenate([joined, probabilities[:, k:]], axis=1), used
 
     def _decode(self, entry: Entry) -> Decoded:
         with self._told(entry.row):

@@ -83,13 +83,20 @@ class NamesFile:
             ValueError: None has.
         """
         named = sum(bool(self.of(photo)) for photo in photos)
+        self.tell(named, len(photos), next(iter(photos), ""))
+
+    def tell(self, named: int, photos: int, example: str) -> None:
+        """Say that so many of some photos have a name.
+
+        Raises:
+            ValueError: None has; they are called such as `example`.
+        """
         if not named:
-            example = next(iter(photos), "")
             raise ValueError(
-                f"{self.subject} names none of the {many(len(photos), 'photo')}; write them as "
+                f"{self.subject} names none of the {many(photos, 'photo')}; write them as "
                 f"fashion predict does, such as {example}."
             )
-        log.warning("%s names %d of %s.", self.subject, named, many(len(photos), "photo"))
+        log.warning("%s names %s of %s.", self.subject, f"{named:,}", many(photos, "photo"))
 
 
 def one_model(models: Sequence[Any], what: str) -> NameModel:

@@ -38,11 +38,13 @@ class Place(NamedTuple):
         name: As `Photo.name`.
         file: The absolute path of its file, or of the zip that it is in.
         member: Its name in the zip; None where it is a file.
+        product: The name of what it shows, empty where nobody tells.
     """
 
     name: str
     file: str
     member: str | None = None
+    product: str = ""
 
 
 class _Source(NamedTuple):
