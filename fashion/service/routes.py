@@ -23,7 +23,17 @@ from fashion.service.replies import (
     photo_labels,
 )
 from fashion.service.service import Service
-from fashion.service.uploads import FORM, NAME, PART, RAW, Sent, checked_name, media_type, read_form
+from fashion.service.uploads import (
+    FORM,
+    NAME,
+    PART,
+    RAW,
+    Sent,
+    checked_name,
+    checked_texts,
+    media_type,
+    read_form,
+)
 
 TOP = 5
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -71,8 +81,13 @@ def router(service: Service) -> APIRouter:
         request: Request,
         top: Annotated[int, Query(ge=1)] = TOP,
         name: str = "photo",
+        product: str = "",
     ) -> Response:
-        """Label one photo, the body, or several, the parts `photos` of a form."""
+        """Label one photo, the body, or several, the parts `photos` of a form.
+
+        `name` is that of the file, and `product` what its product is called, which helps where the
+        model reads names. A form has them in itself.
+        """
         model = service.models.current
         kind = media_type(request)
         if kind != FORM and not kind.startswith(RAW):
@@ -81,7 +96,8 @@ def router(service: Service) -> APIRouter:
         if kind == FORM:
             sent = await read_form(request, limits)
         else:
-            sent = [Sent(checked_name(name), await request.body())]
+            [text] = checked_texts([product], 1, "product")
+            sent = [Sent(checked_name(name), await request.body(), text=text)]
         outcomes = await service.label(sent, model, request)
         count(service, model, outcomes, request, [each.name for each in sent])
         if kind != FORM:

@@ -72,7 +72,7 @@ async def read_form(request: Request, limits: Limits) -> list[Sent]:
             )
         if sum(key not in (PART, NAME) for key, _ in form.multi_items()) > MORE_FIELDS:
             raise _form_problem("", limits)
-        texts = _texts([str(text) for text in form.getlist(NAME)], len(parts))
+        texts = checked_texts([str(text) for text in form.getlist(NAME)], len(parts))
         return [
             _sent(_name(part), part.file.read(), limits)._replace(text=text)
             for part, text in zip(parts, texts, strict=True)
@@ -81,8 +81,8 @@ async def read_form(request: Request, limits: Limits) -> list[Sent]:
         await form.close()
 
 
-def _texts(texts: list[str], number: int) -> list[str]:
-    """Return the product's name of each photo.
+def checked_texts(texts: list[str], number: int, field: str = NAME) -> list[str]:
+    """Return the product's name of each photo, as some fields have them.
 
     Raises:
         Problem: There are some, and not as many as photos, or one is too long.
@@ -92,14 +92,14 @@ def _texts(texts: list[str], number: int) -> list[str]:
     if len(texts) != number:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            f"The form has {many(number, 'photo')} and {many(len(texts), 'field')} {NAME}; send "
+            f"The form has {many(number, 'photo')} and {many(len(texts), 'field')} {field}; send "
             "one for each photo, in their order, or none.",
         )
     longest = max(map(len, texts))
     if longest > LONGEST:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            f"A field {NAME} has {longest:,} characters, where {LONGEST:,} are the most.",
+            f"A field {field} has {longest:,} characters, where {LONGEST:,} are the most.",
             "bad_name",
         )
     return texts

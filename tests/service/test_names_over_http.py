@@ -48,3 +48,15 @@ def test_a_model_without_names_says_so(service, photo):
     reply = send(service, photo, ["Nike", ""])
     assert (reply.status_code, reply.json()["code"]) == (400, "no_names")
     assert send(service, photo, ["", ""]).status_code == 200
+
+
+def test_a_photo_alone_has_its_product_s_name_in_the_address(named, photo):
+    [both, _] = send(named, photo, ["Nike", ""]).json()["photos"]
+    address = f"{named.url}/v1/predict"
+    kind = {"Content-Type": "image/png"}
+    reply = named.session.post(address, photo(240), headers=kind, params={"product": "Nike"})
+    [alone] = reply.json()["photos"]
+    assert {**alone, "photo": "0.png"} == both
+    reply = named.session.post(address, photo(240), headers=kind, params={"product": "x" * 1_001})
+    assert (reply.status_code, reply.json()["code"]) == (400, "bad_name")
+    assert "field product has 1,001 characters" in reply.json()["detail"]

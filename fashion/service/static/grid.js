@@ -6,8 +6,7 @@ import { previewOf } from "./store.js";
 import { KINDS, choose, groupOf, isBlind, isToCheck, view } from "./view.js";
 
 const NARROWEST = 150; // a card, in pixels; but two stand side by side on a telephone
-const WORDS = 58; // what is below the picture
-const [GAP, HEADING] = [12, 50];
+const [WORDS, GAP, HEADING] = [58, 12, 50]; // below the picture, between cards, and above a label's
 
 const grid = the("grid");
 const body = grid.firstElementChild;

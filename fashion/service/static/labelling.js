@@ -3,7 +3,7 @@ import { Refused, request } from "./server.js";
 import { contentOf, facts, photos, settle, tell } from "./store.js";
 
 const LANES = 4;
-const MOST_NAME = 250; // characters at the end of a name that the server is told
+const [MOST_NAME, MOST_PRODUCT] = [250, 1000]; // characters of names that the server is told, at the end and the start
 
 /** What is under way: photos that wait, requests that run, and when the last photos were done. */
 export const work = { waiting: [], running: 0, isPaused: false, times: [] };
@@ -52,10 +52,11 @@ async function ask(photo) {
   if (photo.size > limit * 1e6) throw new Refused(`The photo is larger than the ${limit} MB that the server takes; send a smaller one.`);
   const content = await contentOf(photo);
   const name = encodeURIComponent([...photo.name.toWellFormed()].slice(-MOST_NAME).join(""));
-  const { model, photos: [told] } = await request(`v1/predict?top=5&name=${name}`, { body: content, type: "application/octet-stream" });
+  const product = facts.model?.names && photo.product ? `&product=${encodeURIComponent(photo.product.toWellFormed().slice(0, MOST_PRODUCT))}` : "";
+  const { model, photos: [told] } = await request(`v1/predict?top=5&name=${name}${product}`, { body: content, type: "application/octet-stream" });
   if (told.error) throw new Refused(told.error.detail);
-  const { labels, attributes, sure, review, sha256, width, height } = told;
-  return [{ state: "labelled", labels, attributes, sure, review, sha256, width, height, model: model.id }, await thumbnail(content)];
+  const { labels, attributes, sure, name_used, review, sha256, width, height } = told;
+  return [{ state: "labelled", labels, attributes, sure, name_used, review, sha256, width, height, model: model.id }, await thumbnail(content)];
 }
 
 const path = new URL("thumbnails.js", import.meta.url).href;

@@ -12,9 +12,7 @@ import { FILTERS, candidates, photosOf, rebuild, tally, view } from "./view.js";
 
 const REST_MS = 1500; // the photos shown change by themselves once the person has been still so long
 const SPOKEN_MS = 10_000; // how often progress is read aloud
-let touched = -REST_MS; // when the person last did something
-let spoken = 0;
-let isDue = false;
+let [touched, spoken, isDue] = [-REST_MS, 0, false]; // when the person last did something, and when progress was read
 
 /** Show what is new; what the person did (`isOwn`) at once, and where it is. */
 function show(isOwn) {

@@ -13,7 +13,7 @@ export function fillPanel() {
   const photo = view.cursor;
   if ((panel.hidden = !photo)) return;
   const several = view.selected.size > 1;
-  name.textContent = shown(photo.name);
+  name.textContent = [photo.product ?? "", photo.name].map((each) => shown(each)).join("\n").trim();
   state.textContent = several ? `${many(view.selected.size, "photo")} chosen: a key decides on all of them.` : stateOf(photo);
   error.textContent = photo.error ?? "";
   more.hidden = photo.state !== "labelled";

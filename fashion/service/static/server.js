@@ -7,8 +7,7 @@ export class Refused extends Error {}
 /** Dispatches "change" when `trouble`, a sentence or nothing, is another. */
 export const server = Object.assign(new EventTarget(), { trouble: "" });
 
-const PATIENCE_MS = 60_000; // for one answer
-const TRIES = 3; // where the server fails, or is silent though it is there
+const [PATIENCE_MS, TRIES] = [60_000, 3]; // for one answer, and where the server fails or is silent though it is there
 
 /** Return the answer to a request: JSON, or with `as: "blob"` its content. */
 export async function request(path, { body, type, as = "json" } = {}) {

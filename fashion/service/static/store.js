@@ -16,8 +16,7 @@ export const tell = (isOwn = false) => news.dispatchEvent(Object.assign(new Even
 const WORK = ["photos", "sources", "previews"];
 /** Kept once `open` is through. */
 export const opening = Promise.withResolvers();
-let database;
-let number = 0; // the next photo's, in the order in which they came
+let [database, number] = [null, 0]; // the number is the next photo's, in the order in which they came
 
 export async function open() {
   const upgrade = (db) => {
@@ -47,9 +46,9 @@ async function write(stores, work) {
 
 export const remember = (given) => localStorage.setItem("fashion", JSON.stringify(Object.assign(facts, given)));
 
-/** Keep photos to be labelled: `[{name, size, file, entry}]`, `entry` being the place in a zip. */
+/** Keep photos to be labelled: `[{name, size, file, entry, product}]`, `entry` being the place in a zip. */
 export async function addPhotos(found) {
-  const fresh = found.map(({ name, size, entry }) => ({ name, size, entry, number: number++, state: "waiting" }));
+  const fresh = found.map(({ file, ...photo }) => ({ ...photo, number: number++, state: "waiting" }));
   const isKept = await write(WORK, async (store) => {
     for (const [i, photo] of fresh.entries()) {
       const { file } = found[i];

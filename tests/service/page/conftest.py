@@ -59,6 +59,8 @@ class StubServer:
         self.blind = False
         self.classes = list(CLASSES)
         self.attributes = {}
+        self.names = None
+        self.products = {}
         self.app = self._app()
         self._port = 0
         self._server = None
@@ -122,12 +124,14 @@ class StubServer:
                 "attributes": self.attributes,
                 "attribute_columns": attribute_columns(self.attributes),
                 "limits": {"max_mb": 20}, "review": self.queue is not None,
+                **({"names": self.names} if self.names else {}),
             }  # fmt: skip
 
         @app.post("/v1/predict")
-        async def predict(request: Request, name: str = "photo", top: int = 5):
+        async def predict(request: Request, name: str = "photo", top: int = 5, product: str = ""):
             content = await request.body()
             self.seen.append(name)
+            self.products[name] = product
             return await run_in_threadpool(self._predict, content, name)
 
         @app.get("/v1/review")
@@ -171,6 +175,8 @@ class StubServer:
                 name: {"label": values[len(content) % len(values)], "probability": 0.75}
                 for name, values in self.attributes.items()
             }
+        if self.products[name]:
+            told["name_used"] = self.products[name] != "nothing"
         if self.precision:
             told["sure"] = self.is_sure(content)
         if self.queue is not None and not (told["sure"] and not self.blind):

@@ -106,6 +106,46 @@ def test_attributes_stand_beside_the_photo_and_in_the_columns_of_fashion_predict
     assert shop.console == []
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_names_come_beside_the_photos_and_are_told(open_shop, server, drawn, tmp_path, separator):
+    server.names = "types"
+    first, second, third = drawn[:3]
+    rows = [["photo", "name"], [first.name, f'Casio{separator} "black" <b>é</b>']]
+    rows += [[f"shop/{second.name}", "nothing"], ["elsewhere.jpg", "Nike"]]
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    for photo in (first, second, third):
+        shutil.copy(photo, folder)
+    with (folder / "names.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=separator).writerows(rows)
+    (folder / "other.csv").write_text("photo,label\na.jpg,Shirts\n")
+    shop = open_shop(server.url)
+    shop.drop(folder)
+    shop.wait_for(3)
+    said = shop.page.text_content("#notice")
+    assert "1 file left out: no photos (shop/other.csv). 2 of 3 photos with a name." in said
+    asked = {name.rpartition("/")[2]: product for name, product in server.products.items()}
+    assert asked == {first.name: rows[1][1], second.name: "nothing", third.name: ""}
+    exported = csv.DictReader(io.StringIO(shop.export().decode(), newline=""))
+    used = {row["photo"].rpartition("/")[2]: row["name_used"] for row in exported}
+    assert used == {first.name: "yes", second.name: "no", third.name: "no"}
+    shop.page.select_option("#order", "name")
+    shop.page.focus("#grid")
+    shop.press("Home")
+    assert shop.chosen() == f"{rows[1][1]}\nshop/{first.name}"
+    assert shop.console == []
+
+
+def test_a_model_that_reads_no_names_says_so(open_shop, server, drawn, tmp_path):
+    names = tmp_path / "names.csv"
+    names.write_text(f"photo,name\n{drawn[0].name},Casio\n")
+    shop = open_shop(server.url)
+    shop.drop(drawn[0], names)
+    shop.wait_for(1)
+    assert "This model reads no names." in shop.page.text_content("#notice")
+    assert server.products == {drawn[0].name: ""}
+
+
 def test_the_same_photos_are_not_added_twice_and_none_is_lost_unsaid(
     open_shop, server, folder, drawn, tmp_path
 ):

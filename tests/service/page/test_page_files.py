@@ -106,7 +106,7 @@ def test_the_page_s_html_has_no_script_style_or_address_of_its_own():
 
 def test_what_is_not_our_own_has_its_licence_beside_it():
     vendored = sorted((STATIC / "vendor").glob("*.js"))
-    assert len(vendored) == 3
+    assert len(vendored) == 4
     for path in vendored:
         licence = path.with_suffix(".LICENSE").read_text("utf-8")
         assert "Permission" in licence
