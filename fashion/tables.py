@@ -1,5 +1,6 @@
 """CSV files for people: a cell that a spreadsheet would compute is marked as text."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # pandas is loaded where a table is written, not where a cell is marked
@@ -7,6 +8,13 @@ if TYPE_CHECKING:  # pandas is loaded where a table is written, not where a cell
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets compute
 MARK = "'"  # what marks it as text, in spreadsheets, too
+TOP = 5  # labels that are told of a photo
+# What columns may be called already where labels are told, so that no attribute's is.
+TAKEN = {
+    *("photo", "row", "sure", "error", "probabilities", "sha256", "bytes", "width", "height"),
+    *("name_used", "final_label", "decision", "decided_at", "model"),
+    *(f"{kind}_{place}" for place in range(1, TOP + 1) for kind in ("label", "probability")),
+}
 
 
 def csv_text(table: "pd.DataFrame", **options: Any) -> str:
@@ -57,3 +65,15 @@ def unmark_text(cell: str) -> str:
     if cell.startswith(MARK) and cell[1:].startswith((*FORMULA, MARK)):
         return cell[1:]
     return cell
+
+
+def attribute_columns(attributes: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the columns of each attribute, value and probability; a taken name has ` (2)`."""
+    taken, columns = {*TAKEN}, []
+    for attribute in attributes:
+        name = str(mark_text(attribute))
+        while taken & {name, f"{name}_probability"}:
+            name += " (2)"
+        columns.append((name, f"{name}_probability"))
+        taken |= {*columns[-1]}
+    return columns

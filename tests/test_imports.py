@@ -96,7 +96,7 @@ MAP = {
     ),
     "service": (
         "HTTP over a bundle: photos in, labels out.",
-        "attributes cores files wording catalogue metrics names bundles review",
+        "attributes cores files tables wording catalogue metrics names bundles review",
     ),
     "jobs": (
         "Labels for millions of photos, each exactly once, however often the job is killed.",

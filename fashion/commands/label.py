@@ -26,7 +26,7 @@ def run(settings: dict[str, Any], files: list[str]) -> None:
         shard=_whole("shard", settings, JobSettings.shard),
         probabilities=truth("probabilities", settings),
         zip_encoding=settings.get("zip_encoding"),
-        names=names and names.sha256,
+        names=None if names is None else names.sha256,
         input=absolute(settings["input"]),
     )
     effort = Effort(

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from fashion.catalogue.listing import readable
 from fashion.jobs import durable
 from fashion.jobs.folder import Job
-from fashion.labelling.labels_table import TOP, attribute_columns
-from fashion.tables import mark_text
+from fashion.tables import TOP, attribute_columns, mark_text
 
 FIGURES = (
     *(("sha256", pa.string()), ("bytes", pa.int64())),

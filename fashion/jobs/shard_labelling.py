@@ -79,10 +79,8 @@ class ShardLabeller:
                 known[entry.row] = self._decode(entry)
         outcomes, probabilities = self._label(entries, known)
         probabilities, name_used = self._with_names(entries, outcomes, probabilities)
-        table = self._results.table(
-            *([entry.row for entry in entries], [entry.place.name for entry in entries]),
-            *(outcomes, probabilities, name_used),
-        )
+        rows, photos = [entry.row for entry in entries], [entry.place.name for entry in entries]
+        table = self._results.table(rows, photos, outcomes, probabilities, name_used)
         path = self._folder.result(task.shard)
         if task.rows is not None:
             table = replace_rows(self._results.read(path), table)

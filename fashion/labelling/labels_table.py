@@ -8,15 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashion.attributes import Heads
-from fashion.tables import mark_text
-
-TOP = 5
-# What columns may be called already where labels are told, so that no attribute's is.
-TAKEN = {
-    *("photo", "row", "sure", "error", "probabilities", "sha256", "bytes", "width", "height"),
-    *("name_used", "final_label", "decision", "decided_at", "model"),
-    *(f"{kind}_{place}" for place in range(1, TOP + 1) for kind in ("label", "probability")),
-}
+from fashion.tables import TOP, attribute_columns, mark_text
 
 
 class LabelsTable:
@@ -99,18 +91,6 @@ class LabelsTable:
             (str(mark_text(self.class_names[k])), f"{probabilities[k]:.6f}") for k in likeliest
         ]
         return [cell for label in labels for cell in label]
-
-
-def attribute_columns(attributes: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the columns of each attribute, value and probability; a taken name has ` (2)`."""
-    taken, columns = {*TAKEN}, []
-    for attribute in attributes:
-        name = str(mark_text(attribute))
-        while taken & {name, f"{name}_probability"}:
-            name += " (2)"
-        columns.append((name, f"{name}_probability"))
-        taken |= {*columns[-1]}
-    return columns
 
 
 def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:

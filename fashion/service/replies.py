@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from fashion.attributes import Heads
-from fashion.labelling.labels_table import attribute_columns
 from fashion.service.models import ServedModel
 from fashion.service.photos import Labelled, Outcome
 from fashion.service.settings import Limits
+from fashion.tables import attribute_columns
 
 
 class Label(BaseModel):

@@ -11,7 +11,8 @@ from fashion.bundles.onnx_model import OnnxModel
 from fashion.bundles.verify import verify
 from fashion.catalogue.images import decode_image
 from fashion.labelling.label_files import label_files
-from fashion.labelling.labels_table import LabelsTable, attribute_columns
+from fashion.labelling.labels_table import LabelsTable
+from fashion.tables import attribute_columns
 
 SHADES = {"shade": ("Pale", "Deep"), "photo": ("one", "two", "three")}
 

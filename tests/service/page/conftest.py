@@ -16,8 +16,8 @@ from playwright.sync_api import sync_playwright
 from starlette.concurrency import run_in_threadpool
 
 from fashion.catalogue.sample import draw_sample
-from fashion.labelling.labels_table import attribute_columns
 from fashion.service import page as page_module
+from fashion.tables import attribute_columns
 
 CLASSES = [
     *("Shirts", "T-shirts", "Jeans", "Watches", "Sports Shoes", "Tops", "Café Tables"),
