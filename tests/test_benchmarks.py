@@ -41,6 +41,17 @@ def test_the_documentation_has_the_table_of_how_paths_grow():
     assert scale.table(results).strip() in (ROOT / "docs" / "scale.md").read_text()
 
 
+def test_the_rates_of_jobs_are_those_measured():
+    told = (ROOT / "docs" / "scale.md").read_text()
+    results = json.loads((BENCHMARKS / "jobs.json").read_text())
+    rates, shares = results["photos_per_second"], results["to_predict"]
+    assert results["equal_csv"]
+    assert f"| `fashion predict` | {rates['predict']} | |" in told
+    assert f"| `fashion label` | {rates['local']} | {shares['local']} |" in told
+    assert f"| `fashion label engine=ray` | {rates['ray']} | {shares['ray']} |" in told
+    assert f"{results['photos']:,} photos" in told
+
+
 def test_the_documentation_has_the_table_of_labelling():
     labelling = importlib.import_module("labelling")
     rows = json.loads((BENCHMARKS / "labelling.json").read_text())
